@@ -1,0 +1,14 @@
+//! The rules, pure: what an event is, what follows from a command, and what replaying events gives.
+//!
+//! Nothing here reads a clock, draws a random number, touches a file or knows a format.
+
+pub mod command;
+pub mod decide;
+pub mod event;
+pub mod id;
+pub mod login;
+pub mod record;
+pub mod rules;
+pub mod state;
+pub mod target;
+pub mod time;

@@ -1,0 +1,1 @@
+//! Stories through public doors only.
