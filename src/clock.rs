@@ -51,6 +51,7 @@ impl Clock for SystemClock {
         self.started.elapsed()
     }
 
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that may")]
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
         Box::pin(tokio::time::sleep(duration))
     }

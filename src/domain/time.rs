@@ -30,10 +30,10 @@ impl Timestamp {
         Month(year * 100 + u32::from(date.month().unsigned_abs()))
     }
 
-    fn zoned(self) -> jiff::Zoned {
+    fn zoned(self) -> jiff::ZonedDateTime {
         jiff::Timestamp::from_millisecond(self.0)
             .unwrap_or(if self.0 < 0 { jiff::Timestamp::MIN } else { jiff::Timestamp::MAX })
-            .to_zoned(jiff::tz::TimeZone::UTC)
+            .to_zoned_datetime(jiff::tz::TimeZone::UTC)
     }
 }
 
