@@ -1,1 +1,5 @@
-//! Not written yet.
+//! What replaying events gives.
+
+/// The state.
+#[derive(Debug, Default)]
+pub struct State {}
