@@ -202,8 +202,8 @@ fn decide_claim(
     until: Timestamp,
 ) -> Result<Vec<Decision>, Refusal> {
     let found = state.user(user);
-    let current = found.and_then(|u| u.grant.as_ref()).filter(|g| g.id == grant).ok_or(Refusal::GrantGone)?;
-    if let Some(claim) = current.claim.filter(|claim| claim.attempt >= attempt) {
+    let claimed = either_grant(state, user, grant).ok_or(Refusal::GrantGone)?;
+    if let Some(claim) = claimed.claim.filter(|claim| claim.attempt >= attempt) {
         return Err(Refusal::ClaimHeld { until: claim.until });
     }
     let subject = Some(Subject { sub: user, version: Some(version(found)) });
