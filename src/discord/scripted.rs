@@ -7,8 +7,24 @@ use futures_util::future::BoxFuture;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use super::{CallError, Client, IssuedTokens, Settings};
 use crate::clock::{Clock, ManualClock};
+use crate::domain::event::Profile;
+use crate::domain::id::{DiscordId, Secret};
 use crate::domain::time::Timestamp;
+use crate::entropy::SeededEntropy;
+
+pub(super) const START: Timestamp = Timestamp(1_767_323_045_000);
+const CODE: &str = "Vb3nQ8sLw0ZrTy5KdXc2PfHj7MaUeG";
+const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+
+/// Returns the text of a payload as Discord sends it.
+macro_rules! fixture {
+    ($name:literal) => {
+        include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/discord/", $name))
+    };
+}
+pub(super) use fixture;
 
 /// What to do with one connection, once its request has been read.
 pub(super) enum Act {
@@ -133,4 +149,63 @@ impl Clock for EagerClock {
         self.clock.advance(duration);
         Box::pin(std::future::ready(()))
     }
+}
+
+/// A client, its clock, and what it talks to.
+pub(super) struct Rig {
+    pub(super) client: Client,
+    pub(super) clock: Arc<EagerClock>,
+    pub(super) discord: Scripted,
+}
+
+impl Rig {
+    pub(super) async fn new(acts: impl IntoIterator<Item = Act>) -> Rig {
+        let discord = Scripted::start(acts).await;
+        let clock = EagerClock::new(START);
+        Rig { client: client(&discord.url, clock.clone()), clock, discord }
+    }
+
+    pub(super) async fn user(&self) -> Result<Profile, CallError> {
+        self.client.current_user(&Secret::new("access-1")).await
+    }
+
+    pub(super) async fn exchange(&self) -> Result<IssuedTokens, CallError> {
+        self.client.exchange_code(&Secret::new(CODE), &Secret::new(VERIFIER), &[]).await
+    }
+
+    pub(super) async fn refresh(&self) -> Result<IssuedTokens, CallError> {
+        self.client.refresh(&Secret::new("refresh-1"), &[]).await
+    }
+
+    pub(super) fn calls(&self) -> usize {
+        self.discord.heard().len()
+    }
+}
+
+pub(super) fn settings(api_url: &str) -> Settings {
+    Settings {
+        client_id: DiscordId(1_457_667_441_164_427_281),
+        client_secret: Secret::new("s3cret&+ä"),
+        redirect_url: "http://localhost:3001/api/auth/discord/redirect".into(),
+        api_url: api_url.into(),
+        authorize_url: "https://discord.com/oauth2/authorize".into(),
+        cdn_url: "https://cdn.discordapp.com".into(),
+        public_origin: "http://localhost:3001".into(),
+    }
+}
+
+pub(super) fn client(api_url: &str, clock: Arc<EagerClock>) -> Client {
+    Client::new(settings(api_url), clock, Arc::new(SeededEntropy::new("jitter"))).expect("a client")
+}
+
+pub(super) fn good_user() -> Act {
+    json(200, fixture!("user.json"))
+}
+
+pub(super) fn good_token() -> Act {
+    json(200, fixture!("token.json"))
+}
+
+pub(super) fn secs(value: f64) -> Duration {
+    Duration::from_secs_f64(value)
 }
