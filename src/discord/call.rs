@@ -269,7 +269,9 @@ mod tests {
     async fn waiting_and_answering_share_one_deadline() {
         let limited = || json(429, r#"{"retry_after": 9.4, "global": false}"#);
         let rig = Rig::new([limited(), Act::Hold(String::new())]).await;
-        let error = rig.exchange().await.expect_err("600 ms are left and nobody answers");
+        // By the real clock, because the transport keeps to that.
+        let in_time = |call| tokio::time::timeout(secs(5.0), call);
+        let error = in_time(rig.exchange()).await.expect("600 ms are left").expect_err("nobody answers");
         assert_eq!((error, error.outcome_unknown()), (CallError::TimedOut { sent: true }, true));
 
         let half = answer(200, &[], fixture!("user.json")).replace("\"verified\": true\n}\n", "");
@@ -298,6 +300,20 @@ mod tests {
         assert_eq!(*told.borrow(), Some(Outage { cause: OutageCause::Unreachable, until: None }));
         let _ = rig.refresh().await;
         rig.refresh().await.expect("it was tried all the time");
+        assert_eq!(*told.borrow(), None);
+    }
+
+    #[tokio::test]
+    async fn a_refusal_shows_that_discord_works_and_a_foreign_page_does_not() {
+        let resets = (0..5).map(|_| Act::Reset(String::new()));
+        let answers = [json(200, "<html>"), json(400, fixture!("invalid_grant.json"))];
+        let rig = Rig::new(resets.chain(answers)).await;
+        let told = rig.client.outage();
+        for _ in 0..6 {
+            rig.refresh().await.expect_err("no answer, then a foreign one");
+        }
+        assert!(told.borrow().is_some());
+        rig.refresh().await.expect_err("refused");
         assert_eq!(*told.borrow(), None);
     }
 

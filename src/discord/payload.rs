@@ -282,11 +282,12 @@ mod tests {
     fn nonsense_is_unreadable_and_never_panics() {
         let whole = fixture!("user.json");
         let nested = format!(r#"{{"id": "1", "username": "x", "y": {}"#, "[".repeat(100_000)).into_bytes();
-        let cases: [&[u8]; 11] = [
+        let cases: [&[u8]; 12] = [
             b"",
             b"null",
             b"<html>",
             b"[\"1\", \"x\"]",
+            b"[\"1\", \"x\", \"0\", null, null, null, null, true]",
             b"{\"id\": \"1\"",
             b"{\"id\": \"1\", \"id\": \"2\", \"username\": \"x\"}",
             b"\xef\xbb\xbf{\"id\": \"1\", \"username\": \"x\"}",
