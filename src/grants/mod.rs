@@ -193,7 +193,8 @@ impl Grants {
         self.follow_outages();
         let (claimed, revoked): (Vec<Sub>, Vec<Sub>) = {
             let state = self.app.state();
-            let claimed = state.users().filter(|(_, user)| user.grant.as_ref().is_some_and(|g| g.claim.is_some()));
+            let claimed =
+                state.users().filter(|(_, user)| user.grant.as_ref().is_some_and(|g| g.claim.is_some()));
             let revoked = state.users().filter(|(_, user)| user.revocation.is_some());
             (claimed.map(|(sub, _)| sub).collect(), revoked.map(|(sub, _)| sub).collect())
         };

@@ -162,4 +162,3 @@ enum Asked {
     Refused,
     Nothing,
 }
-

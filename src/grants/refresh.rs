@@ -69,12 +69,7 @@ impl Grants {
     }
 
     /// Refreshes a grant, live or pending revocation, while the user's Discord lock is held.
-    pub(super) async fn refresh_locked(
-        &self,
-        user: Sub,
-        grant: &Grant,
-        by: &By,
-    ) -> Result<(), RefreshError> {
+    pub(super) async fn refresh_locked(&self, user: Sub, grant: &Grant, by: &By) -> Result<(), RefreshError> {
         let now = self.clock.now();
         if let Some(not_before) = grant.not_before.filter(|not_before| now < *not_before) {
             let retry_after = not_before.since(now).as_secs().max(1);

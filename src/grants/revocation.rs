@@ -29,7 +29,12 @@ enum Step {
 
 impl Grants {
     /// Ends the grant and every session of the user, and asks Discord to do the same.
-    pub async fn revoke(self: &Arc<Self>, user: Sub, source: RevokedBy, by: &By) -> Result<Revoked, Arc<ExecuteError>> {
+    pub async fn revoke(
+        self: &Arc<Self>,
+        user: Sub,
+        source: RevokedBy,
+        by: &By,
+    ) -> Result<Revoked, Arc<ExecuteError>> {
         let cause = match source {
             RevokedBy::User => Cause::UserRevoked,
             RevokedBy::Webhook => Cause::DiscordDeauthorized,

@@ -134,9 +134,9 @@ impl Limits {
         if self.limiter.len() > 10_000 {
             self.limiter.retain_recent();
         }
-        self.limiter.check_key(&id).map_err(|not_until| {
-            not_until.wait_time_from(self.limiter.clock().now()).as_secs().max(1)
-        })
+        self.limiter
+            .check_key(&id)
+            .map_err(|not_until| not_until.wait_time_from(self.limiter.clock().now()).as_secs().max(1))
     }
 }
 
