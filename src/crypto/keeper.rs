@@ -298,3 +298,120 @@ impl Growing {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::pin::{Pin, pin};
+    use std::task::Poll;
+
+    use super::*;
+    use crate::crypto::trial::Trial;
+    use crate::disk::Synced;
+
+    /// Polls once, so that the question is in the queue, and says whether it was answered already.
+    async fn asked<F: Future>(mut future: Pin<&mut F>) -> bool {
+        poll_fn(|context| Poll::Ready(future.as_mut().poll(context).is_ready())).await
+    }
+
+    #[tokio::test]
+    async fn a_key_is_on_stable_storage_before_anybody_is_told() {
+        let trial = Trial::new();
+        let ring = trial.create().unwrap();
+        let before = trial.disk.calls().len();
+        trial.disk.close_gate();
+        let mut nelly = pin!(ring.ensure_subject(DiscordId(1)));
+        assert!(!asked(nelly.as_mut()).await);
+        trial.disk.wait_for_calls(before + 1);
+        let sync = trial.disk.calls().pop().unwrap();
+        assert_eq!((sync.what, sync.len), (Synced::Keys, 256), "the entry is written when the sync begins");
+        assert!(!asked(nelly.as_mut()).await, "not answered before the sync has ended");
+        assert_eq!(ring.sub_of(DiscordId(1)), None, "not known before the sync has ended");
+        trial.disk.open_gate();
+        let sub = nelly.await.unwrap();
+        assert_eq!(ring.sub_of(DiscordId(1)), Some(sub));
+
+        trial.disk.close_gate();
+        let mut month = pin!(ring.ensure_month(Month(202_601)));
+        assert!(!asked(month.as_mut()).await);
+        trial.disk.wait_for_calls(before + 2);
+        assert!(!asked(month.as_mut()).await && !ring.has_month(Month(202_601)));
+        trial.disk.open_gate();
+        month.await.unwrap();
+        ring.ensure_month(Month(202_601)).await.unwrap();
+        assert_eq!(trial.disk.calls().len(), before + 2, "what is there needs no sync");
+    }
+
+    #[tokio::test]
+    async fn all_who_wait_share_one_sync_and_one_user_gets_one_pseudonym() {
+        let trial = Trial::new();
+        let ring = trial.create().unwrap();
+        let before = trial.disk.calls().len();
+        trial.disk.close_gate();
+        let mut first = Box::pin(ring.ensure_subject(DiscordId(1)));
+        asked(first.as_mut()).await;
+        trial.disk.wait_for_calls(before + 1);
+        // These come while the first sync is going on, the first user once more among them.
+        let mut others: Vec<_> =
+            [2, 2, 3, 1, 2].map(|id| Box::pin(ring.ensure_subject(DiscordId(id)))).into_iter().collect();
+        for other in &mut others {
+            assert!(!asked(other.as_mut()).await);
+        }
+        trial.disk.open_gate();
+        let one = first.await.unwrap();
+        let mut subs = Vec::new();
+        for other in others {
+            subs.push(other.await.unwrap());
+        }
+        assert_eq!(trial.disk.calls().len(), before + 2);
+        assert_eq!((subs[0], subs[3]), (subs[1], one));
+        assert_eq!(subs[0], subs[4]);
+        assert!(subs[0] != subs[2] && subs[2] != one && subs[0] != one);
+        drop(ring);
+        let ring = trial.open().unwrap();
+        assert_eq!(ring.subject_count(), 3);
+        assert_eq!(ring.sub_of(DiscordId(2)), Some(subs[0]));
+    }
+
+    #[tokio::test]
+    async fn whoever_stops_waiting_loses_nothing() {
+        let trial = Trial::new();
+        let ring = trial.create().unwrap();
+        let before = trial.disk.calls().len();
+        trial.disk.close_gate();
+        {
+            let mut gone = pin!(ring.ensure_subject(DiscordId(1)));
+            asked(gone.as_mut()).await;
+            trial.disk.wait_for_calls(before + 1);
+        }
+        trial.disk.open_gate();
+        let sub = ring.ensure_subject(DiscordId(1)).await.unwrap();
+        drop(ring);
+        assert_eq!(trial.open().unwrap().sub_of(DiscordId(1)), Some(sub));
+        assert_eq!(trial.open().unwrap().subject_count(), 1);
+    }
+
+    #[tokio::test]
+    async fn after_a_failed_sync_nobody_is_known_and_the_next_user_brings_the_file_in_order() {
+        let trial = Trial::new();
+        let ring = trial.create().unwrap();
+        let kept = ring.ensure_subject(DiscordId(1)).await.unwrap();
+        trial.disk.fail_after(0);
+        for _ in 0..2 {
+            let error = ring.ensure_subject(DiscordId(2)).await.unwrap_err();
+            assert!(matches!(error, KeyError::Io { action: "sync", .. }), "{error}");
+            assert_eq!(ring.sub_of(DiscordId(2)), None);
+        }
+        assert_eq!(ring.ensure_subject(DiscordId(1)).await.unwrap(), kept, "what is kept stays known");
+        trial.disk.repair();
+        let before = trial.disk.calls().len();
+        let next = ring.ensure_subject(DiscordId(3)).await.unwrap();
+        let syncs: Vec<Synced> = trial.disk.calls()[before..].iter().map(|call| call.what).collect();
+        assert_eq!(syncs, [Synced::Keys, Synced::Directory], "written anew, not added to");
+        let last = ring.ensure_subject(DiscordId(4)).await.unwrap();
+        drop(ring);
+        let ring = trial.open().unwrap();
+        let ids = [1, 2, 3, 4].map(|id| ring.sub_of(DiscordId(id)));
+        assert_eq!(ids, [Some(kept), None, Some(next), Some(last)]);
+    }
+}

@@ -18,6 +18,8 @@ mod key_file;
 mod key_ring;
 mod sealing;
 mod secret_key;
+#[cfg(test)]
+mod trial;
 
 pub use cookie::CookieKey;
 pub use error::{KeyError, OpenError, SealError};
