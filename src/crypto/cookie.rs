@@ -143,6 +143,7 @@ mod tests {
 
     #[test]
     fn the_forms_are_frozen() {
+        // Computed once by another program, from the forms as documented.
         let ours = key(1, "secret");
         assert_eq!(
             hex::encode(ours.tag("app", b"message")),

@@ -11,11 +11,13 @@
 
 mod block;
 mod cookie;
+mod directory;
 mod error;
 mod keeper;
 mod kek;
 mod key_file;
 mod key_ring;
+mod known;
 mod sealing;
 mod secret_key;
 #[cfg(test)]

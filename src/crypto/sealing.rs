@@ -190,6 +190,7 @@ mod tests {
 
     #[test]
     fn the_bytes_of_a_box_are_frozen() {
+        // Computed once by another program, from the format as documented.
         let log = crate::domain::id::LogId([0x4C; 16]);
         let (month, user) = (SecretKey::copy_of(&[0xAA; 32]), SecretKey::copy_of(&[0xBB; 32]));
         let key = derive(log, &[month.expose(), user.expose()], SCHEME);

@@ -9,10 +9,15 @@ use std::sync::{Arc, Condvar, Mutex};
 use tempfile::TempDir;
 
 use crate::disk::{Disk, Synced};
-use crate::domain::id::LogId;
+use crate::domain::id::{DiscordId, LogId, Sub};
+use crate::domain::time::Month;
 use crate::entropy::SeededEntropy;
 
 use super::{KeyError, KeyRing, KeySettings};
+
+pub(super) const NELLY: DiscordId = DiscordId(80_351_110_224_678_912);
+pub(super) const MASON: DiscordId = DiscordId(555_769_466_601_213_960);
+pub(super) const JUNE: Month = Month(202_606);
 
 /// A place for keys.
 pub(super) struct Trial {
@@ -41,6 +46,15 @@ impl Trial {
 
     pub(super) fn open(&self) -> Result<KeyRing, KeyError> {
         KeyRing::open(&self.settings, self.entropy.clone(), self.disk.clone())
+    }
+
+    /// Makes keys with two users and a month.
+    pub(super) fn lived_in(&self) -> (Sub, Sub) {
+        let ring = self.create().unwrap();
+        block_on(async {
+            ring.ensure_month(JUNE).await.unwrap();
+            (ring.ensure_subject(NELLY).await.unwrap(), ring.ensure_subject(MASON).await.unwrap())
+        })
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
