@@ -54,11 +54,11 @@ impl KeyRing {
     /// as a user or a month has a key, the log is not new, and a file that is missing is an error as in
     /// [`open`](Self::open).
     pub fn create(
-        settings: &KeySettings,
+        settings: KeySettings,
         entropy: Arc<dyn Entropy>,
         disk: Arc<dyn Disk>,
     ) -> Result<KeyRing, KeyError> {
-        make_missing(settings, &*entropy, &*disk)?;
+        make_missing(&settings, &*entropy, &*disk)?;
         KeyRing::open(settings, entropy, disk)
     }
 
@@ -68,13 +68,13 @@ impl KeyRing {
     /// cut off is dropped, permissions are repaired, and a `cookie` file is made where `COOKIE_SECRET` is not given
     /// any more: all that hangs on it is login attempts and app cookies, which browsers get anew.
     pub fn open(
-        settings: &KeySettings,
+        settings: KeySettings,
         entropy: Arc<dyn Entropy>,
         disk: Arc<dyn Disk>,
     ) -> Result<KeyRing, KeyError> {
-        let mut found = Found::read(settings)?;
-        found.repair(settings, &*entropy, &*disk)?;
-        KeyRing::of(found, settings, entropy, disk)
+        let mut found = Found::read(&settings)?;
+        found.repair(&settings, &*entropy, &*disk)?;
+        KeyRing::of(found, &settings, entropy, disk)
     }
 
     /// Says whether [`open`](Self::open) would find the keys in order; writes nothing.

@@ -41,11 +41,11 @@ impl Trial {
     }
 
     pub(super) fn create(&self) -> Result<KeyRing, KeyError> {
-        KeyRing::create(&self.settings, self.entropy.clone(), self.disk.clone())
+        KeyRing::create(self.settings.clone(), self.entropy.clone(), self.disk.clone())
     }
 
     pub(super) fn open(&self) -> Result<KeyRing, KeyError> {
-        KeyRing::open(&self.settings, self.entropy.clone(), self.disk.clone())
+        KeyRing::open(self.settings.clone(), self.entropy.clone(), self.disk.clone())
     }
 
     /// Makes keys with two users and a month.
