@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -14,6 +15,9 @@ use crate::domain::time::Month;
 use crate::entropy::SeededEntropy;
 
 use super::{KeyError, KeyRing, KeySettings};
+
+/// A test that fails must end, too.
+const LONG: Duration = Duration::from_secs(20);
 
 pub(super) const NELLY: DiscordId = DiscordId(80_351_110_224_678_912);
 pub(super) const MASON: DiscordId = DiscordId(555_769_466_601_213_960);
@@ -129,7 +133,9 @@ impl WatchedDisk {
     /// Waits until `count` syncs were asked for, those at the gate included.
     pub(super) fn wait_for_calls(&self, count: usize) {
         let state = self.state.lock().unwrap();
-        drop(self.changed.wait_while(state, |state| state.calls.len() < count).unwrap());
+        let waited = self.changed.wait_timeout_while(state, LONG, |state| state.calls.len() < count);
+        let came = waited.unwrap().0.calls.len() >= count;
+        assert!(came, "a sync that was expected was never asked for");
     }
 
     fn sync(&self, what: Synced, file: &File) -> io::Result<()> {
@@ -137,7 +143,8 @@ impl WatchedDisk {
         let mut state = self.state.lock().unwrap();
         state.calls.push(call);
         self.changed.notify_all();
-        let mut state = self.changed.wait_while(state, |state| state.gate_is_closed).unwrap();
+        let (mut state, _) =
+            self.changed.wait_timeout_while(state, LONG, |state| state.gate_is_closed).unwrap();
         match &mut state.fail_after {
             None => Ok(()),
             Some(0) => Err(io::Error::other("the disk is gone")),
