@@ -4,13 +4,14 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use governor::clock::{Clock as _, Reference};
+use governor::clock::Clock as _;
+use governor::middleware::NoOpMiddleware;
 use governor::state::keyed::DefaultKeyedStateStore;
 use governor::{Quota, RateLimiter};
 
 use super::{Grants, SignInError, SignInRequest, SignedIn};
 use crate::app::{By, ExecuteError};
-use crate::clock::Clock;
+use crate::clock::{Clock, Ticks};
 use crate::discord::CallError;
 use crate::domain::command::{Command, SignIn};
 use crate::domain::event::{FailureCode, Method, Profile, Stage, Tokens};
@@ -121,7 +122,7 @@ const PER_HOUR: NonZeroU32 = match NonZeroU32::new(60) {
 
 /// Counts sign-ins by user.
 pub(super) struct Limits {
-    limiter: RateLimiter<DiscordId, DefaultKeyedStateStore<DiscordId>, Ticks>,
+    limiter: RateLimiter<DiscordId, DefaultKeyedStateStore<DiscordId>, Ticks, NoOpMiddleware<Duration>>,
 }
 
 impl Limits {
@@ -137,38 +138,5 @@ impl Limits {
         self.limiter
             .check_key(&id)
             .map_err(|not_until| not_until.wait_time_from(self.limiter.clock().now()).as_secs().max(1))
-    }
-}
-
-/// Our clock, as the limiter reads it.
-#[derive(Clone)]
-struct Ticks(Arc<dyn Clock>);
-
-impl governor::clock::Clock for Ticks {
-    type Instant = Tick;
-
-    fn now(&self) -> Tick {
-        Tick(self.0.monotonic())
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Tick(Duration);
-
-impl std::ops::Add<governor::nanos::Nanos> for Tick {
-    type Output = Tick;
-
-    fn add(self, by: governor::nanos::Nanos) -> Tick {
-        Tick(self.0 + Duration::from(by))
-    }
-}
-
-impl Reference for Tick {
-    fn duration_since(&self, earlier: Tick) -> governor::nanos::Nanos {
-        self.0.saturating_sub(earlier.0).into()
-    }
-
-    fn saturating_sub(&self, by: governor::nanos::Nanos) -> Tick {
-        Tick(self.0.saturating_sub(by.into()))
     }
 }
