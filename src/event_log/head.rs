@@ -8,7 +8,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -196,7 +196,7 @@ pub(super) fn sync_directory(dir: &Path, disk: &dyn Disk) -> io::Result<()> {
 
 /// Returns the path of `HEAD` in a data directory.
 #[cfg(test)]
-pub(super) fn path(dir: &Path) -> PathBuf {
+pub(super) fn path(dir: &Path) -> std::path::PathBuf {
     dir.join(NAME)
 }
 

@@ -16,6 +16,8 @@ pub mod start;
 
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+mod rig;
 
 use std::sync::Arc;
 
