@@ -21,7 +21,8 @@ pub(super) fn read(cwd: &Path, mistakes: &mut Vec<Mistake>) -> Vec<Assignment> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         Err(error) => {
             let path = Path::new(".env");
-            mistakes.push(Mistake { place: Place::Whole(path.into()), wrong: Wrong::unreadable(path, &error) });
+            mistakes
+                .push(Mistake { place: Place::Whole(path.into()), wrong: Wrong::unreadable(path, &error) });
             Vec::new()
         }
     }

@@ -19,7 +19,10 @@ pub fn dot_env() -> String {
     for setting in settings::ALL.iter().filter(|s| s.required.is_none() && s.kind != Kind::Later) {
         entry(&mut text, setting, "#");
     }
-    let _ = writeln!(text, "\n# The file with the same settings, if it is not ./doorbook.toml or /etc/doorbook/doorbook.toml.");
+    let _ = writeln!(
+        text,
+        "\n# The file with the same settings, if it is not ./doorbook.toml or /etc/doorbook/doorbook.toml."
+    );
     let _ = writeln!(text, "#{}=", settings::CONFIG_VARIABLE);
     let _ = writeln!(text, "\n# Not supported by this version yet: setting one of these is an error.");
     for setting in settings::ALL.iter().filter(|setting| setting.kind == Kind::Later) {

@@ -54,7 +54,8 @@ pub(super) fn read(
 }
 
 fn parse(path: PathBuf, text: &str, mistakes: &mut Vec<Mistake>) -> ConfigFile {
-    let place = |at: usize, key: &str| Place::File { path: path.clone(), line: line_of(text, at), key: key.into() };
+    let place =
+        |at: usize, key: &str| Place::File { path: path.clone(), line: line_of(text, at), key: key.into() };
     let mut entries = Vec::new();
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
@@ -112,10 +113,7 @@ fn nearest(key: &str) -> Option<&'static str> {
 }
 
 /// Returns the known name that somebody who wrote `name` most likely meant.
-pub(super) fn closest(
-    name: &str,
-    known: impl Iterator<Item = &'static str>,
-) -> Option<&'static str> {
+pub(super) fn closest(name: &str, known: impl Iterator<Item = &'static str>) -> Option<&'static str> {
     known
         .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
         .filter(|&(distance, candidate)| distance <= 2.max(candidate.len() / 4))

@@ -249,7 +249,10 @@ impl<'a> Reader<'a> {
         let session_idle = self.take(&s::SESSION_IDLE, values::session_age);
         let log_format = self.take(&s::LOG_FORMAT, values::log_format);
         let filter = self.take(&s::RUST_LOG, values::filter);
-        let said = self.report.iter().any(|line| line.variable == s::RUST_LOG.variable && line.place != Place::Default);
+        let said = self
+            .report
+            .iter()
+            .any(|line| line.variable == s::RUST_LOG.variable && line.place != Place::Default);
         Some(Local {
             data_dir: self.sources.cwd.join(data_dir?),
             rules: Rules { allow, session_max_age: session_max_age?, session_idle: session_idle? },
@@ -281,7 +284,8 @@ impl<'a> Reader<'a> {
             (None, None, None) => return None,
         };
         let text = if setting.kind == Kind::Secret { text.as_str() } else { text.trim() };
-        match parse(text) {
+        let parsed = if text.is_empty() && !setting.may_be_empty { Err(Wrong::Empty) } else { parse(text) };
+        match parsed {
             Ok(value) => {
                 let shown = (setting.kind != Kind::Secret).then(|| text.to_owned());
                 self.report.push(InForce { variable: setting.variable, value: shown, place });

@@ -32,6 +32,8 @@ pub struct Setting {
     pub default: Option<&'static str>,
     /// Where to get it, for a setting without which `serve` cannot start.
     pub required: Option<&'static str>,
+    /// Whether nothing is a value, too.
+    pub may_be_empty: bool,
     /// What a value looks like.
     pub shape: &'static str,
     /// One line of help.
@@ -53,7 +55,18 @@ const fn plain(
     default: Option<&'static str>,
     help: &'static str,
 ) -> Setting {
-    Setting { variable, alias: None, key, flag, kind: Kind::Plain, default, required: None, shape, help }
+    Setting {
+        variable,
+        alias: None,
+        key,
+        flag,
+        kind: Kind::Plain,
+        default,
+        required: None,
+        may_be_empty: false,
+        shape,
+        help,
+    }
 }
 
 const fn later(setting: Setting) -> Setting {
@@ -66,6 +79,10 @@ const fn secret(setting: Setting) -> Setting {
 
 const fn required(setting: Setting, place: &'static str) -> Setting {
     Setting { required: Some(place), ..setting }
+}
+
+const fn list(setting: Setting) -> Setting {
+    Setting { may_be_empty: true, ..setting }
 }
 
 const fn also(setting: Setting, alias: &'static str) -> Setting {
@@ -106,19 +123,19 @@ settings! {
         "Authenticates cookies; at least 32 bytes; generated into keys/ where not given"));
     ENCRYPT_SECRET = secret(plain("ENCRYPT_SECRET", "encrypt_secret", "", "SECRET", None,
         "Mixed into the key that protects keys/; at least 32 bytes; must stay as it was at the first start"));
-    ALLOW = plain("DOORBOOK_ALLOW", "allow", "allow", "TERMS", None,
-        "Who may sign in, comma-separated: user:ID, email:example.org; anyone with a Discord account where not given");
+    ALLOW = list(plain("DOORBOOK_ALLOW", "allow", "allow", "TERMS", None,
+        "Who may sign in, comma-separated: user:ID, email:example.org; anyone with a Discord account where not given"));
     SESSION_MAX_AGE = plain("DOORBOOK_SESSION_MAX_AGE", "session_max_age", "session-max-age", "DURATION", Some("30d"),
         "How long a session lives whatever happens");
     SESSION_IDLE = plain("DOORBOOK_SESSION_IDLE", "session_idle", "session-idle", "DURATION", Some("7d"),
         "How long a session lives unused");
     PROFILE_MAX_AGE = plain("DOORBOOK_PROFILE_MAX_AGE", "profile_max_age", "profile-max-age", "DURATION", Some("1h"),
         "Older profiles are refreshed in the background when they are used");
-    ALLOWED_ORIGINS = plain("DOORBOOK_ALLOWED_ORIGINS", "allowed_origins", "allowed-origins", "ORIGINS", None,
-        "Other origins to which a login may return, comma-separated");
-    TRUSTED_PROXIES = plain("DOORBOOK_TRUSTED_PROXIES", "trusted_proxies", "trusted-proxies", "NETWORKS",
+    ALLOWED_ORIGINS = list(plain("DOORBOOK_ALLOWED_ORIGINS", "allowed_origins", "allowed-origins", "ORIGINS", None,
+        "Other origins to which a login may return, comma-separated"));
+    TRUSTED_PROXIES = list(plain("DOORBOOK_TRUSTED_PROXIES", "trusted_proxies", "trusted-proxies", "NETWORKS",
         Some("127.0.0.0/8,::1/128"),
-        "Networks whose forwarded headers are believed, comma-separated; the word private_ranges is known");
+        "Networks whose forwarded headers are believed, comma-separated; the word private_ranges is known"));
     DISCORD_SCOPES = plain("DISCORD_SCOPES", "discord_scopes", "discord-scopes", "SCOPES", Some("identify"),
         "What to ask Discord for, space-separated; email is added where allow needs it");
     DISCORD_API_URL = plain("DISCORD_API_URL", "discord_api_url", "discord-api-url", "URL",

@@ -68,9 +68,6 @@ impl<'a> Layers<'a> {
     pub(super) fn find(&self, setting: &Setting) -> Result<Option<Found>, Mistake> {
         match self.written(setting)? {
             None => Ok(None),
-            Some(Written::Here(found)) if found.text.trim().is_empty() && setting.variable != "DOORBOOK_ALLOW" => {
-                Err(Mistake { place: found.place, wrong: Wrong::Empty })
-            }
             Some(Written::Here(found)) => Ok(Some(found)),
             Some(Written::InFile(found)) => self.secret_file(found).map(Some),
         }
@@ -81,7 +78,8 @@ impl<'a> Layers<'a> {
             let place = Place::Flag(setting.flag);
             return Ok(Some(Written::Here(Found { text: text.clone(), place })));
         }
-        let names: Vec<String> = std::iter::once(setting.variable).chain(setting.alias).map(String::from).collect();
+        let names: Vec<String> =
+            std::iter::once(setting.variable).chain(setting.alias).map(String::from).collect();
         let layers: [&dyn Fn(&str) -> Result<Option<Found>, Mistake>; 2] =
             [&|name| self.environment(name), &|name| self.dotenv(name)];
         for layer in layers {
@@ -98,7 +96,8 @@ impl<'a> Layers<'a> {
         }
         let mut written = Vec::new();
         for entry in &self.file.entries {
-            let place = || Place::File { path: self.file.path.clone(), line: entry.line, key: entry.key.clone() };
+            let place =
+                || Place::File { path: self.file.path.clone(), line: entry.line, key: entry.key.clone() };
             if entry.key == setting.key {
                 written.push(Written::Here(Found { text: entry.value.clone(), place: place() }));
             } else if file::is_file_key(setting, &entry.key) {

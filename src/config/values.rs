@@ -75,7 +75,9 @@ pub(super) fn listen(text: &str) -> Result<Vec<Listen>, Wrong> {
             all.push((address.ip(), Some(address.port())));
         } else {
             let (host, own_port) = match item.split_once(':') {
-                Some((host, digits)) => (host, Some(port(digits).map_err(|_| Wrong::Listen(item.to_owned()))?)),
+                Some((host, digits)) => {
+                    (host, Some(port(digits).map_err(|_| Wrong::Listen(item.to_owned()))?))
+                }
                 None => (item, None),
             };
             if !host.eq_ignore_ascii_case("localhost") {
