@@ -31,7 +31,7 @@ use crate::event_log::{EventLog, Health, codec};
 pub use applier::{Applied, FoldError, Progress};
 pub use execute::{ExecuteError, Executed};
 pub use locks::{Held, KeyedLocks};
-pub use open::{OpenError, Opened, Settings};
+pub use open::{OpenError, Opened, Replayed, Role, Settings};
 pub use strangers::network;
 
 /// Who asks for a change, and from where.
@@ -99,6 +99,7 @@ pub struct App {
     sightings_due: mpsc::Sender<sightings::Due>,
     sightings_queue: std::sync::Mutex<Option<mpsc::Receiver<sightings::Due>>>,
     strangers: strangers::Strangers,
+    is_server: bool,
     closing: AtomicBool,
 }
 
@@ -374,7 +375,9 @@ impl App {
         if let Some(counted) = self.strangers.drain(self.clock.now()) {
             self.report(counted, &By::SYSTEM).await;
         }
-        self.report(Command::StopServer { clean: true }, &By::SYSTEM).await;
+        if self.is_server {
+            self.report(Command::StopServer { clean: true }, &By::SYSTEM).await;
+        }
         self.close_log().await
     }
 

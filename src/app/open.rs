@@ -40,25 +40,43 @@ pub struct Settings {
     pub encrypt_secret: Option<Secret>,
     /// Authenticates login attempts, where it is given.
     pub cookie_secret: Option<Secret>,
-    /// The public origin.
-    pub origin: String,
-    /// Which command this is; `serve` refuses a log that `demo` made.
-    pub made_by: MadeBy,
+    /// On whose behalf it is opened.
+    pub role: Role,
     /// The version of doorbook.
     pub version: String,
-    /// SHA-256 of the configuration without its secrets.
-    pub config: Hash,
     /// Who may sign in, and for how long.
     pub rules: Rules,
-    /// Whether to go on although acknowledged records are gone.
-    pub accept_loss: bool,
     /// How a copy of the log is looked through after an unclean stop.
     pub probe: Probe,
+}
+
+/// On whose behalf a log is opened.
+#[derive(Debug, Clone)]
+pub enum Role {
+    /// A server, which makes the log where there is none and writes down its start and its end.
+    Server {
+        /// Which command this is; `serve` refuses a log that `demo` made.
+        made_by: MadeBy,
+        /// The public origin.
+        origin: String,
+        /// SHA-256 of the configuration without its secrets.
+        config: Hash,
+        /// Whether to go on although acknowledged records are gone.
+        accept_loss: bool,
+    },
+    /// A command of the operator while no server runs.
+    Command,
 }
 
 /// Why doorbook cannot start on this directory.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
+    /// A command makes no log.
+    #[error("there is no log in {}", data_dir.display())]
+    NoLog {
+        /// Where it was looked for.
+        data_dir: PathBuf,
+    },
     /// The log, or the directory.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -131,9 +149,13 @@ impl App {
         entropy: Arc<dyn Entropy>,
         disk: Arc<dyn Disk>,
     ) -> Result<Opened, OpenError> {
+        let accept_loss = matches!(settings.role, Role::Server { accept_loss: true, .. });
+        if matches!(settings.role, Role::Command) && !settings.data_dir.join("HEAD").exists() {
+            return Err(OpenError::NoLog { data_dir: settings.data_dir });
+        }
         let begun = start::begin(StartSettings {
             data_dir: settings.data_dir.clone(),
-            accept_loss: settings.accept_loss,
+            accept_loss,
             probe: settings.probe.clone(),
             disk: disk.clone(),
             clock: clock.clone(),
@@ -194,6 +216,7 @@ impl App {
             sightings_due,
             sightings_queue: Mutex::new(Some(sightings_queue)),
             strangers: super::strangers::Strangers::default(),
+            is_server: matches!(settings.role, Role::Server { .. }),
             closing: AtomicBool::new(false),
         });
         Ok(Opened { app, head, loss, clean, settings, log_id })
@@ -243,10 +266,10 @@ impl Opened {
 
     fn check(&self) -> Result<(), OpenError> {
         let state = self.app.state();
-        if let Some(log) = state.log()
-            && log.made_by != self.settings.made_by
+        if let (Some(log), Role::Server { made_by, .. }) = (state.log(), &self.settings.role)
+            && log.made_by != *made_by
         {
-            return Err(OpenError::MadeByAnother { made_by: log.made_by, wanted: self.settings.made_by });
+            return Err(OpenError::MadeByAnother { made_by: log.made_by, wanted: *made_by });
         }
         let missing = state.users().filter(|(sub, _)| !self.app.keys.has_subject(*sub)).count();
         if missing > 0 {
@@ -280,22 +303,23 @@ impl Opened {
         if !self.clean {
             tracing::warn!("the last stop was not clean; the log was checked and is whole");
         }
+        let Role::Server { config, .. } = self.settings.role else { return Ok(()) };
         let log_size = self.records();
-        let command = Command::StartServer {
-            version: app.version.clone(),
-            writer: app.writer,
-            config: self.settings.config,
-            log_size,
-        };
+        let command =
+            Command::StartServer { version: app.version.clone(), writer: app.writer, config, log_size };
         app.execute(command, &By::SYSTEM).await.map(drop)
     }
 }
 
 fn create_log(settings: &Settings, log: LogId, keys: &KeyRing) -> Command {
+    let (made_by, origin) = match &settings.role {
+        Role::Server { made_by, origin, .. } => (*made_by, origin.clone()),
+        Role::Command => (MadeBy::Other, String::new()),
+    };
     Command::CreateLog {
         log,
-        origin: settings.origin.clone(),
-        made_by: settings.made_by,
+        origin,
+        made_by,
         public_key: keys.signer_public_key(),
         version: settings.version.clone(),
     }

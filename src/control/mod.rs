@@ -3,6 +3,7 @@
 //! sled's lock is exclusive, so a running server is asked over a Unix socket in the data directory; without
 //! one the command opens the log itself. Both are [`Answers`].
 
+mod answers;
 mod client;
 mod select;
 mod server;
@@ -17,6 +18,7 @@ use std::path::PathBuf;
 use futures_util::future::BoxFuture;
 use ipnet::IpNet;
 
+pub use self::answers::AppAnswers;
 pub use self::client::Client;
 pub use self::select::{Listed, select};
 pub use self::server::Server;

@@ -10,9 +10,9 @@ mod error;
 mod pause;
 mod payload;
 mod retry_after;
-pub mod stand_in;
 #[cfg(test)]
 mod scripted;
+pub mod stand_in;
 
 use std::time::Duration;
 
