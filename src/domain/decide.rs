@@ -1,1 +1,322 @@
-//! Not written yet.
+//! What follows from an intent: the rules of the house, in one pure function.
+//!
+//! Being turned away is a fact, so it is an event; asking for the impossible is a [`Refusal`]. Nothing to
+//! record is an empty list.
+
+use super::command::{Command, Facts, SignIn, Which};
+use super::event::{Cause, Event, FailureCode, Method, Private, RevokedBy, RevokedScope, SessionScope};
+use super::id::{GrantId, SessionId, Sub};
+use super::record::{Draft, Subject};
+use super::rules::{Admission, Rules};
+use super::state::{Grant, Session, State, User};
+use super::time::Timestamp;
+
+/// How many live sessions a user may have; the oldest ends.
+pub const MAX_SESSIONS: usize = 100;
+
+/// The events of one record to be, and whom they concern.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// Whom, and against which version it was decided.
+    pub subject: Option<Subject>,
+    /// What happened.
+    pub events: Vec<Draft>,
+}
+
+/// Why an intent makes no sense now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The session has ended, or never was.
+    #[error("there is no such live session")]
+    NoSuchSession,
+    /// The grant is not the current one any more.
+    #[error("the grant is not current")]
+    GrantGone,
+    /// Another refresh of that grant has begun.
+    #[error("a refresh has begun and not ended")]
+    ClaimHeld {
+        /// Until when it keeps others off.
+        until: Timestamp,
+    },
+    /// Somebody who is let in needs a pseudonym first.
+    #[error("the user has no pseudonym yet")]
+    NoPseudonym,
+}
+
+/// Decides which records follow from `command`.
+pub fn decide(
+    state: &State,
+    facts: &Facts,
+    rules: &Rules,
+    command: Command,
+    now: Timestamp,
+) -> Result<Vec<Decision>, Refusal> {
+    match command {
+        Command::SignIn(sign_in) => decide_sign_in(state, facts, rules, *sign_in, now),
+        Command::FailSignIn { stage, code } => Ok(about_nobody(Event::SignInFailed { stage, code })),
+        Command::RollUp { from, to, counts, distinct_addresses } => {
+            Ok(about_nobody(Event::SignInRolledUp { from, to, counts, distinct_addresses }))
+        }
+        Command::SeeSession { session } => decide_seen(state, rules, session, now),
+        Command::EndSessions { user, which, cause, reason } => {
+            Ok(end_sessions(state, user, &which, cause, reason, now))
+        }
+        Command::ClaimRefresh { user, grant, attempt, until } => {
+            decide_claim(state, user, grant, attempt, until)
+        }
+        Command::ConcludeRefresh { user, grant, scopes, expires_at, tokens } => {
+            let old = either_grant(state, user, grant).ok_or(Refusal::GrantGone)?.fingerprints;
+            let new = tokens.fingerprints();
+            let event = Event::GrantRefreshed { grant, scopes, expires_at, old, new };
+            Ok(report(user, vec![Draft { event, private: Some(Private::Tokens(tokens)) }]))
+        }
+        Command::FailRefresh { user, grant, code, status, attempt, is_final, not_before } => {
+            let failed = Event::GrantRefreshFailed { grant, code, status, attempt, is_final, not_before };
+            decide_failed_refresh(state, user, grant, failed, now)
+        }
+        Command::Revoke { user, source, cause, confirmed, only } => {
+            decide_revoke(state, user, source, cause, confirmed, only, now)
+        }
+        Command::ConfirmRevocation { user, grant, attempts } => {
+            let pending = state.user(user).and_then(|user| user.revocation.as_ref());
+            pending.filter(|revocation| revocation.grant.id == grant).ok_or(Refusal::GrantGone)?;
+            Ok(report(user, vec![Event::GrantRevocationConfirmed { grant, attempts }.into()]))
+        }
+        Command::ObserveProfile { user, profile } => Ok(match facts.news(&profile) {
+            Some(news) if state.user(user).is_some() => {
+                report(user, vec![Draft { event: Event::ProfileObserved, private: Some(news) }])
+            }
+            _ => vec![],
+        }),
+        Command::NoteOutage { cause, until } => {
+            let known = state.outage().is_some_and(|known| known.cause == cause && known.until >= until);
+            Ok(if known { vec![] } else { about_nobody(Event::DiscordUnavailable { cause, until }) })
+        }
+        Command::NoteRecovery => Ok(match state.outage() {
+            Some(over) => about_nobody(Event::DiscordAvailable { cause: over.cause, until: over.until }),
+            None => vec![],
+        }),
+        Command::StartServer { version, writer, config, log_size } => {
+            Ok(about_nobody(Event::ServerStarted { version, writer, config, log_size }))
+        }
+        Command::StopServer { clean } => Ok(about_nobody(Event::ServerStopped { clean })),
+        Command::StepClock { from, to } => Ok(about_nobody(Event::ClockStepped { from, to })),
+        Command::CreateLog { log, origin, made_by, public_key, version } => {
+            Ok(about_nobody(Event::LogCreated { log, origin, made_by, public_key, version }))
+        }
+        Command::AcceptLoss(lost) => Ok(about_nobody(Event::LogLossAccepted {
+            head_sequence: lost.head_sequence,
+            head_position: lost.head_position,
+            head_leaf: lost.head_leaf,
+            last_found: lost.last_found,
+            salvaged: lost.salvaged,
+            checkpoint: None,
+        })),
+    }
+}
+
+fn decide_sign_in(
+    state: &State,
+    facts: &Facts,
+    rules: &Rules,
+    sign_in: SignIn,
+    now: Timestamp,
+) -> Result<Vec<Decision>, Refusal> {
+    if rules.admit(&sign_in.profile) == Admission::Denied {
+        let event = Event::SignInDenied { term: None, rules: rules.hash() };
+        let private = Some(Private::Denied(Box::new(sign_in.profile)));
+        let subject = sign_in.user.map(|sub| Subject { sub, version: None });
+        return Ok(vec![Decision { subject, events: vec![Draft { event, private }] }]);
+    }
+    let sub = sign_in.user.ok_or(Refusal::NoPseudonym)?;
+    let user = state.user(sub);
+    let replaced = sign_in.replaces.and_then(|id| state.session(id)).filter(|found| found.is_live(now));
+    let own = replaced.filter(|found| found.user == sub);
+
+    let mut events = vec![Draft {
+        event: Event::GrantIssued {
+            grant: sign_in.grant,
+            application: sign_in.application,
+            scopes: sign_in.scopes,
+            expires_at: sign_in.expires_at,
+            tokens: sign_in.tokens.fingerprints(),
+        },
+        private: Some(Private::Tokens(sign_in.tokens)),
+    }];
+    if let Some(news) = facts.news(&sign_in.profile) {
+        events.push(Draft { event: Event::ProfileObserved, private: Some(news) });
+    }
+    let expires_at = now.plus(rules.session_max_age);
+    events.push(
+        Event::SessionOpened {
+            session: sign_in.session,
+            method: Method::Discord,
+            scope: SessionScope::All,
+            admin: false,
+            key: sign_in.key,
+            expires_at,
+            idle_deadline: idle_deadline(rules, expires_at, now),
+            rules: rules.hash(),
+            first: user.is_none(),
+            replaces: own.map(|found| found.id),
+        }
+        .into(),
+    );
+    if let Some(found) = own {
+        events.push(revoked(vec![found.id], RevokedScope::One, Cause::Replaced, None));
+    }
+    let kept: Vec<SessionId> = live_sessions(state, sub, now)
+        .map(|found| found.id)
+        .filter(|id| Some(*id) != own.map(|o| o.id))
+        .collect();
+    let excess = (kept.len() + 1).saturating_sub(MAX_SESSIONS);
+    if excess > 0 {
+        events.push(revoked(kept[..excess].to_vec(), RevokedScope::Other, Cause::TooMany, None));
+    }
+
+    let subject = Some(Subject { sub, version: Some(version(user)) });
+    let mut decisions = vec![Decision { subject, events }];
+    if let Some(other) = replaced.filter(|found| found.user != sub) {
+        let event = revoked(vec![other.id], RevokedScope::One, Cause::Replaced, None);
+        decisions.extend(report(other.user, vec![event]));
+    }
+    Ok(decisions)
+}
+
+fn decide_seen(
+    state: &State,
+    rules: &Rules,
+    session: SessionId,
+    now: Timestamp,
+) -> Result<Vec<Decision>, Refusal> {
+    let found = state.session(session).filter(|found| found.is_live(now)).ok_or(Refusal::NoSuchSession)?;
+    let idle_deadline = idle_deadline(rules, found.expires_at, now);
+    Ok(report(found.user, vec![Event::SessionSeen { session, idle_deadline }.into()]))
+}
+
+fn decide_claim(
+    state: &State,
+    user: Sub,
+    grant: GrantId,
+    attempt: u8,
+    until: Timestamp,
+) -> Result<Vec<Decision>, Refusal> {
+    let found = state.user(user);
+    let current = found.and_then(|u| u.grant.as_ref()).filter(|g| g.id == grant).ok_or(Refusal::GrantGone)?;
+    if let Some(claim) = current.claim.filter(|claim| claim.attempt >= attempt) {
+        return Err(Refusal::ClaimHeld { until: claim.until });
+    }
+    let subject = Some(Subject { sub: user, version: Some(version(found)) });
+    Ok(vec![Decision { subject, events: vec![Event::GrantRefreshClaimed { grant, attempt, until }.into()] }])
+}
+
+/// A final failure ends the grant and the sessions, with the reason that Discord's answer gives.
+fn decide_failed_refresh(
+    state: &State,
+    user: Sub,
+    grant: GrantId,
+    failed: Event,
+    now: Timestamp,
+) -> Result<Vec<Decision>, Refusal> {
+    let Event::GrantRefreshFailed { code, attempt, is_final, .. } = failed else {
+        return Err(Refusal::GrantGone);
+    };
+    let found = state.user(user).ok_or(Refusal::GrantGone)?;
+    let current = found.grant.as_ref().is_some_and(|g| g.id == grant);
+    let pending = found.revocation.as_ref().is_some_and(|r| r.grant.id == grant);
+    if !current && !pending {
+        return Err(Refusal::GrantGone);
+    }
+    let mut events = vec![failed.into()];
+    if is_final && current {
+        let (source, cause) = match (code, attempt) {
+            (FailureCode::InvalidGrant, 1) => (RevokedBy::InvalidGrant, Cause::DiscordDeauthorized),
+            // The first attempt died with its process: most likely it was our own call that used the token up.
+            (FailureCode::InvalidGrant, _) => (RevokedBy::InvalidGrant, Cause::GrantLost),
+            (FailureCode::OutcomeUnknown, _) => (RevokedBy::Other, Cause::GrantLost),
+            _ => (RevokedBy::TokenRefused, Cause::TokenRefused),
+        };
+        events.push(Event::GrantRevoked { grant, source, confirmed: true }.into());
+        events.extend(end_all(state, user, cause, now));
+    }
+    Ok(report(user, events))
+}
+
+fn decide_revoke(
+    state: &State,
+    user: Sub,
+    source: RevokedBy,
+    cause: Cause,
+    confirmed: bool,
+    only: Option<GrantId>,
+    now: Timestamp,
+) -> Result<Vec<Decision>, Refusal> {
+    let current = state.user(user).and_then(|found| found.grant.as_ref()).map(|grant| grant.id);
+    if only.is_some() && only != current {
+        return Err(Refusal::GrantGone);
+    }
+    let mut events: Vec<Draft> = Vec::new();
+    events.extend(current.map(|grant| Event::GrantRevoked { grant, source, confirmed }.into()));
+    events.extend(end_all(state, user, cause, now));
+    Ok(if events.is_empty() { vec![] } else { report(user, events) })
+}
+
+fn end_sessions(
+    state: &State,
+    user: Sub,
+    which: &Which,
+    cause: Cause,
+    reason: Option<String>,
+    now: Timestamp,
+) -> Vec<Decision> {
+    let meant = |id: SessionId| match which {
+        Which::One(one) => id == *one,
+        Which::Others(kept) => id != *kept,
+        Which::Listed(listed) => listed.contains(&id),
+        Which::All => true,
+    };
+    let sessions: Vec<SessionId> =
+        live_sessions(state, user, now).map(|found| found.id).filter(|id| meant(*id)).collect();
+    if sessions.is_empty() {
+        return vec![];
+    }
+    report(user, vec![revoked(sessions, which.scope(), cause, reason)])
+}
+
+fn end_all(state: &State, user: Sub, cause: Cause, now: Timestamp) -> Option<Draft> {
+    let sessions: Vec<SessionId> = live_sessions(state, user, now).map(|found| found.id).collect();
+    (!sessions.is_empty()).then(|| revoked(sessions, RevokedScope::All, cause, None))
+}
+
+fn live_sessions(state: &State, user: Sub, now: Timestamp) -> impl Iterator<Item = &Session> {
+    state.sessions_of(user).filter(move |found| found.is_live(now))
+}
+
+fn revoked(sessions: Vec<SessionId>, scope: RevokedScope, cause: Cause, reason: Option<String>) -> Draft {
+    Draft { event: Event::SessionRevoked { sessions, scope, cause }, private: reason.map(Private::Reason) }
+}
+
+/// A session that is used every quantum never reaches this; one that is not used for the idle time and a
+/// quantum always does.
+fn idle_deadline(rules: &Rules, expires_at: Timestamp, now: Timestamp) -> Timestamp {
+    now.plus(rules.session_idle).plus(rules.seen_quantum()).min(expires_at)
+}
+
+fn either_grant(state: &State, user: Sub, grant: GrantId) -> Option<&Grant> {
+    let found = state.user(user)?;
+    let pending = found.revocation.as_ref().map(|revocation| &revocation.grant);
+    found.grant.as_ref().into_iter().chain(pending).find(|found| found.id == grant)
+}
+
+fn version(user: Option<&User>) -> u64 {
+    user.map_or(0, |user| user.version)
+}
+
+/// A record about a user that carries no version: it counts whatever else happened to the user.
+fn report(user: Sub, events: Vec<Draft>) -> Vec<Decision> {
+    vec![Decision { subject: Some(Subject { sub: user, version: None }), events }]
+}
+
+fn about_nobody(event: Event) -> Vec<Decision> {
+    vec![Decision { subject: None, events: vec![event.into()] }]
+}
