@@ -188,6 +188,21 @@ pub struct Fact {
     pub sealed: Arc<SealedBox>,
     /// The index of the event within the record, or [`CONTEXT`].
     pub index: u16,
+    /// What kind of event it belongs to.
+    pub of: FactOf,
+}
+
+/// What kind of event a fact belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FactOf {
+    /// `grant.issued`: tokens.
+    GrantIssued,
+    /// `grant.refreshed`: tokens.
+    GrantRefreshed,
+    /// `profile.observed`: the profile.
+    ProfileObserved,
+    /// The context of the record: address and agent.
+    Context,
 }
 
 impl State {
@@ -352,7 +367,7 @@ impl State {
                     revokes |= matches!(event, Event::GrantRevoked { .. });
                     if let Some(sub) = sub {
                         let moment = Moment { position, eff: self.eff, writer: record.context.writer };
-                        self.users.entry(sub).or_default().fold(moment, event, facts.of_event(index));
+                        self.users.entry(sub).or_default().fold(moment, event, facts.of_event(event, index));
                     }
                 }
             }
@@ -549,17 +564,20 @@ impl Facts {
         }
     }
 
-    fn of_event(&self, index: u16) -> Option<Fact> {
-        self.fact(&self.subject, index)
+    fn of_event(&self, event: &Event, index: u16) -> Option<Fact> {
+        let of = match event {
+            Event::GrantIssued { .. } => FactOf::GrantIssued,
+            Event::GrantRefreshed { .. } => FactOf::GrantRefreshed,
+            Event::ProfileObserved => FactOf::ProfileObserved,
+            _ => return None,
+        };
+        let sealed = self.subject.clone()?;
+        Some(Fact { record: self.record, sealed, index, of })
     }
 
     fn context(&self) -> Option<Fact> {
-        self.fact(&self.context, CONTEXT)
-    }
-
-    fn fact(&self, sealed: &Option<Arc<SealedBox>>, index: u16) -> Option<Fact> {
-        let sealed = sealed.clone()?;
-        Some(Fact { record: self.record, sealed, index })
+        let sealed = self.context.clone()?;
+        Some(Fact { record: self.record, sealed, index: CONTEXT, of: FactOf::Context })
     }
 }
 
