@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use governor::clock::Clock as _;
 use governor::state::keyed::HashMapStateStore;
+use governor::middleware::NoOpMiddleware;
 use governor::{Quota, RateLimiter};
 
 use crate::clock::Clock;
@@ -21,7 +22,7 @@ const TIDY_ABOVE: usize = 4_096;
 /// A burst of 300, then 60 a minute, for each address.
 pub struct AddressLimit {
     clock: Ticks,
-    limiter: RateLimiter<Neighbourhood, HashMapStateStore<Neighbourhood>, Ticks>,
+    limiter: RateLimiter<Neighbourhood, HashMapStateStore<Neighbourhood>, Ticks, NoOpMiddleware<Duration>>,
     /// The second in which the quiet ones were last forgotten.
     tidied: AtomicU64,
 }
