@@ -12,7 +12,7 @@ use crate::domain::id::{Position, RecordId};
 use crate::domain::record::Record;
 use crate::domain::state::{State, Verdict};
 use crate::event_log::codec::{self, DecodeError};
-use crate::event_log::{Follow, FollowError};
+use crate::event_log::{Chunk, Follow, FollowError};
 
 /// A record in its place, and what it did.
 #[derive(Clone, Debug)]
@@ -107,7 +107,7 @@ pub(super) fn run(
 }
 
 fn fold_chunk(
-    chunk: Vec<(Position, Vec<u8>)>,
+    chunk: Chunk,
     state: &Arc<RwLock<State>>,
     waiting: &Waiting,
     progress: &watch::Sender<Progress>,

@@ -124,7 +124,7 @@ impl App {
             frames.push(codec::encode_record(&record).map_err(ExecuteError::Encode)?);
             answers.expect(record.id);
         }
-        self.log.append(frames).await.map_err(ExecuteError::Append)?;
+        self.log.append(frames, None).await.map_err(ExecuteError::Append)?;
         answers.wait().await
     }
 

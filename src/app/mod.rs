@@ -343,9 +343,9 @@ impl App {
 
     fn open_private(&self, fact: &Fact) -> Option<Private> {
         let kind = match fact.of {
-            FactOf::GrantIssued => codec::kinds::GRANT_ISSUED,
-            FactOf::GrantRefreshed => codec::kinds::GRANT_REFRESHED,
-            FactOf::ProfileObserved => codec::kinds::PROFILE_OBSERVED,
+            FactOf::GrantIssued => codec::GRANT_ISSUED,
+            FactOf::GrantRefreshed => codec::GRANT_REFRESHED,
+            FactOf::ProfileObserved => codec::PROFILE_OBSERVED,
             FactOf::Context => return None,
         };
         let plain = self.keys.unseal(fact.record, &fact.sealed).ok()?;

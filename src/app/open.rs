@@ -22,7 +22,8 @@ use crate::domain::state::State;
 use crate::entropy::Entropy;
 use crate::event_log::EventLog;
 use crate::event_log::codec::{self, EncodeError};
-use crate::event_log::start::{self, Begun, Loss, Probe, StartError, StartSettings, Started};
+use crate::event_log::start::{self, Begun, Loss, StartError, StartSettings, Started};
+use crate::event_log::{Pace, Probe};
 
 /// How far the wall clock may be from where it should be.
 pub(super) const STEP: Duration = Duration::from_secs(2);
@@ -91,6 +92,9 @@ pub enum OpenError {
     /// The first records could not be written.
     #[error("the start could not be recorded")]
     Record(#[source] ExecuteError),
+    /// The fold has no thread to run on.
+    #[error("a thread could not be started")]
+    Thread(#[source] std::io::Error),
     /// The first record has no bytes.
     #[error("the first record cannot be written")]
     Encode(#[source] EncodeError),
@@ -134,6 +138,7 @@ impl App {
             disk: disk.clone(),
             clock: clock.clone(),
             entropy: entropy.clone(),
+            pace: Pace::default(),
         })?;
         let keys_of = |log_id| KeySettings {
             dir: settings.data_dir.join("keys"),
@@ -168,7 +173,7 @@ impl App {
             std::thread::Builder::new()
                 .name("doorbook-fold".into())
                 .spawn(move || applier::run(follow, &state, &waiting, &progress_sender))
-                .map_err(|source| StartError::io("start a thread", &settings.data_dir, source))?
+                .map_err(OpenError::Thread)?
         };
         let (sightings_due, sightings_queue) = mpsc::channel(SIGHTINGS_WAITING);
         let app = Arc::new(App {
@@ -253,7 +258,7 @@ impl Opened {
     async fn record_start(&self) -> Result<(), ExecuteError> {
         let app = &self.app;
         if let Some(loss) = &self.loss {
-            if loss.position_0_is_gone {
+            if loss.is_total() {
                 app.execute(create_log(&self.settings, self.log_id, &app.keys), &By::SYSTEM).await?;
             }
             let lost = AcceptLoss {
@@ -261,7 +266,7 @@ impl Opened {
                 head_position: loss.head_position,
                 head_leaf: loss.head_leaf,
                 last_found: loss.last_found,
-                salvaged: loss.salvaged,
+                salvaged: loss.salvaged.as_ref().map(|(_, hash)| *hash),
             };
             app.execute(Command::AcceptLoss(lost), &By::SYSTEM).await?;
         }

@@ -87,3 +87,79 @@ impl fmt::Debug for CookieKey {
         f.write_str("CookieKey(..)")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entropy::SeededEntropy;
+
+    fn key(log: u8, secret: &str) -> CookieKey {
+        CookieKey::from_secret(LogId([log; 16]), &Secret::new(secret), Arc::new(SeededEntropy::new("cookie")))
+    }
+
+    #[test]
+    fn a_sealed_text_opens_for_its_purpose_and_nothing_else() {
+        let ours = key(1, "a secret of at least 32 bytes or so");
+        let text = ours.seal("attempt", b"bound", b"state and verifier");
+        assert!(text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'));
+        assert_eq!(*ours.open("attempt", b"bound", &text).unwrap(), b"state and verifier");
+        assert_ne!(ours.seal("attempt", b"bound", b"state and verifier"), text, "the nonce is drawn anew");
+        assert!(ours.open("ticket", b"bound", &text).is_none());
+        assert!(ours.open("attempt", b"", &text).is_none());
+        assert!(key(2, "a secret of at least 32 bytes or so").open("attempt", b"bound", &text).is_none());
+        assert!(key(1, "another secret of at least 32 bytes").open("attempt", b"bound", &text).is_none());
+    }
+
+    #[test]
+    fn a_sealed_text_that_was_changed_cut_or_blown_up_does_not_open() {
+        let ours = key(1, "secret");
+        let text = ours.seal("attempt", b"", b"state");
+        for at in 0..text.len() {
+            let other = if text.as_bytes()[at] == b'A' { "B" } else { "A" };
+            let changed = [&text[..at], other, &text[at + 1..]].concat();
+            assert!(ours.open("attempt", b"", &changed).is_none(), "{at}");
+            assert!(ours.open("attempt", b"", &text[..at]).is_none(), "{at}");
+        }
+        for wrong in ["", "=", "é", " ", &format!("{text}="), &format!("{text}A"), &format!(" {text}")] {
+            assert!(ours.open("attempt", b"", wrong).is_none(), "{wrong:?}");
+        }
+        let longest = ours.seal("attempt", b"", &[7; 6_000]);
+        assert_eq!(ours.open("attempt", b"", &longest).unwrap().len(), 6_000);
+        let too_long = ours.seal("attempt", b"", &[7; 6_200]);
+        assert!(ours.open("attempt", b"", &too_long).is_none());
+    }
+
+    #[test]
+    fn a_tag_holds_for_its_message_and_purpose_alone() {
+        let ours = key(1, "secret");
+        let tag = ours.tag("app", b"sid and scope");
+        assert!(ours.verify_tag("app", b"sid and scope", &tag));
+        assert!(!ours.verify_tag("app", b"sid and another", &tag));
+        assert!(!ours.verify_tag("ticket", b"sid and scope", &tag));
+        assert!(!ours.verify_tag("app", b"sid and scope", &tag[..31]));
+        assert!(!ours.verify_tag("app", b"sid and scope", &[]));
+        assert!(!key(2, "secret").verify_tag("app", b"sid and scope", &tag));
+    }
+
+    #[test]
+    fn the_forms_are_frozen() {
+        // Computed once by another program, from the forms as documented.
+        let ours = key(1, "secret");
+        assert_eq!(
+            hex::encode(ours.tag("app", b"message")),
+            "f2b31587132e3eb8dbf3d3b61107344fde098144a196510bddfd4de10fa67429"
+        );
+        assert_eq!(
+            ours.seal("attempt", b"bound", b"state"),
+            "QmSanzWjijdgpG6Y62ChvURjN6Vx7PSFPaXN71pH1mRjXI5oia-biYd2NLGv"
+        );
+    }
+
+    #[test]
+    fn a_tag_is_hmac_sha_256_as_rfc_4231_says() {
+        // Test case 2, by the construction that `tag` uses.
+        let (tag, _) = Hkdf::<Sha256>::extract(Some(b"Jefe"), b"what do ya want for nothing?");
+        let expected = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843";
+        assert_eq!(hex::encode(part::<32>(&tag, 0)), expected);
+    }
+}

@@ -3,9 +3,8 @@
 //! One thread owns the two files that grow. It takes whatever waits, writes it behind what is there, syncs once,
 //! makes it known, and answers. So two callers with one Discord id get one pseudonym without a lock.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 
 use tokio::sync::oneshot;
@@ -15,119 +14,13 @@ use crate::domain::id::{DiscordId, Sub};
 use crate::domain::time::Month;
 use crate::entropy::Entropy;
 
-use super::block::part;
 use super::error::KeyError;
 use super::key_file::{Contents, Entry, KeyFile};
+use super::known::{Known, month_entry, subject_entry};
 use super::secret_key::SecretKey;
 
 /// At most so many are written together.
 const GROUP: usize = 1_024;
-
-/// The users and months that have a key.
-#[derive(Debug, Default)]
-pub(super) struct Known {
-    subjects: RwLock<Subjects>,
-    months: RwLock<HashMap<Month, SecretKey>>,
-}
-
-#[derive(Debug, Default)]
-struct Subjects {
-    by_id: HashMap<DiscordId, Sub>,
-    by_sub: HashMap<Sub, (DiscordId, SecretKey)>,
-}
-
-impl Known {
-    /// Takes in what the files hold; where an entry repeats another one, its index.
-    pub(super) fn read(subjects: &[Entry], months: &[Entry]) -> Result<Known, (Which, u64)> {
-        let known = Known::default();
-        for (index, entry) in (0..).zip(subjects) {
-            let (id, sub) = subject_of(entry);
-            if known.sub_of(id).is_some() || known.discord_id_of(sub).is_some() {
-                return Err((Which::Subjects, index));
-            }
-            known.add_subject(entry);
-        }
-        for (index, entry) in (0..).zip(months) {
-            if known.month_key(month_of(entry)).is_some() {
-                return Err((Which::Months, index));
-            }
-            known.add_month(entry);
-        }
-        Ok(known)
-    }
-
-    pub(super) fn sub_of(&self, id: DiscordId) -> Option<Sub> {
-        self.subjects.read().unwrap_or_else(PoisonError::into_inner).by_id.get(&id).copied()
-    }
-
-    pub(super) fn discord_id_of(&self, sub: Sub) -> Option<DiscordId> {
-        let subjects = self.subjects.read().unwrap_or_else(PoisonError::into_inner);
-        subjects.by_sub.get(&sub).map(|(id, _)| *id)
-    }
-
-    pub(super) fn subject_key(&self, sub: Sub) -> Option<SecretKey> {
-        let subjects = self.subjects.read().unwrap_or_else(PoisonError::into_inner);
-        subjects.by_sub.get(&sub).map(|(_, key)| key.clone())
-    }
-
-    pub(super) fn month_key(&self, month: Month) -> Option<SecretKey> {
-        self.months.read().unwrap_or_else(PoisonError::into_inner).get(&month).cloned()
-    }
-
-    pub(super) fn subject_count(&self) -> usize {
-        self.subjects.read().unwrap_or_else(PoisonError::into_inner).by_sub.len()
-    }
-
-    fn add_subject(&self, entry: &Entry) {
-        let (id, sub) = subject_of(entry);
-        let mut subjects = self.subjects.write().unwrap_or_else(PoisonError::into_inner);
-        subjects.by_id.insert(id, sub);
-        subjects.by_sub.insert(sub, (id, entry.key.clone()));
-    }
-
-    fn add_month(&self, entry: &Entry) {
-        let mut months = self.months.write().unwrap_or_else(PoisonError::into_inner);
-        months.insert(month_of(entry), entry.key.clone());
-    }
-
-    fn subject_entries(&self) -> Vec<Entry> {
-        let subjects = self.subjects.read().unwrap_or_else(PoisonError::into_inner);
-        subjects.by_sub.iter().map(|(sub, (id, key))| subject_entry(*id, *sub, key.clone())).collect()
-    }
-
-    fn month_entries(&self) -> Vec<Entry> {
-        let months = self.months.read().unwrap_or_else(PoisonError::into_inner);
-        months.iter().map(|(month, key)| month_entry(*month, key.clone())).collect()
-    }
-}
-
-/// One of the two files that grow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Which {
-    Subjects,
-    Months,
-}
-
-fn subject_entry(id: DiscordId, sub: Sub, key: SecretKey) -> Entry {
-    let mut name = [0; 24];
-    name[..8].copy_from_slice(&id.0.to_be_bytes());
-    name[8..].copy_from_slice(&sub.0);
-    Entry { name, key }
-}
-
-fn subject_of(entry: &Entry) -> (DiscordId, Sub) {
-    (DiscordId(u64::from_be_bytes(part(&entry.name, 0))), Sub(part(&entry.name, 8)))
-}
-
-fn month_entry(month: Month, key: SecretKey) -> Entry {
-    let mut name = [0; 24];
-    name[..4].copy_from_slice(&month.0.to_be_bytes());
-    Entry { name, key }
-}
-
-fn month_of(entry: &Entry) -> Month {
-    Month(u32::from_be_bytes(part(&entry.name, 0)))
-}
 
 /// The door to the thread that writes `subjects` and `months`.
 #[derive(Debug)]
@@ -235,7 +128,7 @@ impl Writer {
         for (id, answer) in waiting {
             let sub = self.known.sub_of(id).ok_or(KeyError::Stopped);
             // Whoever has stopped waiting finds the key the next time.
-            let _ = answer.send(sub.or_else(|stopped| Err(result.clone().err().unwrap_or(stopped))));
+            let _ = answer.send(sub.map_err(|stopped| result.clone().err().unwrap_or(stopped)));
         }
     }
 
@@ -296,5 +189,122 @@ impl Growing {
         written?;
         self.len = u64::try_from(fresh.len()).ok().and_then(|added| before.checked_add(added));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::pin::{Pin, pin};
+    use std::task::Poll;
+
+    use super::*;
+    use crate::crypto::trial::Trial;
+    use crate::disk::Synced;
+
+    /// Polls once, so that the question is in the queue, and says whether it was answered already.
+    async fn asked<F: Future>(mut future: Pin<&mut F>) -> bool {
+        poll_fn(|context| Poll::Ready(future.as_mut().poll(context).is_ready())).await
+    }
+
+    #[tokio::test]
+    async fn a_key_is_on_stable_storage_before_anybody_is_told() {
+        let trial = Trial::new();
+        let ring = trial.create().unwrap();
+        let before = trial.disk.calls().len();
+        trial.disk.close_gate();
+        let mut nelly = pin!(ring.ensure_subject(DiscordId(1)));
+        assert!(!asked(nelly.as_mut()).await);
+        trial.disk.wait_for_calls(before + 1);
+        let sync = trial.disk.calls().pop().unwrap();
+        assert_eq!((sync.what, sync.len), (Synced::Keys, 256), "the entry is written when the sync begins");
+        assert!(!asked(nelly.as_mut()).await, "not answered before the sync has ended");
+        assert_eq!(ring.sub_of(DiscordId(1)), None, "not known before the sync has ended");
+        trial.disk.open_gate();
+        let sub = nelly.await.unwrap();
+        assert_eq!(ring.sub_of(DiscordId(1)), Some(sub));
+
+        trial.disk.close_gate();
+        let mut month = pin!(ring.ensure_month(Month(202_601)));
+        assert!(!asked(month.as_mut()).await);
+        trial.disk.wait_for_calls(before + 2);
+        assert!(!asked(month.as_mut()).await && !ring.has_month(Month(202_601)));
+        trial.disk.open_gate();
+        month.await.unwrap();
+        ring.ensure_month(Month(202_601)).await.unwrap();
+        assert_eq!(trial.disk.calls().len(), before + 2, "what is there needs no sync");
+    }
+
+    #[tokio::test]
+    async fn all_who_wait_share_one_sync_and_one_user_gets_one_pseudonym() {
+        let trial = Trial::new();
+        let ring = trial.create().unwrap();
+        let before = trial.disk.calls().len();
+        trial.disk.close_gate();
+        let mut first = Box::pin(ring.ensure_subject(DiscordId(1)));
+        asked(first.as_mut()).await;
+        trial.disk.wait_for_calls(before + 1);
+        // These come while the first sync is going on, the first user once more among them.
+        let mut others: Vec<_> =
+            [2, 2, 3, 1, 2].map(|id| Box::pin(ring.ensure_subject(DiscordId(id)))).into_iter().collect();
+        for other in &mut others {
+            assert!(!asked(other.as_mut()).await);
+        }
+        trial.disk.open_gate();
+        let one = first.await.unwrap();
+        let mut subs = Vec::new();
+        for other in others {
+            subs.push(other.await.unwrap());
+        }
+        assert_eq!(trial.disk.calls().len(), before + 2);
+        assert_eq!((subs[0], subs[3]), (subs[1], one));
+        assert_eq!(subs[0], subs[4]);
+        assert!(subs[0] != subs[2] && subs[2] != one && subs[0] != one);
+        drop(ring);
+        let ring = trial.open().unwrap();
+        assert_eq!(ring.subject_count(), 3);
+        assert_eq!(ring.sub_of(DiscordId(2)), Some(subs[0]));
+    }
+
+    #[tokio::test]
+    async fn whoever_stops_waiting_loses_nothing() {
+        let trial = Trial::new();
+        let ring = trial.create().unwrap();
+        let before = trial.disk.calls().len();
+        trial.disk.close_gate();
+        {
+            let mut gone = pin!(ring.ensure_subject(DiscordId(1)));
+            asked(gone.as_mut()).await;
+            trial.disk.wait_for_calls(before + 1);
+        }
+        trial.disk.open_gate();
+        let sub = ring.ensure_subject(DiscordId(1)).await.unwrap();
+        drop(ring);
+        assert_eq!(trial.open().unwrap().sub_of(DiscordId(1)), Some(sub));
+        assert_eq!(trial.open().unwrap().subject_count(), 1);
+    }
+
+    #[tokio::test]
+    async fn after_a_failed_sync_nobody_is_known_and_the_next_user_brings_the_file_in_order() {
+        let trial = Trial::new();
+        let ring = trial.create().unwrap();
+        let kept = ring.ensure_subject(DiscordId(1)).await.unwrap();
+        trial.disk.fail_after(0);
+        for _ in 0..2 {
+            let error = ring.ensure_subject(DiscordId(2)).await.unwrap_err();
+            assert!(matches!(error, KeyError::Io { action: "sync", .. }), "{error}");
+            assert_eq!(ring.sub_of(DiscordId(2)), None);
+        }
+        assert_eq!(ring.ensure_subject(DiscordId(1)).await.unwrap(), kept, "what is kept stays known");
+        trial.disk.repair();
+        let before = trial.disk.calls().len();
+        let next = ring.ensure_subject(DiscordId(3)).await.unwrap();
+        let syncs: Vec<Synced> = trial.disk.calls()[before..].iter().map(|call| call.what).collect();
+        assert_eq!(syncs, [Synced::Keys, Synced::Directory], "written anew, not added to");
+        let last = ring.ensure_subject(DiscordId(4)).await.unwrap();
+        drop(ring);
+        let ring = trial.open().unwrap();
+        let ids = [1, 2, 3, 4].map(|id| ring.sub_of(DiscordId(id)));
+        assert_eq!(ids, [Some(kept), None, Some(next), Some(last)]);
     }
 }

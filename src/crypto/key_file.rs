@@ -213,3 +213,96 @@ pub(super) fn sync_directory(dir: &Path, disk: &dyn Disk) -> Result<(), KeyError
 pub(super) fn temporary(path: &Path) -> PathBuf {
     path.with_extension("new")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::RealDisk;
+    use crate::domain::id::LogId;
+    use crate::entropy::SeededEntropy;
+
+    /// A file of groups of 2, 1 and 3 entries, and its bytes.
+    fn grown(dir: &Path) -> (KeyFile, Vec<u8>) {
+        let entropy = SeededEntropy::new("key file");
+        let header = Header { generation: 7, log: LogId([1; 16]) };
+        let file = KeyFile::new(dir, "subjects", header, SecretKey::draw(&entropy));
+        let entry = |n| Entry { name: [n; 24], key: SecretKey::copy_of(&[n; 32]) };
+        file.write_anew(&[], &entropy, &RealDisk).unwrap();
+        file.append(0, &[entry(0), entry(1)], &entropy, &RealDisk).unwrap();
+        file.append(2, &[entry(2)], &entropy, &RealDisk).unwrap();
+        file.append(3, &[entry(3), entry(4), entry(5)], &entropy, &RealDisk).unwrap();
+        let bytes = fs::read(file.path()).unwrap();
+        (file, bytes)
+    }
+
+    fn names(contents: &Contents) -> Vec<u8> {
+        contents.entries.iter().map(|entry| entry.name[0]).collect()
+    }
+
+    #[test]
+    fn entries_are_read_as_they_were_added() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, bytes) = grown(dir.path());
+        let contents = file.read(&bytes).unwrap();
+        assert_eq!((names(&contents), contents.torn), (vec![0, 1, 2, 3, 4, 5], false));
+        assert_eq!(contents.entries[4].key.expose(), &[4; 32]);
+    }
+
+    #[test]
+    fn zeros_are_a_torn_write_among_those_written_last_and_damage_before_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, bytes) = grown(dir.path());
+        for zeroed in 1..64_u32 {
+            let lost = |n: u8| zeroed & (1 << n) != 0;
+            let mut torn = bytes.clone();
+            for n in (0..6).filter(|n| lost(*n)) {
+                let at = BLOCK * (usize::from(n) + 1);
+                torn[at..at + BLOCK].fill(0);
+            }
+            let left: Vec<u8> = (0..6).filter(|n| !lost(*n)).collect();
+            // The group of the last entry that is left begins here.
+            let group = match left.last() {
+                Some(3..) => 3,
+                Some(2) => 2,
+                _ => 0,
+            };
+            match file.read(&torn) {
+                Ok(contents) => {
+                    assert!((0..group).all(|n| !lost(n)), "{zeroed:b}");
+                    assert_eq!((names(&contents), contents.torn), (left, true), "{zeroed:b}");
+                }
+                Err(_) => assert!((0..group).any(lost), "{zeroed:b}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_written_anew_is_never_taken_for_torn_in_its_middle() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, bytes) = grown(dir.path());
+        let entries = file.read(&bytes).unwrap().entries;
+        file.write_anew(&entries, &SeededEntropy::new("anew"), &RealDisk).unwrap();
+        let anew = fs::read(file.path()).unwrap();
+        assert_eq!(names(&file.read(&anew).unwrap()), [0, 1, 2, 3, 4, 5]);
+        for n in 1..6 {
+            let mut zeroed = anew.clone();
+            zeroed[BLOCK * n..BLOCK * (n + 1)].fill(0);
+            assert!(matches!(file.read(&zeroed), Err(KeyError::Damaged { .. })), "{n}");
+        }
+    }
+
+    #[test]
+    fn an_entry_opens_only_in_its_own_file_generation_and_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, bytes) = grown(dir.path());
+        let others = [
+            KeyFile { name: "months", ..file.clone() },
+            KeyFile { header: Header { generation: 8, ..file.header }, ..file.clone() },
+            KeyFile { header: Header { log: LogId([2; 16]), ..file.header }, ..file.clone() },
+            KeyFile { key: SecretKey::copy_of(&[0; 32]), ..file.clone() },
+        ];
+        for other in others {
+            assert!(matches!(other.read(&bytes), Err(KeyError::Damaged { at: 128, .. })), "{other:?}");
+        }
+    }
+}

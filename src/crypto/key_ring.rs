@@ -1,9 +1,6 @@
-//! `data/keys/` as a whole: made once, read at every start, and never made again over what is there.
+//! The keys of one log in memory: who has which, and what can be done with them.
 
 use std::fmt;
-use std::fs::{self, DirBuilder, Permissions};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,17 +13,13 @@ use crate::entropy::Entropy;
 
 use super::block::Header;
 use super::cookie::CookieKey;
+use super::directory::{COOKIE, Found, make_missing};
 use super::error::KeyError;
-use super::keeper::{Keeper, Known, Which};
-use super::kek::{self, Kek};
-use super::key_file::{Contents, Entry, KeyFile, read_if_there, replace, sync_directory, temporary};
+use super::keeper::Keeper;
+use super::kek;
+use super::key_file::read_if_there;
+use super::known::Known;
 use super::secret_key::SecretKey;
-
-const SUBJECTS: &str = "subjects";
-const MONTHS: &str = "months";
-const LOG: &str = "log";
-const SIGNER: &str = "signer";
-const COOKIE: &str = "cookie";
 
 /// What the keys depend on.
 #[derive(Clone, Debug)]
@@ -58,36 +51,14 @@ impl KeyRing {
     /// Makes the keys of a new log.
     ///
     /// After a crash it can be called again: it keeps what is there of the same log and makes the rest. As soon
-    /// as a user has a key, the log is not new, and a file that is missing is an error as in [`open`](Self::open).
+    /// as a user or a month has a key, the log is not new, and a file that is missing is an error as in
+    /// [`open`](Self::open).
     pub fn create(
-        settings: &KeySettings,
+        settings: KeySettings,
         entropy: Arc<dyn Entropy>,
         disk: Arc<dyn Disk>,
     ) -> Result<KeyRing, KeyError> {
-        make_directory(&settings.dir, &*disk)?;
-        let kek = match read_kek(settings) {
-            Err(KeyError::Missing { file })
-                if !names_after_kek().any(|name| settings.dir.join(name).exists()) =>
-            {
-                let kek = Kek::draw(settings.log_id, settings.encrypt_secret.clone(), &*entropy);
-                replace(&file, &kek.to_bytes(), &*disk)?;
-                kek
-            }
-            found => found?,
-        };
-        for name in names_after_kek() {
-            match read_file(settings, &kek, name) {
-                Err(KeyError::Missing { .. }) if name == COOKIE && settings.cookie_secret.is_some() => {}
-                Err(KeyError::Missing { .. }) => {
-                    let single = !matches!(name, SUBJECTS | MONTHS);
-                    let entries = single.then(|| single_entry(SecretKey::draw(&*entropy)));
-                    newest_file(settings, &kek, name)?.write_anew(entries.as_slice(), &*entropy, &*disk)?;
-                }
-                Ok(Loaded { contents, .. }) if name == SUBJECTS && !contents.entries.is_empty() => break,
-                Ok(_) => {}
-                Err(error) => return Err(error),
-            }
-        }
+        make_missing(&settings, &*entropy, &*disk)?;
         KeyRing::open(settings, entropy, disk)
     }
 
@@ -97,13 +68,13 @@ impl KeyRing {
     /// cut off is dropped, permissions are repaired, and a `cookie` file is made where `COOKIE_SECRET` is not given
     /// any more: all that hangs on it is login attempts and app cookies, which browsers get anew.
     pub fn open(
-        settings: &KeySettings,
+        settings: KeySettings,
         entropy: Arc<dyn Entropy>,
         disk: Arc<dyn Disk>,
     ) -> Result<KeyRing, KeyError> {
-        let mut found = Found::read(settings)?;
-        found.repair(settings, &*entropy, &*disk)?;
-        found.into_ring(settings, entropy, disk)
+        let mut found = Found::read(&settings)?;
+        found.repair(&settings, &*entropy, &*disk)?;
+        KeyRing::of(found, &settings, entropy, disk)
     }
 
     /// Says whether [`open`](Self::open) would find the keys in order; writes nothing.
@@ -182,6 +153,31 @@ impl KeyRing {
         &self.cookie
     }
 
+    fn of(
+        found: Found,
+        settings: &KeySettings,
+        entropy: Arc<dyn Entropy>,
+        disk: Arc<dyn Disk>,
+    ) -> Result<KeyRing, KeyError> {
+        let log = settings.log_id;
+        let cookie = match (&settings.cookie_secret, &found.cookie) {
+            (Some(secret), _) => CookieKey::from_secret(log, secret, entropy.clone()),
+            (None, Some(loaded)) => CookieKey::from_key(log, loaded.single_key()?, entropy.clone()),
+            (None, None) => return Err(KeyError::Missing { file: settings.dir.join(COOKIE) }),
+        };
+        let log_key = found.log.single_key()?.clone();
+        let signer = SigningKey::from_bytes(found.signer.single_key()?.expose());
+        let known = Arc::new(found.known);
+        let keeper = Keeper::start(
+            known.clone(),
+            (found.subjects.file, &found.subjects.contents),
+            (found.months.file, &found.months.contents),
+            entropy.clone(),
+            disk,
+        )?;
+        Ok(KeyRing { log, known, keeper, log_key, signer, cookie, entropy })
+    }
+
     pub(super) fn known(&self) -> &Known {
         &self.known
     }
@@ -201,210 +197,125 @@ impl fmt::Debug for KeyRing {
     }
 }
 
-/// A key file as it was read.
-#[derive(Debug)]
-struct Loaded {
-    file: KeyFile,
-    contents: Contents,
-}
+#[cfg(test)]
+mod tests {
+    use std::fs;
 
-impl Loaded {
-    fn write_anew(&self, entropy: &dyn Entropy, disk: &dyn Disk) -> Result<(), KeyError> {
-        self.file.write_anew(&self.contents.entries, entropy, disk)
+    use super::*;
+    use crate::crypto::trial::{JUNE, MASON, NELLY, Trial, block_on};
+    use crate::domain::id::RecordId;
+    use crate::domain::record::Owner;
+
+    #[test]
+    fn what_was_created_is_read_back() {
+        let trial = Trial::new();
+        let ring = trial.create().unwrap();
+        let public = ring.signer_public_key();
+        let sealed = ring.seal(Owner::Log, RecordId([1; 16]), b"rules").unwrap();
+        let cookie = ring.cookie_key().seal("attempt", b"", b"state");
+        let (nelly, mason) = block_on(async {
+            ring.ensure_month(JUNE).await.unwrap();
+            (ring.ensure_subject(NELLY).await.unwrap(), ring.ensure_subject(MASON).await.unwrap())
+        });
+        drop(ring);
+
+        let ring = trial.open().unwrap();
+        assert_eq!((ring.sub_of(NELLY), ring.sub_of(MASON)), (Some(nelly), Some(mason)));
+        assert_eq!((ring.discord_id_of(nelly), ring.discord_id_of(Sub([0; 16]))), (Some(NELLY), None));
+        assert!(ring.has_subject(mason) && !ring.has_subject(Sub([0; 16])));
+        assert!(ring.has_month(JUNE) && !ring.has_month(Month(202_607)));
+        assert_eq!((ring.subject_count(), ring.log_id()), (2, trial.settings.log_id));
+        assert_eq!(ring.signer_public_key(), public);
+        assert_eq!(*ring.unseal(RecordId([1; 16]), &sealed).unwrap(), b"rules");
+        assert_eq!(*ring.cookie_key().open("attempt", b"", &cookie).unwrap(), b"state");
+        assert_eq!(KeyRing::log_of(&trial.settings.dir).unwrap(), Some(trial.settings.log_id));
+        KeyRing::check(&trial.settings).unwrap();
     }
 
-    fn single_key(&self) -> Result<&SecretKey, KeyError> {
-        self.contents.entries.first().map(|entry| &entry.key).ok_or_else(|| self.file.damaged(0))
+    #[test]
+    fn a_cookie_file_is_made_where_the_secret_is_not_given_any_more() {
+        let mut trial = Trial::new();
+        trial.settings.cookie_secret = Some(Secret::new("c".repeat(32)));
+        let given = trial.create().unwrap().cookie_key().tag("p", b"m");
+        assert!(!trial.path(COOKIE).exists());
+        assert_eq!(trial.open().unwrap().cookie_key().tag("p", b"m"), given);
+        trial.settings.cookie_secret = None;
+        let made = trial.open().unwrap().cookie_key().tag("p", b"m");
+        assert!(trial.path(COOKIE).exists());
+        assert_ne!(made, given);
+        assert_eq!(trial.open().unwrap().cookie_key().tag("p", b"m"), made);
     }
-}
 
-/// All key files as they were read.
-struct Found {
-    kek: Kek,
-    known: Known,
-    subjects: Loaded,
-    months: Loaded,
-    log: Loaded,
-    signer: Loaded,
-    cookie: Option<Loaded>,
-}
-
-impl Found {
-    /// Reads everything, writes nothing.
-    fn read(settings: &KeySettings) -> Result<Found, KeyError> {
-        let kek = read_kek(settings)?;
-        let subjects = read_file(settings, &kek, SUBJECTS)?;
-        let months = read_file(settings, &kek, MONTHS)?;
-        let log = read_file(settings, &kek, LOG)?;
-        let signer = read_file(settings, &kek, SIGNER)?;
-        let cookie = match read_file(settings, &kek, COOKIE) {
-            Err(KeyError::Missing { .. }) => None,
-            found => Some(found?),
-        };
-        let known =
-            Known::read(&subjects.contents.entries, &months.contents.entries).map_err(|(which, index)| {
-                match which {
-                    Which::Subjects => subjects.file.damaged(index),
-                    Which::Months => months.file.damaged(index),
+    #[test]
+    fn another_encrypt_secret_is_refused_by_name_and_nothing_is_written() {
+        let (one, two) = (Some(Secret::new("1".repeat(32))), Some(Secret::new("2".repeat(32))));
+        for (sealed_with, given) in [(None, &one), (one.clone(), &None), (one.clone(), &two)] {
+            let mut trial = Trial::new();
+            trial.settings.encrypt_secret = sealed_with.clone();
+            trial.lived_in();
+            // What a start would otherwise repair.
+            fs::write(trial.path("log.new"), b"left over").unwrap();
+            let before = trial.files();
+            trial.settings.encrypt_secret = given.clone();
+            let errors = [
+                trial.open().unwrap_err(),
+                trial.create().unwrap_err(),
+                KeyRing::check(&trial.settings).unwrap_err(),
+            ];
+            for error in errors {
+                assert!(error.is_configuration());
+                match (&sealed_with, given) {
+                    (None, _) => assert!(matches!(error, KeyError::SecretSet { .. })),
+                    (_, None) => assert!(matches!(error, KeyError::SecretRemoved { .. })),
+                    _ => assert!(matches!(error, KeyError::SecretChanged { .. })),
                 }
-            })?;
-        Ok(Found { kek, known, subjects, months, log, signer, cookie })
-    }
-
-    /// Ends what a crash cut off, and makes nobody else able to read the files.
-    fn repair(
-        &mut self,
-        settings: &KeySettings,
-        entropy: &dyn Entropy,
-        disk: &dyn Disk,
-    ) -> Result<(), KeyError> {
-        restrict(&settings.dir, 0o700);
-        for name in std::iter::once(kek::NAME).chain(names_after_kek()) {
-            let path = settings.dir.join(name);
-            restrict(&path, 0o600);
-            match fs::remove_file(temporary(&path)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(KeyError::io("remove", temporary(&path))(error));
-                }
-                _ => {}
             }
+            assert_eq!(trial.files(), before);
+            trial.settings.encrypt_secret = sealed_with;
+            assert_eq!(trial.open().unwrap().subject_count(), 2);
+            assert!(!trial.path("log.new").exists());
         }
-        if self.cookie.is_none() && settings.cookie_secret.is_none() {
-            let entries = vec![single_entry(SecretKey::draw(entropy))];
-            let file = newest_file(settings, &self.kek, COOKIE)?;
-            let made = Loaded { file, contents: Contents { entries, torn: false } };
-            made.write_anew(entropy, disk)?;
-            self.cookie = Some(made);
-        }
-        for loaded in self.files_mut() {
-            if loaded.contents.torn {
-                tracing::warn!(file = loaded.file.name(), "a key that was being added at a crash is dropped");
-                loaded.write_anew(entropy, disk)?;
-                loaded.contents.torn = false;
-            }
-        }
-        if self.kek.rekey_is_open() {
-            tracing::info!("a rekey that was cut off is ended");
-            self.finish_rekey(settings, entropy, disk)?;
-        }
-        Ok(())
     }
 
-    /// Writes each file anew under the newest root key, then drops the old root key.
-    fn finish_rekey(
-        &mut self,
-        settings: &KeySettings,
-        entropy: &dyn Entropy,
-        disk: &dyn Disk,
-    ) -> Result<(), KeyError> {
-        let kek = self.kek.clone();
-        for loaded in self.files_mut() {
-            if loaded.file.generation() != kek.newest().generation {
-                loaded.file = newest_file(settings, &kek, loaded.file.name())?;
-                loaded.write_anew(entropy, disk)?;
-            }
+    #[test]
+    fn nothing_secret_is_in_the_files_or_in_a_debug_print() {
+        let mut trial = Trial::new();
+        trial.settings.encrypt_secret = Some(Secret::new("an outside secret of enough bytes"));
+        let (nelly, _) = trial.lived_in();
+        let ring = trial.open().unwrap();
+        let all: Vec<u8> = trial.files().into_values().flatten().collect();
+        let secrets: Vec<Vec<u8>> = vec![
+            NELLY.0.to_be_bytes().into(),
+            NELLY.0.to_le_bytes().into(),
+            NELLY.to_string().into(),
+            nelly.0.into(),
+            ring.known.subject_key(nelly).unwrap().expose().to_vec(),
+            ring.known.month_key(JUNE).unwrap().expose().to_vec(),
+            ring.log_key.expose().to_vec(),
+            ring.signer.to_bytes().into(),
+            b"an outside secret".to_vec(),
+        ];
+        for (n, secret) in secrets.iter().enumerate() {
+            let found = all.windows(secret.len()).any(|window| window == &secret[..]);
+            assert!(!found, "secret {n} is in the key files");
         }
-        self.kek = kek.without_old();
-        replace(&settings.dir.join(kek::NAME), &self.kek.to_bytes(), disk)
-    }
-
-    fn files_mut(&mut self) -> impl Iterator<Item = &mut Loaded> {
-        let Found { subjects, months, log, signer, cookie, .. } = self;
-        [subjects, months, log, signer].into_iter().chain(cookie)
-    }
-
-    fn into_ring(
-        self,
-        settings: &KeySettings,
-        entropy: Arc<dyn Entropy>,
-        disk: Arc<dyn Disk>,
-    ) -> Result<KeyRing, KeyError> {
-        let log = settings.log_id;
-        let cookie = match (&settings.cookie_secret, &self.cookie) {
-            (Some(secret), _) => CookieKey::from_secret(log, secret, entropy.clone()),
-            (None, Some(loaded)) => CookieKey::from_key(log, loaded.single_key()?, entropy.clone()),
-            (None, None) => return Err(KeyError::Missing { file: settings.dir.join(COOKIE) }),
-        };
-        let log_key = self.log.single_key()?.clone();
-        let signer = SigningKey::from_bytes(self.signer.single_key()?.expose());
-        let known = Arc::new(self.known);
-        let keeper = Keeper::start(
-            known.clone(),
-            (self.subjects.file, &self.subjects.contents),
-            (self.months.file, &self.months.contents),
-            entropy.clone(),
-            disk,
-        )?;
-        Ok(KeyRing { log, known, keeper, log_key, signer, cookie, entropy })
-    }
-}
-
-/// The files besides `kek`, in the order in which they are made.
-fn names_after_kek() -> impl Iterator<Item = &'static str> {
-    [SUBJECTS, MONTHS, LOG, SIGNER, COOKIE].into_iter()
-}
-
-fn single_entry(key: SecretKey) -> Entry {
-    Entry { name: [0; 24], key }
-}
-
-fn read_kek(settings: &KeySettings) -> Result<Kek, KeyError> {
-    let file = settings.dir.join(kek::NAME);
-    let bytes = read_if_there(&file)?.ok_or_else(|| KeyError::Missing { file: file.clone() })?;
-    Kek::read(settings.log_id, settings.encrypt_secret.clone(), &file, &bytes)
-}
-
-fn read_file(settings: &KeySettings, kek: &Kek, name: &'static str) -> Result<Loaded, KeyError> {
-    let path = settings.dir.join(name);
-    let bytes = read_if_there(&path)?.ok_or_else(|| KeyError::Missing { file: path.clone() })?;
-    let header = Header::read_of(settings.log_id, &path, &bytes)?;
-    let file = file_under(settings, kek, name, header)?;
-    let contents = match name {
-        SUBJECTS | MONTHS => file.read(&bytes)?,
-        _ => file.read_single(&bytes)?,
-    };
-    Ok(Loaded { file, contents })
-}
-
-fn newest_file(settings: &KeySettings, kek: &Kek, name: &'static str) -> Result<KeyFile, KeyError> {
-    let header = Header { generation: kek.newest().generation, log: settings.log_id };
-    file_under(settings, kek, name, header)
-}
-
-fn file_under(
-    settings: &KeySettings,
-    kek: &Kek,
-    name: &'static str,
-    header: Header,
-) -> Result<KeyFile, KeyError> {
-    let key = kek.file_key(header.generation, name).ok_or_else(|| KeyError::Damaged {
-        file: settings.dir.join(name),
-        at: 0,
-        what: "it is sealed under a root key that is not in `kek`",
-    })?;
-    Ok(KeyFile::new(&settings.dir, name, header, key))
-}
-
-fn make_directory(dir: &Path, disk: &dyn Disk) -> Result<(), KeyError> {
-    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(KeyError::io("create", dir))?;
-    match dir.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => sync_directory(parent, disk),
-        _ => sync_directory(Path::new("."), disk),
-    }
-}
-
-/// Takes away what others may do with a file or directory; what does not work is only said.
-fn restrict(path: &Path, mode: u32) {
-    let Ok(found) = fs::metadata(path) else { return };
-    if found.permissions().mode() & 0o077 == 0 {
-        return;
-    }
-    match fs::set_permissions(path, Permissions::from_mode(mode)) {
-        Ok(()) => {
-            tracing::warn!(path = %path.display(), "others could read the keys; their permissions are repaired")
+        let shown = format!("{ring:?} {:?} {:?} {:?}", ring.cookie_key(), ring.log_key, ring.known);
+        for secret in secrets.iter().filter(|secret| **secret != nelly.0) {
+            assert!(
+                !shown.contains(&hex::encode(secret)) && !shown.contains(&format!("{secret:?}")),
+                "{shown}"
+            );
         }
-        Err(error) => {
-            tracing::warn!(path = %path.display(), %error, "others can read the keys, and it cannot be changed");
-        }
+        assert!(format!("{:?}", trial.settings).contains("encrypt_secret: Some(Secret(..))"));
+    }
+
+    #[test]
+    fn a_signature_is_checked_with_the_public_key() {
+        let trial = Trial::new();
+        let ring = trial.create().unwrap();
+        let key = ed25519_dalek::VerifyingKey::from_bytes(&ring.signer_public_key()).unwrap();
+        let signature = ed25519_dalek::Signature::from_bytes(&ring.sign(b"a note"));
+        assert!(key.verify_strict(b"a note", &signature).is_ok());
+        assert!(key.verify_strict(b"another", &signature).is_err());
     }
 }

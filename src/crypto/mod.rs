@@ -11,13 +11,17 @@
 
 mod block;
 mod cookie;
+mod directory;
 mod error;
 mod keeper;
 mod kek;
 mod key_file;
 mod key_ring;
+mod known;
 mod sealing;
 mod secret_key;
+#[cfg(test)]
+mod trial;
 
 pub use cookie::CookieKey;
 pub use error::{KeyError, OpenError, SealError};

@@ -133,7 +133,9 @@ fn judge(status: StatusCode, headers: &HeaderMap, body: &[u8], family: Family) -
 fn refused(status: u16, error: &str, description: Option<&str>) -> CallError {
     let code = match error {
         "invalid_client" => return CallError::ClientRejected { status },
-        "invalid_request" if description.is_some_and(|d| d.starts_with("Missing \"code_verifier\"")) => {
+        "invalid_request" | "invalid_grant"
+            if description.is_some_and(|d| d.starts_with("Missing \"code_verifier\"")) =>
+        {
             return CallError::ClientRejected { status };
         }
         "server_error" | "temporarily_unavailable" => return CallError::ServerError { status },
@@ -160,8 +162,8 @@ fn limited(headers: &HeaderMap, body: &[u8], object: Option<&Map<String, Value>>
         || scope == Some("global");
     let cause = if is_global {
         Some(OutageCause::GlobalRateLimit)
-    } else if object.is_none() && !body.is_empty() {
-        // Discord writes JSON; text and HTML are Cloudflare's, and mean this address.
+    } else if !matches!(body.trim_ascii_start().first(), None | Some(b'{')) {
+        // Discord writes JSON, if it is cut or not; text and HTML are Cloudflare's, and mean this address.
         Some(OutageCause::CloudflareBan)
     } else if told.is_none() && scope.is_none() {
         // How Discord blocks an address that was limited too often: neither a wait nor a scope.
@@ -185,4 +187,135 @@ fn is_cloudflare_text(body: &[u8]) -> bool {
 
 fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    macro_rules! fixture {
+        ($name:literal) => {
+            include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/discord/", $name))
+        };
+    }
+
+    fn judged(status: u16, headers: &[(&'static str, &'static str)], body: &str, family: Family) -> Failure {
+        let headers = headers
+            .iter()
+            .map(|(name, value)| {
+                (
+                    reqwest::header::HeaderName::from_static(name),
+                    reqwest::header::HeaderValue::from_static(value),
+                )
+            })
+            .collect();
+        judge(StatusCode::from_u16(status).expect("a status"), &headers, body.as_bytes(), family)
+    }
+
+    #[track_caller]
+    fn check(status: u16, body: &str, family: Family, expected: CallError) {
+        assert_eq!(judged(status, &[], body, family), Failure::from(expected), "{status} {body}");
+    }
+
+    fn seconds(value: f64) -> Duration {
+        Duration::from_secs_f64(value)
+    }
+
+    #[test]
+    fn refusals_of_the_token_endpoint_are_told_apart_by_their_code() {
+        let refused = |code| CallError::Refused { status: 400, code };
+        let check = |status, body, expected| check(status, body, Family::OAuth, expected);
+        check(400, fixture!("invalid_grant.json"), refused(FailureCode::InvalidGrant));
+        check(400, fixture!("invalid_grant_refresh.json"), refused(FailureCode::InvalidGrant));
+        check(400, fixture!("invalid_code_verifier.json"), refused(FailureCode::InvalidRequest));
+        check(400, r#"{"error": "invalid_scope"}"#, refused(FailureCode::InvalidScope));
+        check(400, r#"{"error": "unsupported_grant_type"}"#, refused(FailureCode::UnsupportedGrantType));
+        check(400, r#"{"error": "unauthorized_client"}"#, refused(FailureCode::UnauthorizedClient));
+        check(400, r#"{"error": "access_denied"}"#, refused(FailureCode::AccessDenied));
+        check(400, r#"{"error": "news_of_tomorrow"}"#, refused(FailureCode::Other));
+        check(400, r#"{"error": "server_error"}"#, CallError::ServerError { status: 400 });
+    }
+
+    #[test]
+    fn a_lost_or_wrong_secret_is_our_own_mistake() {
+        let check = |status, body| check(status, body, Family::OAuth, CallError::ClientRejected { status });
+        check(401, fixture!("invalid_client.json"));
+        check(400, fixture!("invalid_client.json"));
+        check(400, fixture!("missing_code_verifier.json"));
+        check(401, fixture!("unauthorized.json"));
+    }
+
+    #[test]
+    fn refusals_of_the_api_are_told_apart_by_their_status() {
+        let unexpected = |status, code| CallError::Unexpected { status, code };
+        check(401, fixture!("unauthorized.json"), Family::Api, CallError::Unauthorized);
+        check(401, "", Family::Api, CallError::Unauthorized);
+        check(403, fixture!("missing_scope.json"), Family::Api, unexpected(403, Some(50026)));
+        check(400, fixture!("bad_request.json"), Family::OAuth, unexpected(400, Some(0)));
+        check(400, fixture!("bad_request.html"), Family::OAuth, unexpected(400, None));
+        check(401, "<html>", Family::OAuth, unexpected(401, None));
+        check(302, "", Family::Api, unexpected(302, None));
+        // The other family's shape in the wrong place is no reason to end a grant.
+        check(404, fixture!("invalid_grant.json"), Family::Api, unexpected(404, None));
+    }
+
+    #[test]
+    fn trouble_is_trouble_in_whatever_words() {
+        for family in [Family::OAuth, Family::Api] {
+            let check = |status, body| check(status, body, family, CallError::ServerError { status });
+            check(500, fixture!("internal_server_error.json"));
+            check(502, fixture!("bad_gateway.html"));
+            check(503, fixture!("envoy_503.txt"));
+            check(504, "");
+            check(500, fixture!("invalid_grant.json"));
+            check(599, "\u{feff}{");
+        }
+    }
+
+    #[test]
+    fn a_limit_of_one_route_stops_only_that_call() {
+        let headers = [("retry-after", "2"), ("x-ratelimit-scope", "user")];
+        let failure = judged(429, &headers, fixture!("rate_limited.json"), Family::Api);
+        let limit = |retry_after| CallError::RateLimited { retry_after, global: false };
+        let expected = |secs| Failure { error: limit(seconds(secs)), wait: Some(seconds(secs)), stop: None };
+        assert_eq!(failure, expected(2.0));
+        assert_eq!(judged(429, &[], fixture!("rate_limited.json"), Family::OAuth), expected(1.287));
+        assert_eq!(judged(429, &[("retry-after", "3")], "", Family::OAuth), expected(3.0));
+        let shared = judged(429, &[("x-ratelimit-scope", "shared")], "{}", Family::Api);
+        assert_eq!(shared, Failure::from(limit(UNTOLD_LIMIT)), "not told: not waited for");
+        let cut = &fixture!("rate_limited.json")[..30];
+        assert_eq!(judged(429, &[("retry-after", "3")], cut, Family::Api), expected(3.0));
+    }
+
+    #[test]
+    fn a_global_limit_stops_all_calls() {
+        let stop = Some((OutageCause::GlobalRateLimit, seconds(64.57)));
+        let failure = judged(429, &[], fixture!("rate_limited_global.json"), Family::Api);
+        assert_eq!(failure.stop, stop);
+        assert_eq!(failure.error, CallError::RateLimited { retry_after: seconds(64.57), global: true });
+        for header in [("x-ratelimit-global", "true"), ("x-ratelimit-scope", "global")] {
+            let failure = judged(429, &[header, ("retry-after", "65")], "{}", Family::OAuth);
+            assert_eq!(failure.stop, Some((OutageCause::GlobalRateLimit, seconds(65.0))), "{header:?}");
+        }
+    }
+
+    #[test]
+    fn a_ban_stops_all_calls_for_as_long_as_it_says_or_ten_minutes() {
+        let stop = |status, headers: &[_], body| judged(status, headers, body, Family::OAuth).stop;
+        let ban = |secs| Some((OutageCause::CloudflareBan, seconds(secs)));
+        assert_eq!(stop(429, &[], fixture!("cloudflare_1015.txt")), ban(600.0));
+        assert_eq!(stop(429, &[("retry-after", "3600")], fixture!("cloudflare_1015.txt")), ban(3600.0));
+        assert_eq!(stop(429, &[("retry-after", "abc")], fixture!("bad_gateway.html")), ban(600.0));
+        assert_eq!(stop(429, &[], fixture!("rate_limited_blocked.json")), ban(600.0));
+        assert_eq!(stop(429, &[], ""), ban(600.0));
+        assert_eq!(stop(403, &[], fixture!("cloudflare_40333.json")), ban(600.0));
+        assert_eq!(stop(403, &[("retry-after", "30")], fixture!("cloudflare_1020.txt")), ban(30.0));
+        assert_eq!(stop(403, &[], fixture!("missing_scope.json")), None);
+    }
+
+    #[test]
+    fn a_ban_without_an_end_is_not_waited_for() {
+        assert_eq!(judged(429, &[], fixture!("cloudflare_1015.txt"), Family::Api).wait, None);
+        assert_eq!(judged(403, &[("retry-after", "1")], "error code: 1020", Family::Api).wait, None);
+    }
 }

@@ -61,14 +61,18 @@ impl Pause {
         let mut state = self.state();
         let ends = self.clock.monotonic() + wait;
         state.failures = 0;
-        if state.stop.is_some_and(|stop| stop.ends > ends) {
+        let known = state.stop.filter(|stop| stop.ends > self.clock.monotonic());
+        if known.is_some_and(|stop| stop.ends >= ends) {
             return;
         }
         // Rounded up: whoever starts again from the log must not start a millisecond early.
         let until = self.clock.now().plus(wait + Duration::from_micros(999));
         state.stop = Some(Stop { cause, until, ends });
         self.tell(Some(Outage { cause, until: Some(until) }));
-        tracing::warn!(%cause, %until, "all calls to Discord are paused");
+        // Those who were under way find the same limit; one line is enough.
+        if known.is_none() {
+            tracing::warn!(%cause, %until, "all calls to Discord are paused");
+        }
     }
 
     /// Takes up what the log says was going on when the last process ended.

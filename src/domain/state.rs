@@ -299,10 +299,9 @@ impl State {
         let pending =
             |grant: GrantId| user.and_then(|u| u.revocation.as_ref()).is_some_and(|r| r.grant.id == grant);
         let stands = record.events.iter().all(|event| match event {
-            Event::GrantRefreshClaimed { grant, .. } => current(*grant),
-            Event::GrantRefreshed { grant, .. } | Event::GrantRefreshFailed { grant, .. } => {
-                current(*grant) || pending(*grant)
-            }
+            Event::GrantRefreshClaimed { grant, .. }
+            | Event::GrantRefreshed { grant, .. }
+            | Event::GrantRefreshFailed { grant, .. } => current(*grant) || pending(*grant),
             Event::GrantRevoked { grant, .. } => current(*grant),
             Event::GrantRevocationConfirmed { grant, .. } => pending(*grant),
             Event::GrantIssued { .. } => sub.is_some(),
