@@ -10,6 +10,7 @@ mod error;
 mod pause;
 mod payload;
 mod retry_after;
+pub mod stand_in;
 #[cfg(test)]
 mod scripted;
 
