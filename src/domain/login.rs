@@ -117,7 +117,8 @@ mod tests {
     fn only_its_own_state_is_accepted_and_only_in_time() {
         let begun = attempt(7);
         let state = begun.state.expose().to_owned();
-        let accept = |state: &str, after: Duration| begun.clone().accept(state, NOW.plus(after)).map(|a| a.verifier);
+        let accept =
+            |state: &str, after: Duration| begun.clone().accept(state, NOW.plus(after)).map(|a| a.verifier);
         let last = ATTEMPT_MAX_AGE - Duration::from_millis(1);
 
         assert_eq!(accept(&state, Duration::ZERO), Ok(begun.verifier.clone()));

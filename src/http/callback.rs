@@ -5,7 +5,6 @@
 use std::sync::Arc;
 
 use http::StatusCode;
-use tracing::Instrument as _;
 
 use super::problem::Problem;
 use super::query::Param;
@@ -64,8 +63,7 @@ pub async fn complete(front: Arc<Front>, request: Request) -> Answer {
             let outcome = claim.outcome();
             // On a task of its own: if this browser goes away, the state is used all the same, and
             // whoever waits gets an answer.
-            let work = conclude(front.clone(), request.clone(), accepted, claim, by);
-            tokio::spawn(work.in_current_span());
+            tokio::spawn(conclude(front.clone(), request.clone(), accepted, claim, by));
             outcome
         }
     };
@@ -80,7 +78,9 @@ async fn conclude(front: Arc<Front>, request: Request, accepted: Accepted, claim
     let Accepted { verifier, target } = accepted;
     let fail = |problem, stage, code| (Landed::Failed(problem, target.clone()), Some((stage, code)));
     let (landed, failure) = match error(&request) {
-        Some(FailureCode::AccessDenied) => (Landed::Cancelled, Some((Stage::Callback, FailureCode::AccessDenied))),
+        Some(FailureCode::AccessDenied) => {
+            (Landed::Cancelled, Some((Stage::Callback, FailureCode::AccessDenied)))
+        }
         Some(code) => fail(Problem::AuthorizationFailed, Stage::Callback, code),
         None => match request.query.get("code").value(MAX_LEN) {
             None => fail(Problem::CodeRejected, Stage::Callback, FailureCode::CodeRejected),
@@ -93,10 +93,8 @@ async fn conclude(front: Arc<Front>, request: Request, accepted: Accepted, claim
                         (Landed::SignedIn { token, session, target: target.clone() }, None)
                     }
                     Err(SignInError::StartAgain) => (Landed::Again(target.clone()), None),
-                    Err(error) => {
-                        let failure = failure(&error).map(|code| (Stage::Token, code));
-                        (Landed::Failed(error.into(), target.clone()), failure)
-                    }
+                    // What Discord refused has been recorded where Discord was asked.
+                    Err(error) => (Landed::Failed(error.into(), target.clone()), None),
                 }
             }
         },
@@ -116,22 +114,9 @@ fn error(request: &Request) -> Option<FailureCode> {
         Param::Once(name) => name,
         Param::Malformed => "",
     };
-    let named = FailureCode::ALL.iter().find(|code| (1..32).contains(&code.code()) && code.to_string() == name);
+    let named =
+        FailureCode::ALL.iter().find(|code| (1..32).contains(&code.code()) && code.to_string() == name);
     Some(named.copied().unwrap_or(FailureCode::Other))
-}
-
-/// Returns what to record of a sign-in that failed at Discord; being turned away is an event of its own.
-fn failure(error: &SignInError) -> Option<FailureCode> {
-    match error {
-        SignInError::CodeRejected => Some(FailureCode::InvalidGrant),
-        SignInError::DiscordUnavailable => Some(FailureCode::DiscordUnavailable),
-        SignInError::DiscordRateLimited { .. } => Some(FailureCode::RateLimited),
-        SignInError::ClientRejected => Some(FailureCode::InvalidClient),
-        SignInError::NotAllowed
-        | SignInError::TooMany { .. }
-        | SignInError::StartAgain
-        | SignInError::Execute(_) => None,
-    }
 }
 
 fn answer(front: &Front, request: &Request, state: &str, landed: &Landed) -> Answer {

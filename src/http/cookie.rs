@@ -67,7 +67,8 @@ impl Cookies {
     #[expect(clippy::expect_used, reason = "names are constants or hexadecimal, values base64url")]
     fn set(self, name: &str, value: &str, max_age: Duration) -> HeaderValue {
         let secure = if self.secure { "; Secure" } else { "" };
-        let text = format!("{name}={value}; Path=/; Max-Age={}; HttpOnly; SameSite=Lax{secure}", max_age.as_secs());
+        let text =
+            format!("{name}={value}; Path=/; Max-Age={}; HttpOnly; SameSite=Lax{secure}", max_age.as_secs());
         HeaderValue::from_str(&text).expect("a cookie of ours is printable ASCII")
     }
 }

@@ -2,19 +2,26 @@
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use governor::clock::Clock as _;
-use governor::state::keyed::HashMapStateStore;
 use governor::middleware::NoOpMiddleware;
+use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Ticks};
 
-const PER_MINUTE: NonZeroU32 = NonZeroU32::new(60).unwrap();
-const BURST: NonZeroU32 = NonZeroU32::new(300).unwrap();
+const PER_MINUTE: NonZeroU32 = nonzero(60);
+const BURST: NonZeroU32 = nonzero(300);
+
+const fn nonzero(number: u32) -> NonZeroU32 {
+    match NonZeroU32::new(number) {
+        Some(number) => number,
+        None => NonZeroU32::MIN,
+    }
+}
 
 /// From how many addresses on those that have been quiet are forgotten.
 const TIDY_ABOVE: usize = 4_096;
@@ -32,18 +39,6 @@ pub struct AddressLimit {
 enum Neighbourhood {
     V4([u8; 4]),
     V6([u8; 8]),
-}
-
-/// The passed clock, as the limiter wants it.
-#[derive(Clone)]
-struct Ticks(Arc<dyn Clock>);
-
-impl governor::clock::Clock for Ticks {
-    type Instant = Duration;
-
-    fn now(&self) -> Duration {
-        self.0.monotonic()
-    }
 }
 
 impl AddressLimit {

@@ -152,7 +152,8 @@ fn service(
             request.extensions_mut().insert(Peer(peer));
             request.extensions_mut().insert(Numbered(id));
             let (method, uri) = (request.method().clone(), request.uri().clone());
-            let asked = Asked::new(id, &method, uri.path(), uri.query().unwrap_or_default(), request.headers());
+            let asked =
+                Asked::new(id, &method, uri.path(), uri.query().unwrap_or_default(), request.headers());
             let answer = AssertUnwindSafe(async { filters.call(request).await }).catch_unwind().await;
             answer.unwrap_or_else(|_| {
                 Ok(reply::finish(&gate.settings, &asked, Err(Problem::Internal { request: id }.into())))

@@ -22,7 +22,8 @@ pub async fn begin(front: Arc<Front>, request: Request) -> Answer {
 
     let now = front.clock.now();
     let attempt = LoginAttempt::begin(&front.entropy.draw(), target, now);
-    let asks = request.query.is("switch", "1") || request.cookies(front.cookies().ask_name()).next().is_some();
+    let asks =
+        request.query.is("switch", "1") || request.cookies(front.cookies().ask_name()).next().is_some();
     let location = front.discord.authorize_url(&AuthorizeRequest {
         state: attempt.state.expose(),
         challenge: &attempt.challenge(),
@@ -49,7 +50,8 @@ pub fn address(target: Option<&Target>) -> String {
     match target.map(Target::location) {
         None | Some("/") => LOGIN.to_owned(),
         Some(location) => {
-            let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("rd", location).finish();
+            let query =
+                url::form_urlencoded::Serializer::new(String::new()).append_pair("rd", location).finish();
             format!("{LOGIN}?{query}")
         }
     }

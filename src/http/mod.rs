@@ -69,10 +69,7 @@ use crate::grants::Grants;
 /// Each group becomes one boxed filter. `Allow`, `HEAD` and preflights are read from here as well, so that the
 /// table and what happens cannot disagree.
 const TABLE: &[&[Row]] = &[
-    &[
-        row("/healthz", &[GET(Early(health::alive))]),
-        row("/readyz", &[GET(Early(health::ready))]),
-    ],
+    &[row("/healthz", &[GET(Early(health::alive))]), row("/readyz", &[GET(Early(health::ready))])],
     &[
         row("/api/auth/user", &[GET(Ready(|f, r| Box::pin(user::show(f, r))))]),
         row("/api/user/profile", &[GET(Ready(|f, r| Box::pin(user::profile(f, r))))]),
@@ -100,8 +97,11 @@ const TABLE: &[&[Row]] = &[
         row("/api/auth/sessions/{id}/end", &[POST(Ready(|f, r| Box::pin(sessions::end_one(f, r))))]),
     ],
     &[
-        row("/api/auth/discord/login", &[GET(Ready(|f, r| Box::pin(login::begin(f, r))))]).without_head().at_home(),
-        row("/api/auth/discord/redirect", &[GET(Ready(|f, r| Box::pin(callback::complete(f, r))))]).without_head(),
+        row("/api/auth/discord/login", &[GET(Ready(|f, r| Box::pin(login::begin(f, r))))])
+            .without_head()
+            .at_home(),
+        row("/api/auth/discord/redirect", &[GET(Ready(|f, r| Box::pin(callback::complete(f, r))))])
+            .without_head(),
     ],
     &[
         row("/", &[GET(Ready(|f, r| Box::pin(home::home(f, r))))]).at_home(),
@@ -449,7 +449,9 @@ impl Head {
     }
 
     fn client(&self, trusted: &[IpNet]) -> event::Origin {
-        let address = self.peer.map(|Peer(peer): Peer| request::client_address(SocketAddr::ip(&peer), &self.headers, trusted));
+        let address = self
+            .peer
+            .map(|Peer(peer): Peer| request::client_address(SocketAddr::ip(&peer), &self.headers, trusted));
         event::Origin {
             ip: address.map(|(ip, _)| ip),
             learned: address.map_or(event::Learned::Other, |(_, learned)| learned),

@@ -2,6 +2,8 @@
 //!
 //! The same facts become an `application/problem+json` document (RFC 9457) or, for a navigation, a page.
 
+use std::sync::Arc;
+
 use http::StatusCode;
 use serde::Serialize;
 
@@ -315,7 +317,15 @@ pub struct Document {
 }
 
 impl From<ExecuteError> for Problem {
-    fn from(_: ExecuteError) -> Problem {
+    /// Whatever it was, it is told here, and the browser is told no more than that nothing was done.
+    fn from(error: ExecuteError) -> Problem {
+        Problem::from(Arc::new(error))
+    }
+}
+
+impl From<Arc<ExecuteError>> for Problem {
+    fn from(error: Arc<ExecuteError>) -> Problem {
+        tracing::warn!(error = &*error as &(dyn std::error::Error + 'static), "a change was not recorded");
         Problem::LogUnavailable
     }
 }
@@ -383,8 +393,10 @@ pub(super) mod tests {
 
     #[test]
     fn every_problem_has_a_document() {
-        let documents: Vec<_> =
-            all().iter().map(|problem| serde_json::to_string_pretty(&problem.document()).expect("JSON")).collect();
+        let documents: Vec<_> = all()
+            .iter()
+            .map(|problem| serde_json::to_string_pretty(&problem.document()).expect("JSON"))
+            .collect();
         crate::http::snapshot("http_problem_documents", &documents.join("\n"));
     }
 

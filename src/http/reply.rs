@@ -147,7 +147,9 @@ fn refuse(settings: &Settings, asked: &Asked, refused: Refused) -> Response {
         page(settings, facts.status, markup, Forms::Here)
     } else {
         let mut response = json(facts.status, &refused.problem.document());
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         response
     };
     if let Some(seconds) = refused.problem.retry_after() {

@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use http::header::{self, HeaderMap, HeaderName};
 use http::Method;
+use http::header::{self, HeaderMap, HeaderName};
 use ipnet::IpNet;
 
 use super::query::Query;
@@ -67,7 +67,10 @@ impl Request {
 
     /// Returns the values of the cookies of that name, the first four.
     pub fn cookies<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.all_cookies().filter(move |(found, _)| *found == name).map(|(_, value)| value).take(COOKIES_TRIED)
+        self.all_cookies()
+            .filter(move |(found, _)| *found == name)
+            .map(|(_, value)| value)
+            .take(COOKIES_TRIED)
     }
 
     /// Returns every cookie; what is not printable ASCII is none of ours.
@@ -151,7 +154,10 @@ pub fn forwarded_for(headers: &HeaderMap, is_trusted: impl Fn(&IpAddr) -> bool) 
 fn address(entry: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(entry).ok()?.trim();
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-    let ip = bare.parse::<IpAddr>().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|with_port| with_port.ip()));
+    let ip = bare
+        .parse::<IpAddr>()
+        .ok()
+        .or_else(|| text.parse::<SocketAddr>().ok().map(|with_port| with_port.ip()));
     ip.map(|ip| ip.to_canonical())
 }
 
@@ -183,9 +189,9 @@ fn single<'a>(headers: &'a HeaderMap, name: &str) -> Single<'a> {
 /// Returns whether `Accept` names the media type.
 fn accepts(headers: &HeaderMap, media_type: &str) -> bool {
     headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).any(|value| {
-        value.split(',').any(|range| {
-            range.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(media_type)
-        })
+        value
+            .split(',')
+            .any(|range| range.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(media_type))
     })
 }
 
@@ -221,7 +227,10 @@ mod tests {
     fn headers(list: &[(&'static str, &str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for (name, value) in list {
-            headers.append(HeaderName::from_static(name), HeaderValue::from_bytes(value.as_bytes()).expect("a value"));
+            headers.append(
+                HeaderName::from_static(name),
+                HeaderValue::from_bytes(value.as_bytes()).expect("a value"),
+            );
         }
         headers
     }
@@ -240,7 +249,8 @@ mod tests {
 
     #[test]
     fn the_client_is_the_right_most_address_that_nobody_vouches_for() {
-        let trusted: Vec<IpNet> = ["127.0.0.0/8", "::1/128", "10.0.0.0/8"].map(|net| net.parse().expect("a net")).into();
+        let trusted: Vec<IpNet> =
+            ["127.0.0.0/8", "::1/128", "10.0.0.0/8"].map(|net| net.parse().expect("a net")).into();
         let table: &[(&str, &[&str], &str, Learned)] = &[
             // The peer is nobody: what it says counts for nothing.
             ("203.0.113.9", &["198.51.100.1"], "203.0.113.9", Learned::Socket),
@@ -350,7 +360,11 @@ mod tests {
         ];
         for (list, may_post, may_get) in table {
             let asked = request(list);
-            assert_eq!((asked.is_from_this_site(&site), asked.is_deliberate(&site)), (*may_post, *may_get), "{list:?}");
+            assert_eq!(
+                (asked.is_from_this_site(&site), asked.is_deliberate(&site)),
+                (*may_post, *may_get),
+                "{list:?}"
+            );
         }
     }
 

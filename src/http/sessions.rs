@@ -82,7 +82,8 @@ pub async fn end_one(front: Arc<Front>, request: Request) -> Answer {
 pub async fn end_all(front: Arc<Front>, request: Request) -> Answer {
     let current = front.signed_in(&request)?;
     let by = front.by(&request, Route::Sessions, Some(&current));
-    let sessions_ended = front.app.end_sessions(current.user, Which::All, Cause::OtherDevice, None, &by).await?;
+    let sessions_ended =
+        front.app.end_sessions(current.user, Which::All, Cause::OtherDevice, None, &by).await?;
     let response = if request.is_navigation() {
         reply::see_other("/?done=signed-out-everywhere")
     } else {

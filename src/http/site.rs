@@ -113,7 +113,14 @@ mod tests {
     #[test]
     fn an_origin_is_compared_whole() {
         let site = site("https://login.example.org", &["https://app.example.org"]);
-        for origin in ["null", "", "https://login.example.org/", "https://login.example.org.evil.example", "http://login.example.org", "https://login.example.org:8443"] {
+        for origin in [
+            "null",
+            "",
+            "https://login.example.org/",
+            "https://login.example.org.evil.example",
+            "http://login.example.org",
+            "https://login.example.org:8443",
+        ] {
             assert!(!site.may_change(origin) && !site.may_read(origin), "{origin}");
         }
         assert!(!site.may_read("https://login.example.org"), "our own pages need no CORS");

@@ -63,7 +63,11 @@ impl<T> UsedStates<T> {
     }
 
     fn with_capacity(clock: Arc<dyn Clock>, capacity: usize) -> UsedStates<T> {
-        UsedStates { clock, capacity, seen: Mutex::new(Seen { states: HashMap::new(), order: VecDeque::new() }) }
+        UsedStates {
+            clock,
+            capacity,
+            seen: Mutex::new(Seen { states: HashMap::new(), order: VecDeque::new() }),
+        }
     }
 
     /// Uses a state, by one who holds its attempt.
@@ -183,7 +187,14 @@ mod tests {
     #[tokio::test]
     async fn of_many_at_once_exactly_one_is_first() {
         let (_, used) = memory(8);
-        let hits: Vec<_> = (0..64).map(|_| tokio::spawn({ let used = used.clone(); async move { used.claim("a") } })).collect();
+        let hits: Vec<_> = (0..64)
+            .map(|_| {
+                tokio::spawn({
+                    let used = used.clone();
+                    async move { used.claim("a") }
+                })
+            })
+            .collect();
         let (mut claims, mut waiting) = (vec![], vec![]);
         for hit in hits {
             match hit.await.expect("no panic") {

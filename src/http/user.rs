@@ -91,7 +91,12 @@ struct Session {
 }
 
 /// Returns the document of whoever has `session`.
-pub fn document(front: &Front, request: &Request, session: &LiveSession, stale: bool) -> Result<User, Problem> {
+pub fn document(
+    front: &Front,
+    request: &Request,
+    session: &LiveSession,
+    stale: bool,
+) -> Result<User, Problem> {
     let Some(known) = front.app.profile_of(session.user) else {
         tracing::error!(request = %request.id, "the profile of somebody who is signed in cannot be opened");
         return Err(Problem::Internal { request: request.id });

@@ -10,7 +10,9 @@ use crate::domain::target::Target;
 pub fn page(person: Option<&Person>, target: Option<&Target>) -> Markup {
     let action = match target {
         Some(target) => {
-            let rd = url::form_urlencoded::Serializer::new(String::new()).append_pair("rd", target.location()).finish();
+            let rd = url::form_urlencoded::Serializer::new(String::new())
+                .append_pair("rd", target.location())
+                .finish();
             format!("/api/auth/logout?{rd}")
         }
         None => "/api/auth/logout".to_owned(),

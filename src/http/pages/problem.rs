@@ -70,7 +70,10 @@ mod tests {
         for problem in crate::http::problem::tests::all() {
             let code = problem.facts().code;
             let shown = page(&problem.into(), &asked("/account")).into_string();
-            assert!(shown.contains(code) && shown.contains("class=\"button main\" href=\"/"), "{code}: {shown}");
+            assert!(
+                shown.contains(code) && shown.contains("class=\"button main\" href=\"/"),
+                "{code}: {shown}"
+            );
         }
     }
 
