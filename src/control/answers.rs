@@ -94,4 +94,15 @@ impl Answers for AppAnswers {
     ) -> BoxFuture<'_, Result<u32, Trouble>> {
         Box::pin(self.end(sessions, reason))
     }
+
+    /// Closes the log; never called by a server, whose log outlives a question.
+    fn close(&self) -> BoxFuture<'_, Result<(), Trouble>> {
+        Box::pin(async {
+            self.app.close().await.map_err(|error| {
+                let error: &dyn std::error::Error = &error;
+                tracing::error!(error, "the log could not be closed");
+                Trouble::LogUnavailable
+            })
+        })
+    }
 }

@@ -37,6 +37,11 @@ pub trait Answers: Send + Sync {
     /// Ends those sessions and returns how many were still live.
     fn revoke(&self, sessions: Vec<SessionId>, reason: Option<String>)
     -> BoxFuture<'_, Result<u32, Trouble>>;
+
+    /// Closes what was opened to answer; a running server stays as it is.
+    fn close(&self) -> BoxFuture<'_, Result<(), Trouble>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
 }
 
 /// How a server is.
