@@ -153,6 +153,7 @@ pub async fn start(
         traffic: Mutex::default(),
         notebook: requests::Notebook::new(),
         released: watch::Sender::new(()),
+        held: watch::Sender::new(0),
         store,
     });
     let serving = tokio::spawn(server::serve(Arc::clone(&shared), listener));
@@ -218,6 +219,8 @@ struct Shared {
     notebook: requests::Notebook,
     /// Lets the held answers go.
     released: watch::Sender<()>,
+    /// How many answers are held.
+    held: watch::Sender<u64>,
     store: Option<store::Store>,
 }
 

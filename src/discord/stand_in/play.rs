@@ -7,13 +7,23 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::{Map, Value, json};
+use tokio::sync::watch;
 
 use super::Shared;
 use super::call::Call;
 use super::faults::{ErrorBody, Fault, FaultKind, Malformed, When};
 use super::limits::{cloudflare_limit, rate_limited};
 use super::reply::{Reply, json_text};
+use super::requests::Noted;
 use super::server::handle;
+
+/// When a request came, and how it can be held.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    pub noted: Noted,
+    pub at: Duration,
+    pub released: watch::Receiver<()>,
+}
 
 /// How an answer travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +49,7 @@ pub(super) async fn play(
     shared: &Arc<Shared>,
     call: &Call,
     fault: &Fault,
+    mut arrival: Arrival,
 ) -> Result<(Reply, Delivery), Broken> {
     let name = fault.kind.name();
     if let Some(reply) = canned(shared, call, &fault.kind) {
@@ -62,10 +73,14 @@ pub(super) async fn play(
         FaultKind::DelayHeaders { .. } | FaultKind::Hold => {
             let done = if early { None } else { Some(handle(shared, call).await) };
             match fault.kind {
-                FaultKind::DelayHeaders { seconds } => shared.clock.sleep(duration(seconds)).await,
+                FaultKind::DelayHeaders { seconds } => {
+                    let due = arrival.at.saturating_add(duration(seconds));
+                    shared.clock.sleep(due.saturating_sub(shared.clock.monotonic())).await;
+                }
                 _ => {
+                    let _held = Held::new(shared, arrival.noted);
                     // The sender lives in `shared`, so waiting ends only when it speaks.
-                    let _ = shared.released.subscribe().changed().await;
+                    let _ = arrival.released.changed().await;
                 }
             }
             let reply = match done {
@@ -86,6 +101,23 @@ pub(super) async fn play(
         _ => reply,
     };
     Ok((reply.named(name), delivery))
+}
+
+/// An answer that is being held; it counts as long as it lives.
+struct Held<'a>(&'a Shared);
+
+impl Held<'_> {
+    fn new(shared: &Shared, noted: Noted) -> Held<'_> {
+        shared.notebook.finish(noted, None, "held".into());
+        shared.held.send_modify(|held| *held += 1);
+        Held(shared)
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.held.send_modify(|held| *held -= 1);
+    }
 }
 
 /// Returns the answer of a fault that needs nothing of the right one.

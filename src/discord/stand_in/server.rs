@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 
 use super::call::{Call, Place};
 use super::limits::cloudflare_limit;
-use super::play::{Broken, Delivery, play};
+use super::play::{Arrival, Broken, Delivery, play};
 use super::reply::Reply;
 use super::{Shared, authorize, avatar, control_endpoint, lock, page, resource, revoke, token};
 
@@ -88,6 +88,8 @@ async fn answer(
     if let Place::Control(what) = &call.place {
         return Ok(whole(control_endpoint::answer(&shared, &call, what).await));
     }
+    // Taken before the request is noted: whoever saw it noted may move time, or let it go, at once.
+    let (at, released) = (shared.clock.monotonic(), shared.released.subscribe());
     let noted = shared.notebook.begin(call.masked(&shared));
     if let Some(left) = lock(&shared.traffic).banned(peer, shared.clock.monotonic()) {
         let tells = shared.world().switches.ban_tells_how_long.then(|| left.as_secs());
@@ -97,7 +99,7 @@ async fn answer(
     }
     let fault = lock(&shared.faults).take(call.route());
     let played = match fault {
-        Some(fault) => play(&shared, &call, &fault).await,
+        Some(fault) => play(&shared, &call, &fault, Arrival { noted, at, released }).await,
         None => Ok((handle(&shared, &call).await, Delivery::Whole)),
     };
     let (reply, delivery) = match played {
@@ -178,17 +180,24 @@ fn deliver(shared: &Shared, mut reply: Reply, delivery: Delivery, reset: Reset) 
     let length = body.len();
     let streamed = match delivery {
         Delivery::Whole => return whole(reply),
-        Delivery::BodyAfter(wait) => streamed(stream::once(async move {
-            clock.sleep(wait).await;
-            Ok(body)
-        })),
-        Delivery::OneByteASecond => streamed(stream::iter(0..length).then(move |at| {
-            let (byte, second) = (body.slice(at..=at), clock.sleep(Duration::from_secs(1)));
-            async move {
-                second.await;
-                Ok(byte)
-            }
-        })),
+        Delivery::BodyAfter(wait) => {
+            let wait = clock.sleep(wait);
+            streamed(stream::once(async move {
+                wait.await;
+                Ok(body)
+            }))
+        }
+        Delivery::OneByteASecond => {
+            let start = clock.monotonic();
+            streamed(stream::iter((0..length).zip(1..)).then(move |(at, second)| {
+                let due = start + Duration::from_secs(second);
+                let (byte, wait) = (body.slice(at..=at), clock.sleep(due.saturating_sub(clock.monotonic())));
+                async move {
+                    wait.await;
+                    Ok(byte)
+                }
+            }))
+        }
         Delivery::ResetMidBody => {
             let half = stream::once(async move { Ok(body.slice(..length / 2)) });
             streamed(half.chain(stream::once(async move {
