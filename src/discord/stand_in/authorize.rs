@@ -85,7 +85,8 @@ pub(super) fn answer(shared: &Arc<Shared>, call: &Call) -> Reply {
     let remembered = call.cookie(COOKIE).and_then(|id| id.parse::<DiscordId>().ok());
     match call.method {
         Method::GET | Method::HEAD => {
-            if let Some(person) = remembered
+            if call.method == Method::GET
+                && let Some(person) = remembered
                 && skips(shared, &request, person)
             {
                 return pressed(press(shared, &request, person, true), StatusCode::FOUND);

@@ -92,7 +92,7 @@ async fn answer(
     let (at, released) = (shared.clock.monotonic(), shared.released.subscribe());
     let noted = shared.notebook.begin(call.masked(&shared));
     if let Some(left) = lock(&shared.traffic).banned(peer, shared.clock.monotonic()) {
-        let tells = shared.world().switches.ban_tells_how_long.then(|| left.as_secs());
+        let tells = shared.world().switches.ban_tells_how_long.then_some(left.as_secs());
         let reply = cloudflare_limit(tells);
         shared.notebook.finish(noted, Some(reply.status.as_u16()), "banned".into());
         return Ok(whole(reply));
@@ -171,7 +171,7 @@ fn api(shared: &Arc<Shared>, call: &Call) -> Reply {
 }
 
 fn whole(reply: Reply) -> Response<Body> {
-    response(reply.status, reply.headers, Full::new(reply.body).map_err(infallible).boxed_unsync())
+    response(reply.status, *reply.headers, Full::new(reply.body).map_err(infallible).boxed_unsync())
 }
 
 fn deliver(shared: &Shared, mut reply: Reply, delivery: Delivery, reset: Reset) -> Response<Body> {
@@ -213,11 +213,11 @@ fn deliver(shared: &Shared, mut reply: Reply, delivery: Delivery, reset: Reset) 
             let end = Bytes::from_static(b"\"}");
             let middle = stream::iter((0..HUGE / BODY_LIMIT).map(move |_| filling.clone()));
             let all = stream::iter([start]).chain(middle).chain(stream::iter([end]));
-            return response(reply.status, reply.headers, streamed(all.map(Ok)));
+            return response(reply.status, *reply.headers, streamed(all.map(Ok)));
         }
     };
     reply.headers.insert(CONTENT_LENGTH, length.into());
-    response(reply.status, reply.headers, streamed)
+    response(reply.status, *reply.headers, streamed)
 }
 
 fn streamed(chunks: impl Stream<Item = io::Result<Bytes>> + Send + 'static) -> Body {
