@@ -85,7 +85,8 @@ pub(super) fn answer(shared: &Arc<Shared>, call: &Call) -> Reply {
     let remembered = call.cookie(COOKIE).and_then(|id| id.parse::<DiscordId>().ok());
     match call.method {
         Method::GET | Method::HEAD => {
-            if let Some(person) = remembered
+            if call.method == Method::GET
+                && let Some(person) = remembered
                 && skips(shared, &request, person)
             {
                 return pressed(press(shared, &request, person, true), StatusCode::FOUND);
@@ -301,5 +302,233 @@ fn refused(refusal: Refusal) -> Reply {
     match refusal {
         Refusal::Page { title, detail } => page::error(StatusCode::BAD_REQUEST, title, detail),
         Refusal::Redirect(location) => Reply::redirect(StatusCode::FOUND, &location).named("refused"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{
+        Answer, CHALLENGE, CLIENT, MARISOL, OTHER_CLIENT, OTHER_REDIRECT, QUIETFOX, REDIRECT, Stage,
+        parameter,
+    };
+    use super::*;
+
+    async fn open(stage: &Stage, query: &str) -> Answer {
+        let request = stage.http.get(stage.url(&format!("/oauth2/authorize?{query}")));
+        Answer::of(request.send().await.expect("an answer")).await
+    }
+
+    async fn post(stage: &Stage, query: &str, fields: &[(&str, &str)], site: &str) -> Answer {
+        let request = stage.http.post(stage.url(&format!("/oauth2/authorize?{query}"))).form(fields);
+        Answer::of(request.header("sec-fetch-site", site).send().await.expect("an answer")).await
+    }
+
+    fn is_error_page(answer: &Answer, title: &str) {
+        assert_eq!((answer.status, answer.header("location")), (400, ""), "{answer:?}");
+        assert!(answer.text.contains(title), "{}", answer.text);
+    }
+
+    /// Row 1.
+    #[tokio::test]
+    async fn an_unknown_application_gets_an_error_page() {
+        let stage = Stage::new().await;
+        let query = Stage::query("identify", "");
+        is_error_page(&open(&stage, &query.replace(CLIENT, "42")).await, "Unknown Application");
+        is_error_page(&open(&stage, &query.replace("client_id", "id")).await, "Unknown Application");
+        is_error_page(&open(&stage, &format!("{query}&client_id={CLIENT}")).await, "Invalid request");
+    }
+
+    /// Row 2.
+    #[tokio::test]
+    async fn a_redirect_uri_is_compared_byte_by_byte() {
+        let stage = Stage::new().await;
+        for wrong in [
+            "http://localhost:3001/api/auth/discord/redirect/",
+            "http://localhost:3001/api/auth/discord/Redirect",
+            "https://localhost:3001/api/auth/discord/redirect",
+            "http://127.0.0.1:3001/api/auth/discord/redirect",
+            "http://localhost/api/auth/discord/redirect",
+            "http://localhost:3001/api/auth/discord/redirect?a=b",
+            "https://evil.example/",
+        ] {
+            let wrong: String = url::form_urlencoded::byte_serialize(wrong.as_bytes()).collect();
+            let query = format!("response_type=code&client_id={CLIENT}&scope=identify&redirect_uri={wrong}");
+            is_error_page(&open(&stage, &query).await, "Invalid OAuth2 redirect_uri");
+        }
+        assert_eq!(open(&stage, &Stage::query("identify", "")).await.status, 200);
+        let old =
+            stage.http.get(stage.url(&format!("/api/oauth2/authorize?{}", Stage::query("identify", ""))));
+        assert_eq!(old.send().await.expect("an answer").status().as_u16(), 200);
+    }
+
+    /// Row 3.
+    #[tokio::test]
+    async fn without_a_redirect_uri_the_first_is_used_and_a_cancel_goes_nowhere() {
+        let stage = Stage::new().await;
+        let query = format!("response_type=code&client_id={CLIENT}&scope=identify");
+        let played = stage.stand_in.control().authorize(&query, MARISOL, true).await.expect("authorized");
+        assert!(played.location.starts_with(&format!("{REDIRECT}?code=")));
+        is_error_page(&post(&stage, &query, &[("decision", "cancel")], "same-origin").await, "Cancelled");
+        stage.stand_in.control().change_switches(|switches| switches.require_redirect_uri = true);
+        is_error_page(&open(&stage, &query).await, "Invalid OAuth2 redirect_uri");
+    }
+
+    /// Row 4.
+    #[tokio::test]
+    async fn only_the_response_type_code_is_known() {
+        let stage = Stage::new().await;
+        let query = Stage::query("identify", "&state=s");
+        let token = open(&stage, &query.replace("=code", "=token")).await;
+        assert_eq!(token.header("location"), format!("{REDIRECT}?error=unsupported_response_type&state=s"));
+        let none = open(&stage, &query.replace("response_type=code", "x=y")).await;
+        let description = "error_description=Missing+response_type+parameter.";
+        assert_eq!(
+            none.header("location"),
+            format!("{REDIRECT}?error=invalid_request&{description}&state=s")
+        );
+    }
+
+    /// Row 5.
+    #[tokio::test]
+    async fn a_scope_that_does_not_exist_is_a_page_and_a_denied_one_is_refused_after_authorize() {
+        let stage = Stage::new().await;
+        for wrong in ["identify nothing", "", "identify,email"] {
+            is_error_page(&open(&stage, &Stage::query(wrong, "")).await, "Invalid scope");
+        }
+        let percent = Stage::query("identify email", "").replace('+', "%20");
+        assert_eq!(open(&stage, &percent).await.status, 200);
+        stage
+            .stand_in
+            .control()
+            .change_switches(|switches| switches.denied_scopes = vec!["guilds.join".into()]);
+        let query = Stage::query("identify guilds.join", "&state=s");
+        assert_eq!(open(&stage, &query).await.status, 200);
+        let played = stage.stand_in.control().authorize(&query, MARISOL, true).await.expect("an answer");
+        let description = "The+requested+scope+is+invalid%2C+unknown%2C+or+malformed.";
+        let wanted = format!("{REDIRECT}?error=invalid_scope&error_description={description}&state=s");
+        assert_eq!(played.location, wanted);
+    }
+
+    /// Row 6.
+    #[tokio::test]
+    async fn a_person_is_picked_and_authorizes_or_cancels() {
+        let stage = Stage::new().await;
+        let query = Stage::query("identify", "&state=s");
+        let id = QUIETFOX.to_string();
+        let done = post(&stage, &query, &[("user", &id), ("decision", "authorize")], "same-origin").await;
+        assert_eq!(done.status, 303);
+        assert!(
+            done.header("set-cookie").starts_with(&format!("{COOKIE}={id}; HttpOnly; SameSite=Lax; Path=/"))
+        );
+        let code = parameter(done.header("location"), "code").expect("a code");
+        assert_eq!(code.len(), 30);
+        assert_eq!(stage.redeem(&code).await.status, 200);
+        let cancelled = post(&stage, &query, &[("user", &id), ("decision", "cancel")], "same-origin").await;
+        assert_eq!((cancelled.status, cancelled.header("set-cookie")), (303, ""));
+        let description = "The+resource+owner+or+authorization+server+denied+the+request";
+        let wanted = format!("{REDIRECT}?error=access_denied&error_description={description}&state=s");
+        assert_eq!(cancelled.header("location"), wanted);
+
+        is_error_page(
+            &post(&stage, &query, &[("decision", "authorize")], "same-origin").await,
+            "Nobody picked",
+        );
+        let nobody = [("user", "42"), ("decision", "authorize")];
+        is_error_page(&post(&stage, &query, &nobody, "same-origin").await, "Unknown person");
+        is_error_page(&post(&stage, &query, &[("user", &id)], "same-origin").await, "Nothing decided");
+        let foreign = post(&stage, &query, &[("user", &id), ("decision", "authorize")], "cross-site").await;
+        assert_eq!((foreign.status, foreign.header("location")), (403, ""));
+    }
+
+    #[tokio::test]
+    async fn the_consent_page_is_strict_and_escapes_what_people_are_called() {
+        let stage = Stage::new().await;
+        let page = open(&stage, &Stage::query("identify email", "&state=%22%3E%3Cscript%3E")).await;
+        let policy = page.header("content-security-policy");
+        assert!(policy.starts_with("default-src 'none'") && !policy.contains("form-action"), "{policy}");
+        assert!(!page.text.contains("<script"), "{}", page.text);
+        for shown in [
+            "🦊 שלום &lt;script&gt;alert(1)&lt;/script&gt;",
+            "Old Timer#0042",
+            "Lantern &lt;Login&gt;",
+            "See your e-mail address",
+            "this is not Discord",
+            "http://localhost:3001",
+        ] {
+            assert!(page.text.contains(shown), "{shown}");
+        }
+        assert_eq!(page.text.matches("type=\"radio\"").count(), 6);
+        let style = stage.http.get(stage.url("/assets/stand-in.css")).send().await.expect("an answer");
+        assert_eq!(style.headers()["content-type"], "text/css; charset=utf-8");
+        assert!(stage.http.get(stage.url("/")).send().await.expect("an answer").status().is_success());
+    }
+
+    /// Row 7.
+    #[tokio::test]
+    async fn the_page_is_skipped_only_on_request_and_for_what_was_granted_before() {
+        let stage = Stage::new().await;
+        let ask = async |scope: &str, more: &str, person: Option<DiscordId>| {
+            let query = Stage::query(scope, more);
+            let mut request = stage.http.get(stage.url(&format!("/oauth2/authorize?{query}")));
+            if let Some(person) = person {
+                request = request.header("cookie", format!("other=1; {COOKIE}={person}"));
+            }
+            request.send().await.expect("an answer").status().as_u16()
+        };
+        assert_eq!(ask("identify", "&prompt=none", Some(MARISOL)).await, 200, "nothing granted yet");
+        stage.code(MARISOL, "identify email", "").await;
+        assert_eq!(ask("identify", "&prompt=none", Some(MARISOL)).await, 302);
+        assert_eq!(ask("email identify", "&prompt=none", Some(MARISOL)).await, 302);
+        assert_eq!(ask("identify", "", Some(MARISOL)).await, 200, "consent is the default");
+        assert_eq!(ask("identify", "&prompt=consent", Some(MARISOL)).await, 200);
+        assert_eq!(ask("identify guilds", "&prompt=none", Some(MARISOL)).await, 200, "more than granted");
+        assert_eq!(ask("identify", "&prompt=none", Some(QUIETFOX)).await, 200, "somebody else");
+        assert_eq!(ask("identify", "&prompt=none", None).await, 200, "nobody is signed in");
+    }
+
+    /// Row 8.
+    #[tokio::test]
+    async fn the_state_comes_back_as_it_was() {
+        let stage = Stage::new().await;
+        for state in ["+ / = % & space é", "a+b%2Bc", "", "~.-_", "\"<>'"] {
+            let encoded: String = url::form_urlencoded::byte_serialize(state.as_bytes()).collect();
+            let query = Stage::query("identify", &format!("&state={encoded}"));
+            for approve in [true, false] {
+                let played =
+                    stage.stand_in.control().authorize(&query, MARISOL, approve).await.expect("an answer");
+                assert_eq!(parameter(&played.location, "state").as_deref(), Some(state));
+            }
+        }
+        let played = stage.stand_in.control().authorize(&Stage::query("identify", ""), MARISOL, true).await;
+        assert_eq!(parameter(&played.expect("authorized").location, "state"), None);
+    }
+
+    /// Row 9.
+    #[tokio::test]
+    async fn a_challenge_comes_with_its_method_and_the_method_is_s256() {
+        let stage = Stage::new().await;
+        let problem = async |more: &str| {
+            let answer = open(&stage, &Stage::query("identify", more)).await;
+            (answer.status, parameter(answer.header("location"), "error_description").unwrap_or_default())
+        };
+        let unsupported = (302, "Unsupported \"code_challenge_method\"".to_owned());
+        assert_eq!(problem(&format!("&code_challenge={CHALLENGE}")).await, unsupported);
+        assert_eq!(
+            problem(&format!("&code_challenge={CHALLENGE}&code_challenge_method=plain")).await,
+            unsupported
+        );
+        let invalid = (302, "Invalid \"code_challenge\"".to_owned());
+        assert_eq!(problem("&code_challenge=short&code_challenge_method=S256").await, invalid);
+        let good = format!("&code_challenge={CHALLENGE}&code_challenge_method=S256");
+        assert_eq!(open(&stage, &Stage::query("identify", &good)).await.status, 200);
+    }
+
+    #[tokio::test]
+    async fn what_a_redirect_uri_has_in_its_query_stays() {
+        let stage = Stage::new().await;
+        let uri: String = url::form_urlencoded::byte_serialize(OTHER_REDIRECT.as_bytes()).collect();
+        let query = format!("response_type=code&client_id={OTHER_CLIENT}&scope=identify&redirect_uri={uri}");
+        let played = stage.stand_in.control().authorize(&query, MARISOL, true).await.expect("authorized");
+        assert!(played.location.starts_with("http://localhost:4000/callback?from=discord&code="));
     }
 }

@@ -82,3 +82,47 @@ fn draw(hue: u32, initial: &str, moves: bool) -> Markup {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::people::seeded;
+    use super::super::testing::{MARISOL, Stage};
+
+    #[tokio::test]
+    async fn everybody_has_a_picture_that_a_browser_can_show() {
+        let stage = Stage::new().await;
+        for person in seeded() {
+            let answer = stage.get(&person.avatar_path(), "").await;
+            assert_eq!((answer.status, answer.header("content-type")), (200, "image/svg+xml"));
+            assert!(answer.text.starts_with("<svg xmlns="));
+        }
+    }
+
+    #[tokio::test]
+    async fn an_animated_picture_moves_only_where_it_is_asked_to() {
+        let stage = Stage::new().await;
+        let base = format!("/avatars/{MARISOL}/a_3f1c5d7e9b2a4c6d8e0f1a2b3c4d5e6f");
+        for (rest, moves) in
+            [(".gif", true), (".webp?animated=true", true), (".webp", false), (".png?size=64", false)]
+        {
+            let answer = stage.get(&format!("{base}{rest}"), "").await;
+            assert_eq!((answer.status, answer.text.contains("<animate")), (200, moves), "{rest}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_picture_is_refused() {
+        let stage = Stage::new().await;
+        for (path, status) in [
+            (format!("/avatars/{MARISOL}/ffffffffffffffffffffffffffffffff.png"), 404),
+            ("/avatars/42/a.png".into(), 404),
+            (format!("/avatars/{MARISOL}/a_3f1c5d7e9b2a4c6d8e0f1a2b3c4d5e6f.bmp"), 404),
+            ("/avatars/844213579902976001/c41d9b70aa52e6138f04bd27590e6c8d.gif".into(), 415),
+            ("/embed/avatars/6.png".into(), 404),
+            ("/embed/avatars/3.png?size=17".into(), 400),
+            ("/embed/avatars/3.png?size=8192".into(), 400),
+        ] {
+            assert_eq!(stage.get(&path, "").await.status, status, "{path}");
+        }
+    }
+}

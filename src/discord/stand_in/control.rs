@@ -129,6 +129,12 @@ impl Control {
         self.shared.released.send_replace(());
     }
 
+    /// Waits until at least `count` answers are held at once.
+    pub async fn wait_until_held(&self, count: u64) {
+        // The sender lives in `self`, so it cannot be gone.
+        let _ = self.shared.held.subscribe().wait_for(|held| *held >= count).await;
+    }
+
     /// Removes every application from a person's account, as they do in their settings; returns whether there was one.
     ///
     /// All tokens die at once.

@@ -174,3 +174,172 @@ fn refusal(status: StatusCode, message: &str) -> Reply {
 fn yes() -> bool {
     true
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Answer, CLIENT, MARISOL, SECRET, Stage, parameter};
+    use super::*;
+
+    async fn send(stage: &Stage, method: Method, what: &str, body: &Value) -> Answer {
+        let request =
+            stage.http.request(method, stage.url(&format!("/_control/{what}"))).body(body.to_string());
+        Answer::of(request.send().await.expect("an answer")).await
+    }
+
+    /// Row 11.
+    #[tokio::test]
+    async fn a_person_is_played_without_a_browser() {
+        let stage = Stage::new().await;
+        let url = format!("{}?{}", stage.stand_in.authorize_url(), Stage::query("identify", "&state=s"));
+        let approve = json!({ "url": url, "user": MARISOL.to_string(), "approve": true });
+        let played = send(&stage, Method::POST, "authorize", &approve).await.json();
+        assert_eq!(played["asked"], true);
+        let location = played["location"].as_str().expect("a place");
+        assert_eq!(stage.redeem(&parameter(location, "code").expect("a code")).await.status, 200);
+        let again = json!({ "url": format!("{url}&prompt=none"), "user": MARISOL.to_string() });
+        assert_eq!(send(&stage, Method::POST, "authorize", &again).await.json()["asked"], false);
+        let cancel = json!({ "url": url, "user": MARISOL.to_string(), "approve": false });
+        let played = send(&stage, Method::POST, "authorize", &cancel).await.json();
+        let location = played["location"].as_str().expect("a place");
+        assert_eq!(parameter(location, "error").as_deref(), Some("access_denied"));
+        for wrong in [
+            json!({ "url": url, "user": "42" }),
+            json!({ "url": url.replace(CLIENT, "42"), "user": MARISOL.to_string() }),
+            json!({ "url": url, "user": MARISOL.0 }),
+            json!({ "url": url, "user": MARISOL.to_string(), "approved": true }),
+        ] {
+            let refused = send(&stage, Method::POST, "authorize", &wrong).await;
+            assert_eq!(refused.status, 400);
+            assert!(refused.json()["message"].is_string());
+        }
+    }
+
+    #[tokio::test]
+    async fn no_page_may_use_it() {
+        let stage = Stage::new().await;
+        let ask = async |name: &'static str, value: &str| {
+            let request = stage.http.get(stage.url("/_control/people")).header(name, value);
+            request.send().await.expect("an answer").status().as_u16()
+        };
+        assert_eq!(ask("accept", "application/json").await, 200);
+        assert_eq!(ask("sec-fetch-site", "none").await, 200);
+        for site in ["cross-site", "same-site", "same-origin"] {
+            assert_eq!(ask("sec-fetch-site", site).await, 403, "{site}");
+        }
+        assert_eq!(ask("origin", "http://127.0.0.1:3002").await, 403);
+        assert_eq!(ask("origin", "null").await, 403);
+    }
+
+    #[tokio::test]
+    async fn everything_can_be_reached() {
+        let stage = Stage::new().await;
+        let (access, _) = stage.sign_in(MARISOL, "identify").await;
+        let me = "/api/v10/users/@me";
+
+        let fault = json!({ "on": "me", "kind": { "server_error": { "status": 500 } }, "times": 1 });
+        let waiting = send(&stage, Method::POST, "faults", &fault).await.json();
+        assert_eq!(waiting["faults"].as_array().expect("a list").len(), 1);
+        assert_eq!(stage.get(me, &access).await.status, 500);
+        assert_eq!(stage.get(me, &access).await.status, 200);
+        send(&stage, Method::POST, "faults", &json!({ "on": "any", "kind": "drop" })).await;
+        assert_eq!(
+            send(&stage, Method::DELETE, "faults", &Value::Null).await.json(),
+            json!({ "faults": [] })
+        );
+
+        let change = json!({ "id": MARISOL.to_string(), "global_name": null, "username": "mari" });
+        assert!(send(&stage, Method::POST, "people", &change).await.json()["avatar"].is_string());
+        assert_eq!(stage.get(me, &access).await.json()["username"], "mari");
+        let new = json!({ "id": "77", "username": "new" });
+        assert_eq!(send(&stage, Method::POST, "people", &new).await.status, 200);
+        let people = send(&stage, Method::GET, "people", &Value::Null).await.json();
+        assert_eq!(people["people"].as_array().expect("a list").len(), 7);
+        assert_eq!(
+            send(&stage, Method::POST, "people", &json!({ "id": "77", "name": "x" })).await.status,
+            400
+        );
+        assert_eq!(
+            send(&stage, Method::DELETE, "people/77", &Value::Null).await.json(),
+            json!({ "removed": true })
+        );
+
+        let switches = send(&stage, Method::POST, "switches", &json!({ "expires_in": 9 })).await.json();
+        assert_eq!((&switches["expires_in"], &switches["code_life"]), (&json!(9), &json!(100)));
+        assert_eq!(send(&stage, Method::POST, "switches", &json!({ "expire": 9 })).await.status, 400);
+        assert_eq!(
+            send(&stage, Method::DELETE, "switches", &Value::Null).await.json()["expires_in"],
+            604_800
+        );
+
+        let grants = send(&stage, Method::GET, "grants", &Value::Null).await.json();
+        assert_eq!(grants["grants"][0]["access_tokens"], 1);
+        let user = json!({ "user": MARISOL.to_string() });
+        assert_eq!(send(&stage, Method::POST, "expire-tokens", &user).await.json(), json!({ "expired": 1 }));
+        assert_eq!(stage.get(me, &access).await.status, 401);
+        assert_eq!(
+            send(&stage, Method::POST, "expire-tokens", &json!({})).await.json(),
+            json!({ "expired": 0 })
+        );
+        assert_eq!(send(&stage, Method::POST, "deauthorize", &user).await.json(), json!({ "ended": true }));
+
+        send(&stage, Method::POST, "ban", &json!({ "seconds": 60 })).await;
+        assert_eq!(stage.get(me, &access).await.text, "error code: 1015");
+        send(&stage, Method::DELETE, "ban", &Value::Null).await;
+        assert_eq!(stage.get(me, &access).await.status, 401);
+        assert_eq!(send(&stage, Method::POST, "release", &Value::Null).await.json(), json!({}));
+        assert_eq!(send(&stage, Method::GET, "", &Value::Null).await.status, 200);
+        assert_eq!(send(&stage, Method::GET, "nothing", &Value::Null).await.status, 404);
+    }
+
+    /// Row 52.
+    #[tokio::test]
+    async fn every_request_is_noted_without_its_secrets() {
+        let stage = Stage::new().await;
+        let (access, refresh) = stage.sign_in(MARISOL, "identify").await;
+        stage.get("/api/v10/users/@me", &access).await;
+        stage.get(&format!("/api/v10/users/@me?token={access}"), "x").await;
+        let basic =
+            stage.http.post(stage.url("/api/v10/oauth2/token/revoke")).basic_auth(CLIENT, Some(SECRET));
+        basic.form(&[("token", &refresh)]).send().await.expect("an answer");
+        let noted = send(&stage, Method::GET, "requests", &Value::Null).await;
+        for secret in [SECRET, &access, &refresh] {
+            assert!(!noted.text.contains(secret));
+        }
+        let noted = noted.json();
+        assert_eq!(
+            (&noted["total"], &noted["counts"]),
+            (&json!(4), &json!({ "token": 1, "me": 2, "revoke": 1 }))
+        );
+        let requests = noted["requests"].as_array().expect("a list");
+        let token = &requests[0];
+        assert_eq!(
+            token["form"],
+            json!(["client_id", "client_secret", "grant_type", "code", "redirect_uri"])
+        );
+        assert_eq!(
+            (&token["method"], &token["status"], &token["outcome"]),
+            (&json!("POST"), &json!(200), &json!("ok"))
+        );
+        assert!(
+            requests[1]["headers"]
+                .as_array()
+                .expect("pairs")
+                .contains(&json!(["authorization", "Bearer ***"]))
+        );
+        assert_eq!(
+            (&requests[1]["secret_in_url"], &requests[2]["secret_in_url"]),
+            (&json!(false), &json!(true))
+        );
+        assert_eq!(requests[2]["query"], json!(["token"]));
+        assert!(
+            requests[3]["headers"]
+                .as_array()
+                .expect("pairs")
+                .contains(&json!(["authorization", "Basic ***"]))
+        );
+        let revoked = send(&stage, Method::GET, "requests?route=revoke", &Value::Null).await.json();
+        assert_eq!(revoked["requests"].as_array().expect("a list").len(), 1);
+        send(&stage, Method::DELETE, "requests", &Value::Null).await;
+        assert_eq!(send(&stage, Method::GET, "requests", &Value::Null).await.json()["total"], 0);
+    }
+}

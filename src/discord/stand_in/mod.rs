@@ -153,6 +153,7 @@ pub async fn start(
         traffic: Mutex::default(),
         notebook: requests::Notebook::new(),
         released: watch::Sender::new(()),
+        held: watch::Sender::new(0),
         store,
     });
     let serving = tokio::spawn(server::serve(Arc::clone(&shared), listener));
@@ -218,6 +219,8 @@ struct Shared {
     notebook: requests::Notebook,
     /// Lets the held answers go.
     released: watch::Sender<()>,
+    /// How many answers are held.
+    held: watch::Sender<u64>,
     store: Option<store::Store>,
 }
 
@@ -282,4 +285,61 @@ impl Shared {
 /// Takes a lock; what a panicking handler left behind is whole, because every change is one step.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::{MARISOL, Stage, settings};
+    use super::*;
+
+    #[tokio::test]
+    async fn a_restart_signs_nobody_out() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let settings = Settings { store: Some(folder.path().join("grants.json")), ..settings() };
+        let first = Stage::with(settings.clone()).await;
+        let (access, refresh) = first.sign_in(MARISOL, "identify").await;
+        first.stand_in.stop().await;
+
+        let second = Stage::with(settings.clone()).await;
+        assert_eq!(second.get("/api/v10/users/@me", &access).await.status, 200);
+        let query = Stage::query("identify", "&prompt=none");
+        let again = second.stand_in.control().authorize(&query, MARISOL, true);
+        assert!(!again.await.expect("authorized").asked);
+        assert_eq!(second.refresh(&refresh).await.status, 200);
+        second.stand_in.stop().await;
+
+        let third = Stage::with(settings).await;
+        assert_eq!(third.refresh(&refresh).await.oauth().1, "invalid_grant", "a used token stays used");
+    }
+
+    #[tokio::test]
+    async fn a_damaged_store_stops_the_start() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("grants.json");
+        std::fs::write(&path, "{").expect("writes");
+        let settings = Settings { store: Some(path), ..settings() };
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let clock = Arc::new(crate::clock::SystemClock::new());
+        let error = start(settings, listener, clock, Arc::new(crate::entropy::SystemEntropy)).await;
+        let error = error.expect_err("it does not start").to_string();
+        assert!(error.contains("grants.json") && error.contains("cannot be used"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_stopped_stand_in_frees_its_port() {
+        let stage = Stage::new().await;
+        let address = stage.stand_in.address();
+        assert_eq!(stage.stand_in.api_url(), format!("http://{address}/api/v10"));
+        assert_eq!(stage.stand_in.cdn_url(), format!("http://{address}"));
+        stage.get("/", "").await;
+        stage.stand_in.stop().await;
+        TcpListener::bind(address).await.expect("the port is free");
+    }
+
+    #[tokio::test]
+    async fn a_body_over_64_kib_is_refused() {
+        let stage = Stage::new().await;
+        let long = "x".repeat(64 * 1024);
+        assert_eq!(stage.token(&[("code", &long)]).await.api(), (413, "413: Payload Too Large".into(), 0));
+    }
 }

@@ -42,7 +42,7 @@ pub(super) fn consent(
                 @for person in people {
                     label.person {
                         input type="radio" name="user" value=(person.id) checked[Some(person.id) == picked] required;
-                        img src=(person.avatar_path()) alt="" width="44" height="44";
+                        img src=(moving_avatar(person)) alt="" width="44" height="44";
                         span.who {
                             bdi.name { (person.display_name()) }
                             bdi.tag { (person.tag()) }
@@ -63,8 +63,9 @@ pub(super) fn consent(
             }
             p.fine { "Afterwards you go to " bdi.target { (origin(&request.redirect_uri)) } "." }
             div.buttons {
-                button.plain type="submit" name="decision" value="cancel" formnovalidate { "Cancel" }
+                // The first one is what the Enter key presses.
                 button type="submit" name="decision" value="authorize" { "Authorize" }
+                button.plain type="submit" name="decision" value="cancel" formnovalidate { "Cancel" }
             }
         }
     })
@@ -103,7 +104,7 @@ pub(super) fn front(shared: &Shared) -> Reply {
             ul.people {
                 @for person in &shared.world().people {
                     li.person {
-                        img src=(person.avatar_path()) alt="" width="44" height="44";
+                        img src=(moving_avatar(person)) alt="" width="44" height="44";
                         span.who {
                             bdi.name { (person.display_name()) }
                             bdi.tag { (person.tag()) }
@@ -141,6 +142,14 @@ fn page(status: StatusCode, title: &str, content: &Markup) -> Reply {
         .with(REFERRER_POLICY, "same-origin")
         .with(X_CONTENT_TYPE_OPTIONS, "nosniff")
         .with(X_FRAME_OPTIONS, "DENY")
+}
+
+/// Returns the avatar's path, moving where it can.
+fn moving_avatar(person: &Person) -> String {
+    match person.avatar.as_deref() {
+        Some(hash) if hash.starts_with("a_") => format!("{}?animated=true", person.avatar_path()),
+        _ => person.avatar_path(),
+    }
 }
 
 /// Returns what a scope allows, in words.

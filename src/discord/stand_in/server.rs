@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 
 use super::call::{Call, Place};
 use super::limits::cloudflare_limit;
-use super::play::{Broken, Delivery, play};
+use super::play::{Arrival, Broken, Delivery, play};
 use super::reply::Reply;
 use super::{Shared, authorize, avatar, control_endpoint, lock, page, resource, revoke, token};
 
@@ -88,16 +88,18 @@ async fn answer(
     if let Place::Control(what) = &call.place {
         return Ok(whole(control_endpoint::answer(&shared, &call, what).await));
     }
+    // Taken before the request is noted: whoever saw it noted may move time, or let it go, at once.
+    let (at, released) = (shared.clock.monotonic(), shared.released.subscribe());
     let noted = shared.notebook.begin(call.masked(&shared));
     if let Some(left) = lock(&shared.traffic).banned(peer, shared.clock.monotonic()) {
-        let tells = shared.world().switches.ban_tells_how_long.then(|| left.as_secs());
+        let tells = shared.world().switches.ban_tells_how_long.then_some(left.as_secs());
         let reply = cloudflare_limit(tells);
         shared.notebook.finish(noted, Some(reply.status.as_u16()), "banned".into());
         return Ok(whole(reply));
     }
     let fault = lock(&shared.faults).take(call.route());
     let played = match fault {
-        Some(fault) => play(&shared, &call, &fault).await,
+        Some(fault) => play(&shared, &call, &fault, Arrival { noted, at, released }).await,
         None => Ok((handle(&shared, &call).await, Delivery::Whole)),
     };
     let (reply, delivery) = match played {
@@ -169,7 +171,7 @@ fn api(shared: &Arc<Shared>, call: &Call) -> Reply {
 }
 
 fn whole(reply: Reply) -> Response<Body> {
-    response(reply.status, reply.headers, Full::new(reply.body).map_err(infallible).boxed_unsync())
+    response(reply.status, *reply.headers, Full::new(reply.body).map_err(infallible).boxed_unsync())
 }
 
 fn deliver(shared: &Shared, mut reply: Reply, delivery: Delivery, reset: Reset) -> Response<Body> {
@@ -178,17 +180,24 @@ fn deliver(shared: &Shared, mut reply: Reply, delivery: Delivery, reset: Reset) 
     let length = body.len();
     let streamed = match delivery {
         Delivery::Whole => return whole(reply),
-        Delivery::BodyAfter(wait) => streamed(stream::once(async move {
-            clock.sleep(wait).await;
-            Ok(body)
-        })),
-        Delivery::OneByteASecond => streamed(stream::iter(0..length).then(move |at| {
-            let (byte, second) = (body.slice(at..=at), clock.sleep(Duration::from_secs(1)));
-            async move {
-                second.await;
-                Ok(byte)
-            }
-        })),
+        Delivery::BodyAfter(wait) => {
+            let wait = clock.sleep(wait);
+            streamed(stream::once(async move {
+                wait.await;
+                Ok(body)
+            }))
+        }
+        Delivery::OneByteASecond => {
+            let start = clock.monotonic();
+            streamed(stream::iter((0..length).zip(1..)).then(move |(at, second)| {
+                let due = start + Duration::from_secs(second);
+                let (byte, wait) = (body.slice(at..=at), clock.sleep(due.saturating_sub(clock.monotonic())));
+                async move {
+                    wait.await;
+                    Ok(byte)
+                }
+            }))
+        }
         Delivery::ResetMidBody => {
             let half = stream::once(async move { Ok(body.slice(..length / 2)) });
             streamed(half.chain(stream::once(async move {
@@ -204,11 +213,11 @@ fn deliver(shared: &Shared, mut reply: Reply, delivery: Delivery, reset: Reset) 
             let end = Bytes::from_static(b"\"}");
             let middle = stream::iter((0..HUGE / BODY_LIMIT).map(move |_| filling.clone()));
             let all = stream::iter([start]).chain(middle).chain(stream::iter([end]));
-            return response(reply.status, reply.headers, streamed(all.map(Ok)));
+            return response(reply.status, *reply.headers, streamed(all.map(Ok)));
         }
     };
     reply.headers.insert(CONTENT_LENGTH, length.into());
-    response(reply.status, reply.headers, streamed)
+    response(reply.status, *reply.headers, streamed)
 }
 
 fn streamed(chunks: impl Stream<Item = io::Result<Bytes>> + Send + 'static) -> Body {

@@ -178,7 +178,7 @@ impl Tokens {
     pub(super) fn end_all_of(&mut self, person: DiscordId) -> bool {
         let parties: Vec<Parties> =
             self.authorizations.keys().copied().filter(|parties| parties.1 == person).collect();
-        parties.into_iter().fold(false, |any, parties| self.end(parties) || any)
+        parties.into_iter().filter(|parties| self.end(*parties)).count() > 0
     }
 
     /// Lets the access tokens of one person, or of all, expire now; returns how many did.
