@@ -50,14 +50,13 @@ pub async fn start_demo(options: &DemoOptions, world: World) -> Result<(Running,
     let port = listeners.first().and_then(|l| l.local_addr().ok()).map_or(options.port, |a| a.port());
     // Another site than `localhost`, as Discord is another site than yours.
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, options.discord_port));
-    let discord =
-        TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })?;
+    let discord = TcpListener::bind(address).await.map_err(|why| ServeError::Listen { address, why })?;
     if options.fresh {
         start_over(&options.data_dir)?;
     }
     make_directory(&options.data_dir)?;
     let data_dir = std::path::absolute(&options.data_dir)
-        .map_err(|source| ServeError::Fresh { path: options.data_dir.clone(), source })?;
+        .map_err(|why| ServeError::Fresh { path: options.data_dir.clone(), why })?;
     let origin = format!("http://localhost:{port}");
     let redirect_url = format!("{origin}/api/auth/discord/redirect");
     let mut settings = stand_in::Settings::new(stand_in::Application {
@@ -97,14 +96,14 @@ fn configuration(data_dir: &Path, redirect_url: &str, stand_in: &StandIn) -> Res
 async fn loopback(port: u16) -> Result<Vec<TcpListener>, ServeError> {
     let bind = async |ip: IpAddr, port: u16| {
         let address = SocketAddr::new(ip, port);
-        TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })
+        TcpListener::bind(address).await.map_err(|why| ServeError::Listen { address, why })
     };
     let first = bind(Ipv4Addr::LOCALHOST.into(), port).await?;
     let port = first.local_addr().map_or(port, |address| address.port());
     let mut listeners = vec![first];
     match bind(Ipv6Addr::LOCALHOST.into(), port).await {
         Ok(second) => listeners.push(second),
-        Err(ServeError::Listen { source, .. }) if source.kind() != io::ErrorKind::AddrInUse => {
+        Err(ServeError::Listen { why, .. }) if why.kind() != io::ErrorKind::AddrInUse => {
             tracing::debug!("there is no IPv6 loopback on this machine");
         }
         Err(taken) => return Err(taken),
@@ -118,7 +117,7 @@ fn make_directory(path: &Path) -> Result<(), ServeError> {
         .recursive(true)
         .mode(0o700)
         .create(path)
-        .map_err(|source| ServeError::Fresh { path: path.into(), source })
+        .map_err(|why| ServeError::Fresh { path: path.into(), why })
 }
 
 /// Removes what a demo left, and nothing that it did not.
@@ -131,8 +130,8 @@ fn start_over(data_dir: &Path) -> Result<(), ServeError> {
             Err(error) => Err(error),
         };
         match removed {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                return Err(ServeError::Fresh { path, source });
+            Err(why) if why.kind() != io::ErrorKind::NotFound => {
+                return Err(ServeError::Fresh { path, why });
             }
             _ => {}
         }

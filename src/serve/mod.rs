@@ -42,12 +42,12 @@ const LAST_WAIT: Duration = Duration::from_secs(20);
 #[non_exhaustive]
 pub enum ServeError {
     /// Somebody else listens there.
-    #[error("cannot listen on {address}: {source}; stop what listens there, or set another port with --port")]
+    #[error("cannot listen on {address}: {why}; stop what listens there, or choose another port")]
     Listen {
         /// Where.
         address: SocketAddr,
         /// Why not.
-        source: io::Error,
+        why: io::Error,
     },
     /// The data directory, the log or the keys.
     #[error(transparent)]
@@ -93,12 +93,12 @@ pub enum ServeError {
     #[error("the demo cannot be configured")]
     DemoConfig(#[source] ConfigErrors),
     /// Something of the demo could not be removed.
-    #[error("cannot start over in {}: {source}", path.display())]
+    #[error("cannot use {}: {why}", path.display())]
     Fresh {
         /// What.
         path: PathBuf,
         /// Why not.
-        source: io::Error,
+        why: io::Error,
     },
 }
 
@@ -309,8 +309,7 @@ pub async fn mock_discord(options: MockDiscordOptions) -> Result<(), ServeError>
     if !address.ip().is_loopback() && !options.listen_given {
         return Err(ServeError::NotLoopback { address });
     }
-    let listener =
-        TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })?;
+    let listener = TcpListener::bind(address).await.map_err(|why| ServeError::Listen { address, why })?;
     let application = stand_in::Application {
         client_id: options.client_id.parse()?,
         client_secret: options.client_secret,
@@ -387,7 +386,7 @@ async fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, ServeError> 
     for address in addresses {
         match TcpListener::bind(address).await {
             Ok(listener) => listeners.push(listener),
-            Err(source) => return Err(ServeError::Listen { address: *address, source }),
+            Err(why) => return Err(ServeError::Listen { address: *address, why }),
         }
     }
     Ok(listeners)
