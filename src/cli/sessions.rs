@@ -28,11 +28,11 @@ pub(super) enum Command {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  doorbook sessions list --user nelly --since 7d --format jsonl")]
 pub(super) struct List {
-    #[command(flatten)]
-    which: Which,
     /// How to print them
     #[arg(long, value_enum, default_value_t)]
     format: Format,
+    #[command(flatten)]
+    which: Which,
     #[command(flatten)]
     flags: BriefFlags,
 }
@@ -45,8 +45,6 @@ pub(super) struct List {
     after_help = "Example:\n  doorbook sessions revoke --ip 203.0.113.0/24 --since 2h --reason \"stolen laptop\""
 )]
 pub(super) struct Revoke {
-    #[command(flatten)]
-    which: Which,
     /// Do not ask
     #[arg(long)]
     yes: bool,
@@ -56,6 +54,8 @@ pub(super) struct Revoke {
     /// How to print the sessions that were ended
     #[arg(long, value_enum, default_value_t)]
     format: Format,
+    #[command(flatten)]
+    which: Which,
     #[command(flatten)]
     flags: BriefFlags,
 }

@@ -71,7 +71,7 @@ impl fmt::Display for Mistake {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Wrong {
     /// A setting without which the server cannot start.
-    #[error("missing; get it here: {0}")]
+    #[error("missing\n    {0}")]
     Missing(&'static str),
     /// Set to nothing.
     #[error("is set but empty; give it a value or remove it")]
