@@ -46,10 +46,10 @@ enum Command {
     Demo(demo::Args),
     MockDiscord(mock_discord::Args),
     /// List and end live sessions
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  doorbook sessions list")]
     Sessions(sessions::Command),
     /// Look at the configuration
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  doorbook config check")]
     Config(config_check::Command),
     Health(health::Args),
     Completions(shell::CompletionsArgs),

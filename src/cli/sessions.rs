@@ -142,7 +142,11 @@ fn revoke(args: Revoke, outside: &mut Outside) -> Result<(), Failure> {
         }
         let ids = found.iter().map(|row| row.id).collect();
         let ended = answers.revoke(ids, args.reason).await?;
-        rows::write(&mut *outside.stdout, args.format, outside.width, &found).map_err(Failure::Output)?;
+        // Whoever was asked has just read the table.
+        let known = !args.yes && outside.stdout_is_terminal && args.format == Format::Table;
+        if !known {
+            rows::write(&mut *outside.stdout, args.format, outside.width, &found).map_err(Failure::Output)?;
+        }
         outside.say(format_args!("{} ended", count(usize::try_from(ended).unwrap_or(usize::MAX))))
     })
 }
@@ -225,6 +229,16 @@ impl Row for SessionRow {
         "ip",
         "user_agent",
     ];
+
+    const WHOLE: &'static [usize] = &[0, 4, 5, 6];
+
+    fn shown(width: Option<u16>) -> Vec<usize> {
+        match width {
+            Some(..110) => vec![0, 2, 5, 7],
+            Some(..180) => vec![0, 2, 5, 7, 8],
+            _ => (0..Self::COLUMNS.len()).collect(),
+        }
+    }
 
     fn cells(&self) -> Vec<Option<String>> {
         let user = self.user.as_ref();

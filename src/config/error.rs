@@ -103,7 +103,7 @@ pub enum Wrong {
     #[error("is set a second time")]
     Twice,
     /// A line of `.env` that is not one.
-    #[error("is not a line of the form NAME=value")]
+    #[error("is not a line of the form NAME=value; a value with a space stands in quotes")]
     NotALine,
     /// The file is not TOML.
     #[error("is not TOML: {0}")]

@@ -80,10 +80,9 @@ fn samples(setting: &Setting) -> [&'static str; 4] {
         "DOORBOOK_SESSION_MAX_AGE" | "DOORBOOK_SESSION_IDLE" | "DOORBOOK_PROFILE_MAX_AGE" => {
             ["1h", "2h", "3h", "4h"]
         }
-        "DOORBOOK_ALLOWED_ORIGINS"
-        | "DISCORD_API_URL"
-        | "DISCORD_AUTHORIZE_URL"
-        | "DISCORD_CDN_URL" => ["https://a.example", "https://b.example", "https://c.example", "https://d.example"],
+        "DOORBOOK_ALLOWED_ORIGINS" | "DISCORD_API_URL" | "DISCORD_AUTHORIZE_URL" | "DISCORD_CDN_URL" => {
+            ["https://a.example", "https://b.example", "https://c.example", "https://d.example"]
+        }
         "DOORBOOK_TRUSTED_PROXIES" => ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"],
         "DISCORD_SCOPES" => ["identify a", "identify b", "identify c", "identify d"],
         "DOORBOOK_LOG_FORMAT" => ["json", "pretty", "json", "pretty"],
@@ -126,14 +125,17 @@ fn flag_beats_environment_beats_dot_env_beats_file_beats_default_for_every_setti
                 assert_eq!(place.read().unwrap_err().0.len(), 1, "{} has no default", setting.variable);
                 continue;
             }
-            let config = place.read().unwrap_or_else(|errors| panic!("{} from {from}: {errors}", setting.variable));
+            let config =
+                place.read().unwrap_or_else(|errors| panic!("{} from {from}: {errors}", setting.variable));
             let found = config.report.iter().find(|line| line.variable == setting.variable);
             let from = if from == 0 && setting.kind == Kind::Secret { 1 } else { from };
             let expected_place = match from {
                 0 => super::Place::Flag(setting.flag),
                 1 => super::Place::Variable(setting.variable.to_owned()),
                 2 => super::Place::DotEnv { line: 1, name: setting.variable.to_owned() },
-                3 => super::Place::File { path: "doorbook.toml".into(), line: 1, key: setting.key.to_owned() },
+                3 => {
+                    super::Place::File { path: "doorbook.toml".into(), line: 1, key: setting.key.to_owned() }
+                }
                 _ => super::Place::Default,
             };
             let Some(found) = found else {
@@ -207,7 +209,8 @@ fn all_places_are_searched_before_anything_is_said() {
 
 #[test]
 fn a_name_close_to_ours_is_ours_mistyped_and_a_platforms_own_is_left_alone() {
-    let place = Place::good().env("DOORBOOK_SERVICE_HOST", "10.0.0.1").env("DOORBOOK_PORT", "tcp://10.0.0.1:3001");
+    let place =
+        Place::good().env("DOORBOOK_SERVICE_HOST", "10.0.0.1").env("DOORBOOK_PORT", "tcp://10.0.0.1:3001");
     assert!(place.read().is_ok());
     let mistakes = place.env("DOORBOOK_ALOW", "user:1").mistakes();
     assert_eq!(mistakes, ["DOORBOOK_ALOW: unknown variable; did you mean DOORBOOK_ALLOW?"]);
@@ -227,9 +230,7 @@ fn the_other_names_of_id_and_secret_are_read_as_well() {
 #[test]
 fn a_secret_may_stand_in_a_file_and_its_last_line_break_is_not_part_of_it() {
     for name in ["COOKIE_SECRET_FILE", "ENCRYPT_SECRET_FILE"] {
-        let place = Place::good()
-            .env(name, "secret")
-            .file("secret", "0123456789abcdef 0123456789abcdef\r\n");
+        let place = Place::good().env(name, "secret").file("secret", "0123456789abcdef 0123456789abcdef\r\n");
         let local = place.read().unwrap().local;
         let secret = local.cookie_secret.or(local.encrypt_secret).unwrap();
         assert_eq!(secret.expose(), "0123456789abcdef 0123456789abcdef");
@@ -250,7 +251,10 @@ fn a_secret_file_in_the_environment_beats_a_secret_in_dot_env() {
         .env("COOKIE_SECRET_FILE", "secret")
         .file("secret", "from-the-file-0123456789abcdef01234")
         .file(".env", "COOKIE_SECRET=from-dot-env-0123456789abcdef01234\n");
-    assert_eq!(place.read().unwrap().local.cookie_secret.unwrap().expose(), "from-the-file-0123456789abcdef01234");
+    assert_eq!(
+        place.read().unwrap().local.cookie_secret.unwrap().expose(),
+        "from-the-file-0123456789abcdef01234"
+    );
 }
 
 #[test]
@@ -311,7 +315,9 @@ fn a_variable_that_is_set_twice_in_dot_env_is_a_mistake() {
 fn a_value_that_is_empty_is_never_taken_for_one_that_is_not_there() {
     assert_eq!(
         Place::good().env("DOORBOOK_ALLOW", "").mistakes(),
-        ["DOORBOOK_ALLOW: is empty and would let nobody in; name who may sign in, or remove it to let in anyone"]
+        [
+            "DOORBOOK_ALLOW: is empty and would let nobody in; name who may sign in, or remove it to let in anyone"
+        ]
     );
     assert_eq!(
         Place::good().env("DISCORD_OAUTH_SECRET", "").mistakes(),
@@ -364,9 +370,16 @@ fn an_http_origin_is_welcome_where_we_are_http() {
     let place = Place::good()
         .env("DISCORD_REDIRECT_URL", "http://localhost:3001/api/auth/discord/redirect")
         .env("DOORBOOK_ALLOWED_ORIGINS", "http://localhost:8080, https://app.example.org");
-    let origins: Vec<String> = place.read().unwrap().allowed_origins.iter().map(ToString::to_string).collect();
+    let origins: Vec<String> =
+        place.read().unwrap().allowed_origins.iter().map(ToString::to_string).collect();
     assert_eq!(origins, ["http://localhost:8080/", "https://app.example.org/"]);
-    for wrong in ["http://localhost:8080/", "localhost:8080", "http://a@b.example", "http://b.example?x", "ws://b.example"] {
+    for wrong in [
+        "http://localhost:8080/",
+        "localhost:8080",
+        "http://a@b.example",
+        "http://b.example?x",
+        "ws://b.example",
+    ] {
         assert!(Place::good().env("DOORBOOK_ALLOWED_ORIGINS", wrong).read().is_err(), "{wrong}");
     }
 }
@@ -400,7 +413,9 @@ fn durations_are_numbers_with_a_unit() {
     ] {
         assert_eq!(seconds(text), Some(expected), "{text}");
     }
-    for wrong in ["", "7", "d", "-1d", "+1d", "1.5h", "1h30m", "7 d", "7D", "18446744073709551615d", "400000d"] {
+    for wrong in
+        ["", "7", "d", "-1d", "+1d", "1.5h", "1h30m", "7 d", "7D", "18446744073709551615d", "400000d"]
+    {
         assert_eq!(seconds(wrong), None, "{wrong}");
     }
 }
@@ -460,7 +475,11 @@ fn the_example_file_says_every_setting_and_works_once_it_is_filled_in() {
         std::fs::write(&path, example::dot_env()).unwrap();
     }
     let text = std::fs::read_to_string(path).unwrap();
-    assert_eq!(text, example::dot_env(), "run the tests with INSTA_UPDATE=always to write `.env.example` anew");
+    assert_eq!(
+        text,
+        example::dot_env(),
+        "run the tests with INSTA_UPDATE=always to write `.env.example` anew"
+    );
     for setting in settings::ALL {
         assert!(text.contains(&format!("{}=", setting.variable)), "{}", setting.variable);
     }

@@ -4,6 +4,8 @@
 //! one the command opens the log itself. Both are [`Answers`].
 
 mod client;
+#[cfg(test)]
+pub(crate) mod fake;
 mod select;
 mod server;
 mod socket;
@@ -172,3 +174,6 @@ pub enum ControlError {
         source: io::Error,
     },
 }
+
+#[cfg(test)]
+mod tests;
