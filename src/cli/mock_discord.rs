@@ -20,9 +20,9 @@ use crate::telemetry::DEFAULT_FILTER;
     doorbook mock-discord --client-id 1234567890123456789 --client-secret hush \\\n      \
     --redirect-uri http://localhost:8080/callback")]
 pub(super) struct Args {
-    /// Where to listen; anything but loopback has to be said here
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:3002")]
-    listen: SocketAddr,
+    /// Where to listen; anything but loopback has to be said here [default: 127.0.0.1:3002]
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
     /// The id of the application
     #[arg(long, value_name = "ID", default_value = "100000000000000001")]
     client_id: String,
@@ -51,7 +51,8 @@ pub(super) fn run(args: Args, outside: &mut Outside) -> Result<(), Failure> {
     let filter = outside.env.get(OsStr::new("RUST_LOG")).and_then(|value| value.to_str());
     (outside.diagnostics)(None, filter.unwrap_or(DEFAULT_FILTER));
     let options = MockDiscordOptions {
-        listen: args.listen,
+        listen: args.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 3002))),
+        listen_given: args.listen.is_some(),
         client_id: args.client_id,
         client_secret: Secret::new(args.client_secret),
         redirect_uris: args.redirect_uris,

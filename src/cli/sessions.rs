@@ -103,7 +103,12 @@ fn list(args: List, outside: &mut Outside) -> Result<(), Failure> {
     let filter = args.which.filter(outside)?;
     let some = !filter.is_everything();
     let clock = Arc::clone(&outside.clock);
-    let found = block_on(async { Ok(answers(local, clock).await?.sessions(filter).await?) })?;
+    let found = block_on(async {
+        let answers = answers(local, clock).await?;
+        let found = answers.sessions(filter).await;
+        answers.close().await?;
+        Ok(found?)
+    })?;
     if found.is_empty() && some {
         return Err(Failure::No("no live session fits".to_owned()));
     }
@@ -126,29 +131,47 @@ fn revoke(args: Revoke, outside: &mut Outside) -> Result<(), Failure> {
         ));
     }
     let clock = Arc::clone(&outside.clock);
+    let how = How { yes: args.yes, reason: args.reason, format: args.format };
     block_on(async {
         let answers = answers(local, clock).await?;
-        let found = answers.sessions(filter).await?;
-        if found.is_empty() {
-            return Err(Failure::No("no live session fits".to_owned()));
-        }
-        let all = count(found.len());
-        if !args.yes {
-            rows::write(&mut *outside.stderr, Format::Table, outside.width, &found)
-                .map_err(Failure::Output)?;
-        }
-        if !outside.confirm(&format!("End {all}?"), args.yes)? {
-            return Err(Failure::No("nothing was changed".to_owned()));
-        }
-        let ids = found.iter().map(|row| row.id).collect();
-        let ended = answers.revoke(ids, args.reason).await?;
-        // Whoever was asked has just read the table.
-        let known = !args.yes && outside.stdout_is_terminal && args.format == Format::Table;
-        if !known {
-            rows::write(&mut *outside.stdout, args.format, outside.width, &found).map_err(Failure::Output)?;
-        }
-        outside.say(format_args!("{} ended", count(usize::try_from(ended).unwrap_or(usize::MAX))))
+        let ended = end(&*answers, filter, how, outside).await;
+        answers.close().await?;
+        ended
     })
+}
+
+/// How sessions are to be ended.
+struct How {
+    yes: bool,
+    reason: Option<String>,
+    format: Format,
+}
+
+async fn end(
+    answers: &dyn Answers,
+    filter: SessionFilter,
+    how: How,
+    outside: &mut Outside,
+) -> Result<(), Failure> {
+    let found = answers.sessions(filter).await?;
+    if found.is_empty() {
+        return Err(Failure::No("no live session fits".to_owned()));
+    }
+    let all = count(found.len());
+    if !how.yes {
+        rows::write(&mut *outside.stderr, Format::Table, outside.width, &found).map_err(Failure::Output)?;
+    }
+    if !outside.confirm(&format!("End {all}?"), how.yes)? {
+        return Err(Failure::No("nothing was changed".to_owned()));
+    }
+    let ids = found.iter().map(|row| row.id).collect();
+    let ended = answers.revoke(ids, how.reason).await?;
+    // Whoever was asked has just read the table.
+    let known = !how.yes && outside.stdout_is_terminal && how.format == Format::Table;
+    if !known {
+        rows::write(&mut *outside.stdout, how.format, outside.width, &found).map_err(Failure::Output)?;
+    }
+    outside.say(format_args!("{} ended", count(usize::try_from(ended).unwrap_or(usize::MAX))))
 }
 
 fn count(sessions: usize) -> String {

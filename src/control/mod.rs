@@ -3,6 +3,7 @@
 //! sled's lock is exclusive, so a running server is asked over a Unix socket in the data directory; without
 //! one the command opens the log itself. Both are [`Answers`].
 
+mod answers;
 mod client;
 #[cfg(test)]
 pub(crate) mod fake;
@@ -19,6 +20,7 @@ use std::path::PathBuf;
 use futures_util::future::BoxFuture;
 use ipnet::IpNet;
 
+pub use self::answers::AppAnswers;
 pub use self::client::Client;
 pub use self::select::{Listed, select};
 pub use self::server::Server;
@@ -37,6 +39,11 @@ pub trait Answers: Send + Sync {
     /// Ends those sessions and returns how many were still live.
     fn revoke(&self, sessions: Vec<SessionId>, reason: Option<String>)
     -> BoxFuture<'_, Result<u32, Trouble>>;
+
+    /// Closes what was opened to answer; a running server stays as it is.
+    fn close(&self) -> BoxFuture<'_, Result<(), Trouble>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
 }
 
 /// How a server is.

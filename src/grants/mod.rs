@@ -1,9 +1,59 @@
-//! Discord between two commands: sign-in, refresh, revocation; one at a time per user.
+//! Discord between two commands: sign-in, refresh, revocation; one call at a time per user.
+//!
+//! Every call that changes something at Discord runs in a task of its own: a browser that goes away in
+//! the middle of a refresh must not take its outcome with it.
 
-use crate::app::{By, ExecuteError, LiveSession};
-use crate::domain::event::RevokedBy;
-use crate::domain::id::{Secret, SessionId, SessionToken, Sub};
-use crate::domain::time::Timestamp;
+mod flight;
+mod outage;
+mod profile;
+mod refresh;
+mod revocation;
+mod sign_in;
+
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::app::{App, ExecuteError, Held, KeyedLocks, LiveSession};
+use crate::clock::Clock;
+use crate::discord::{CallError, Client};
+use crate::domain::id::{DiscordId, Secret, SessionId, SessionToken, Sub};
+use crate::entropy::Entropy;
+
+use flight::Flights;
+
+/// What the room needs to know.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The scopes that a sign-in asks for.
+    pub scopes: Vec<String>,
+    /// How old a profile may be before its use queues a refresh.
+    pub profile_max_age: Duration,
+}
+
+/// Discord, one call at a time per user.
+pub struct Grants {
+    app: Arc<App>,
+    client: Arc<Client>,
+    settings: Settings,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    /// Around each call that changes a user's authorization, and the end of a sign-in.
+    discord: KeyedLocks<DiscordId>,
+    refreshes: Flights<Sub, Result<(), RefreshError>>,
+    refreshed: Mutex<lru::LruCache<Sub, Duration>>,
+    fetches: Flights<Sub, Freshness>,
+    fetched: Mutex<lru::LruCache<Sub, profile::Fetched>>,
+    background: Arc<Semaphore>,
+    sign_ins: sign_in::Limits,
+    revocations_sent: revocation::Sent,
+    tasks: TaskTracker,
+    stopping: CancellationToken,
+}
 
 /// What the browser brought back from Discord.
 #[derive(Debug)]
@@ -17,7 +67,7 @@ pub struct SignInRequest {
 }
 
 /// A sign-in that is on stable storage.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct SignedIn {
     /// The secret for the cookie.
     pub token: SessionToken,
@@ -34,7 +84,7 @@ pub enum SignInError {
     /// 502 `discord_unavailable`.
     #[error("discord is slow, down or unreadable")]
     DiscordUnavailable,
-    /// 503 `discord_rate_limited`, with the seconds to wait.
+    /// 503 `discord_rate_limited`.
     #[error("discord asked to wait")]
     DiscordRateLimited {
         /// Seconds.
@@ -46,7 +96,7 @@ pub enum SignInError {
     /// 403 `sign_in_not_allowed`.
     #[error("not on the list")]
     NotAllowed,
-    /// 429 `too_many_sign_ins`, with the seconds to wait.
+    /// 429 `too_many_sign_ins`.
     #[error("too many sign-ins of this user")]
     TooMany {
         /// Seconds.
@@ -56,12 +106,12 @@ pub enum SignInError {
     #[error("the authorization was revoked meanwhile")]
     StartAgain,
     /// 503 `log_unavailable`.
-    #[error(transparent)]
-    Execute(#[from] ExecuteError),
+    #[error("the sign-in could not be recorded")]
+    Execute(#[source] Arc<ExecuteError>),
 }
 
 /// Why a refresh gave nothing new.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum RefreshError {
     /// The grant is dead and the sessions have ended: 401, cookie cleared.
     #[error("the grant is dead")]
@@ -85,8 +135,8 @@ pub enum RefreshError {
     #[error("discord refused the client id or secret")]
     ClientRejected,
     /// 503 `log_unavailable`.
-    #[error(transparent)]
-    Execute(#[from] ExecuteError),
+    #[error("the refresh could not be recorded")]
+    Execute(#[source] Arc<ExecuteError>),
 }
 
 /// What asking Discord for the profile gave.
@@ -109,32 +159,87 @@ pub struct Revoked {
     pub confirmed: bool,
 }
 
-/// Discord, one call at a time per user.
-pub struct Grants {}
-
 impl Grants {
-    /// Exchanges a code, asks who it is, and signs them in.
-    pub async fn sign_in(&self, request: SignInRequest, by: &By) -> Result<SignedIn, SignInError> {
-        unimplemented!()
+    /// Wires the room up; nothing is called yet.
+    pub fn new(
+        app: Arc<App>,
+        client: Arc<Client>,
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Arc<Grants> {
+        Arc::new(Grants {
+            sign_ins: sign_in::Limits::new(clock.clone()),
+            app,
+            client,
+            settings,
+            clock,
+            entropy,
+            discord: KeyedLocks::default(),
+            refreshes: Flights::default(),
+            refreshed: Mutex::new(lru::LruCache::new(REMEMBERED)),
+            fetches: Flights::default(),
+            fetched: Mutex::new(lru::LruCache::new(REMEMBERED)),
+            background: Arc::new(Semaphore::new(BACKGROUND_CALLS)),
+            revocations_sent: revocation::Sent::default(),
+            tasks: TaskTracker::new(),
+            stopping: CancellationToken::new(),
+        })
     }
 
-    /// Refreshes a user's grant now (`POST /api/auth/refresh`).
-    pub async fn refresh_now(&self, user: Sub, by: &By) -> Result<(), RefreshError> {
-        unimplemented!()
+    /// Takes up what the process before left: a pause, refreshes without an outcome, revocations that
+    /// Discord has not confirmed. To be called once, after the replay.
+    pub fn start(self: &Arc<Self>) {
+        self.follow_outages();
+        let (claimed, revoked): (Vec<Sub>, Vec<Sub>) = {
+            let state = self.app.state();
+            let claimed =
+                state.users().filter(|(_, user)| user.grant.as_ref().is_some_and(|g| g.claim.is_some()));
+            let revoked = state.users().filter(|(_, user)| user.revocation.is_some());
+            (claimed.map(|(sub, _)| sub).collect(), revoked.map(|(sub, _)| sub).collect())
+        };
+        for sub in claimed {
+            let grants = self.clone();
+            self.spawn(async move { grants.settle(sub).await });
+        }
+        for sub in revoked {
+            self.revoke_in_background(sub, Duration::ZERO);
+        }
     }
 
-    /// Asks Discord for the profile (`?fresh=1`), at most once a second per user, waiting 3 s at most.
-    pub async fn fresh_profile(&self, user: Sub, by: &By) -> Freshness {
-        unimplemented!()
+    /// Waits until every call that is under way has been concluded in the log.
+    pub async fn stop(&self) {
+        self.stopping.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
     }
 
-    /// Notes that a profile was used, and queues a refresh of an old one off the request path.
-    pub fn profile_used(&self, user: Sub) {
-        unimplemented!()
+    /// Runs a task that [`Self::stop`] waits for.
+    fn spawn<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = T> + Send + 'static,
+    ) -> tokio::task::JoinHandle<T> {
+        self.tasks.spawn(task)
     }
 
-    /// Ends the grant at Discord and every session of the user.
-    pub async fn revoke(&self, user: Sub, source: RevokedBy, by: &By) -> Result<Revoked, ExecuteError> {
-        unimplemented!()
+    /// Takes the Discord lock of a user; `None` where nobody knows their Discord id any more.
+    async fn lock(&self, user: Sub) -> Option<Held<DiscordId>> {
+        let id = self.app.discord_id_of(user)?;
+        Some(self.discord.lock(id).await)
+    }
+
+    /// Returns the seconds that Discord wants to be left alone, at least one.
+    fn seconds_to_wait(&self, error: &CallError) -> u64 {
+        let wait = error.retry_after(self.clock.now()).unwrap_or(Duration::from_secs(1));
+        wait.as_millis().div_ceil(1_000).try_into().unwrap_or(u64::MAX).max(1)
     }
 }
+
+/// Users about whom it is remembered when they were last asked for.
+const REMEMBERED: std::num::NonZeroUsize = match std::num::NonZeroUsize::new(65_536) {
+    Some(remembered) => remembered,
+    None => std::num::NonZeroUsize::MIN,
+};
+
+/// Calls that no browser waits for, at the same time.
+const BACKGROUND_CALLS: usize = 8;

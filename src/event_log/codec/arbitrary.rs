@@ -1,0 +1,1 @@
+//! Any record, for property tests.

@@ -1,0 +1,54 @@
+//! The kinds of events: a number that is for ever, a name, and a sentence for people.
+
+/// One kind of event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kind {
+    /// What the log keeps; never given to anything else.
+    pub id: u16,
+    /// `noun.verb`, in the past tense.
+    pub name: &'static str,
+    /// What it tells.
+    pub sentence: &'static str,
+}
+
+/// Returns every kind that this version knows, in ascending order of id.
+pub fn kinds() -> &'static [Kind] {
+    KINDS
+}
+
+/// Returns the kind with this id, if this version knows it.
+pub fn kind(id: u16) -> Option<&'static Kind> {
+    KINDS.binary_search_by_key(&id, |kind| kind.id).ok().and_then(|at| KINDS.get(at))
+}
+
+macro_rules! kinds {
+    ($($constant:ident = $id:literal $name:literal $sentence:literal),* $(,)?) => {
+        $(pub(crate) const $constant: u16 = $id;)*
+        const KINDS: &[Kind] = &[$(Kind { id: $id, name: $name, sentence: $sentence }),*];
+    };
+}
+
+// Numbers that are missing here belong to kinds that have no bytes yet, or never will: see the table of
+// events in ARCHITECTURE.md before taking one.
+kinds!(
+    SERVER_STARTED = 1 "server.started" "a doorbook process started and began to write to the log",
+    SERVER_STOPPED = 2 "server.stopped" "a doorbook process stopped",
+    CLOCK_STEPPED = 3 "clock.stepped" "the machine's clock was set to another time",
+    LOG_LOSS_ACCEPTED = 4 "log.loss_accepted" "the operator went on although acknowledged records were gone; every session ended",
+    LOG_CREATED = 5 "log.created" "this log was created",
+    SIGN_IN_FAILED = 10 "sign_in.failed" "a sign-in did not come to an end",
+    SIGN_IN_DENIED = 11 "sign_in.denied" "somebody whom Discord knows was not let in",
+    SIGN_IN_ROLLED_UP = 12 "sign_in.rolled_up" "more sign-ins failed or were denied than are recorded one by one",
+    SESSION_OPENED = 20 "session.opened" "somebody signed in",
+    SESSION_SEEN = 21 "session.seen" "a session was used",
+    SESSION_REVOKED = 22 "session.revoked" "sessions ended before their time",
+    GRANT_ISSUED = 30 "grant.issued" "Discord authorized doorbook for a user",
+    GRANT_REFRESH_CLAIMED = 31 "grant.refresh_claimed" "new tokens were about to be asked for",
+    GRANT_REFRESHED = 32 "grant.refreshed" "Discord gave new tokens",
+    GRANT_REFRESH_FAILED = 33 "grant.refresh_failed" "Discord gave no new tokens",
+    GRANT_REVOKED = 34 "grant.revoked" "an authorization ended",
+    GRANT_REVOCATION_CONFIRMED = 35 "grant.revocation_confirmed" "Discord confirmed that an authorization is ended",
+    PROFILE_OBSERVED = 36 "profile.observed" "a user's profile at Discord was new or had changed",
+    DISCORD_UNAVAILABLE = 46 "discord.unavailable" "calls to Discord stopped",
+    DISCORD_AVAILABLE = 47 "discord.available" "calls to Discord work again",
+);

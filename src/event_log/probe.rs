@@ -1,0 +1,161 @@
+//! Looking at a database that was not closed in order: on a copy, in a process of its own.
+//!
+//! sled's recovery rewrites what it believes torn, and may panic or abort. So a copy is opened by a
+//! child process of the same binary, which reads everything and prints what it found.
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use serde::{Deserialize, Serialize};
+
+use super::codec::{DecodeError, decode_record, leaf_hash};
+use super::sled_guard::{self, SledFault, guarded};
+use crate::domain::event::Event;
+use crate::domain::id::Position;
+
+/// How a copy of the database is looked at.
+#[derive(Clone, Debug)]
+pub enum Probe {
+    /// By this program, which gets two more arguments and hands them to [`probe_child`].
+    Child {
+        /// Usually the running binary itself.
+        program: PathBuf,
+        /// What stands before the two arguments, for example the name of a hidden subcommand.
+        args: Vec<OsString>,
+    },
+    /// By this process, for tests that have no program to start: sled may abort it.
+    InProcess,
+}
+
+/// What stands in a database; hashes and ids are hexadecimal.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Found {
+    /// The last position before which nothing is missing.
+    pub(super) end: Option<u64>,
+    /// The log id in the record at 0.
+    pub(super) log: Option<String>,
+    /// The leaf at the position that was asked for.
+    pub(super) leaf: Option<String>,
+    /// What ends the log early: a hole, or a record that sled cannot read.
+    pub(super) broken: Option<String>,
+    /// How many records stand behind that.
+    pub(super) behind: u64,
+    /// The first record that is whole but that doorbook cannot read.
+    pub(super) unreadable: Option<(u64, String)>,
+    /// The newest acceptance of a loss: `HEAD`'s sequence and leaf.
+    pub(super) accepted: Option<(u64, String)>,
+}
+
+impl Probe {
+    /// Looks at the copy in `dir`, and at its leaf at `at`.
+    pub(super) fn run(&self, dir: &Path, at: Option<Position>) -> Result<Found, SledFault> {
+        match self {
+            Probe::InProcess => look_and_close(dir, at),
+            Probe::Child { program, args } => {
+                let fault = |why: String| SledFault { why };
+                let child = Command::new(program)
+                    .args(args)
+                    .arg(dir)
+                    .arg(at.map_or_else(|| "empty".to_owned(), |at| at.to_string()))
+                    .stdin(Stdio::null())
+                    .stdout(Stdio::piped())
+                    .stderr(Stdio::null())
+                    .output()
+                    .map_err(|error| fault(format!("the program that looks at it did not start: {error}")))?;
+                let found: Option<Result<Found, String>> = serde_json::from_slice(&child.stdout).ok();
+                match found {
+                    Some(Ok(found)) if child.status.success() => Ok(found),
+                    Some(Err(why)) => Err(fault(why)),
+                    _ => Err(fault(format!(
+                        "the database is damaged (reading it ended with {})",
+                        child.status
+                    ))),
+                }
+            }
+        }
+    }
+}
+
+/// Runs the child's side of [`Probe::Child`] on the two arguments that it was given, and prints one line
+/// of JSON for the parent.
+pub fn probe_child(args: &[OsString]) -> ExitCode {
+    let found = match args {
+        [dir, at] => {
+            let at = at.to_str().and_then(|at| at.parse().ok()).map(Position);
+            look_and_close(Path::new(dir), at).map_err(|fault| fault.why)
+        }
+        _ => Err("a directory and a position are needed".to_owned()),
+    };
+    let printed = serde_json::to_string(&found).map_err(std::io::Error::other);
+    let printed = printed.and_then(|line| writeln!(std::io::stdout(), "{line}"));
+    if printed.is_ok() && found.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(3) }
+}
+
+fn look_and_close(dir: &Path, at: Option<Position>) -> Result<Found, SledFault> {
+    let db = sled_guard::open(dir)?;
+    let found = look(&db, at);
+    sled_guard::close(db)?;
+    let file = std::fs::File::open(dir.join("db"));
+    file.and_then(|file| file.sync_all())
+        .map_err(|error| SledFault { why: format!("the copy could not be synced: {error}") })?;
+    found
+}
+
+/// Reads everything in a database.
+pub(super) fn look(db: &sled::Db, at: Option<Position>) -> Result<Found, SledFault> {
+    let mut found = Found::default();
+    let mut next = Position(0);
+    let read = guarded(|| {
+        for entry in db.iter() {
+            let (key, frame) = entry?;
+            let position = sled_guard::position(&key)?;
+            if position != next && found.broken.is_none() {
+                found.broken = Some(format!("it is missing; the next one stands at {position}"));
+            }
+            if found.broken.is_some() {
+                found.behind += 1;
+                continue;
+            }
+            note(&mut found, position, &frame, at);
+            next = position.next();
+        }
+        Ok(())
+    });
+    found.end = next.0.checked_sub(1);
+    if let Err(fault) = read
+        && found.broken.is_none()
+    {
+        found.broken = Some(fault.why);
+    }
+    Ok(found)
+}
+
+fn note(found: &mut Found, position: Position, frame: &[u8], at: Option<Position>) {
+    if Some(position) == at {
+        found.leaf = Some(leaf_hash(frame).to_string());
+    }
+    let record = match decode_record(frame) {
+        Ok(record) => record,
+        Err(error) => {
+            note_unreadable(found, position, &error);
+            return;
+        }
+    };
+    for event in &record.events {
+        match event {
+            Event::LogCreated { log, .. } if position == Position(0) => found.log = Some(log.to_string()),
+            Event::LogLossAccepted { head_sequence, head_leaf, .. } => {
+                found.accepted = Some((*head_sequence, head_leaf.to_string()));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn note_unreadable(found: &mut Found, position: Position, error: &DecodeError) {
+    if found.unreadable.is_none() {
+        found.unreadable = Some((position.0, error.to_string()));
+    }
+}

@@ -1,0 +1,197 @@
+//! The only hands that touch sled: every call is caught when it panics, and says so in one sentence.
+//!
+//! sled 0.34 panics on much damage that it meets while it recovers. A caller gets a [`SledFault`]
+//! instead, and the panic hook of the binary asks [`quiet_panics`] so that nothing is printed.
+
+use std::cell::Cell;
+use std::fs;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::{PoisonError, RwLock};
+use std::thread::sleep;
+use std::time::Duration;
+
+use bytes::Bytes;
+use sled::Db;
+
+use super::engine::FollowError;
+use super::feed::{CHUNK, Chunk, ReadError, Storage};
+use crate::domain::id::Position;
+
+/// What the path of every source file of sled contains, to know the panics of its own threads.
+pub const SLED_SOURCE: &str = "sled-0.34";
+
+/// The largest leaf, 17 records of 64 KiB, stays inline: blob files would never be synced.
+const SEGMENT: usize = 8 << 20;
+const CACHE: u64 = 24 << 20;
+/// Housekeeping alone: without it segments are never cleaned. No acknowledgement waits for it.
+const HOUSEKEEPING_MS: u64 = 5_000;
+
+thread_local! {
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Returns whether a panic on this thread is expected and handled, so that a hook prints nothing.
+pub fn quiet_panics() -> bool {
+    QUIET.get()
+}
+
+/// Returns whether a panic at this source file happened within sled, whatever the thread.
+pub fn is_sled_source(file: &str) -> bool {
+    file.contains(SLED_SOURCE)
+}
+
+/// sled could not do something.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
+pub(super) struct SledFault {
+    pub(super) why: String,
+}
+
+impl From<sled::Error> for SledFault {
+    fn from(error: sled::Error) -> SledFault {
+        SledFault {
+            why: match error {
+                sled::Error::Corruption { .. } => "the database is damaged there".into(),
+                error => error.to_string().trim_end().to_owned(),
+            },
+        }
+    }
+}
+
+/// Calls sled; a panic becomes a fault.
+pub(super) fn guarded<T>(call: impl FnOnce() -> Result<T, SledFault>) -> Result<T, SledFault> {
+    let before = QUIET.replace(true);
+    let outcome = catch_unwind(AssertUnwindSafe(call));
+    QUIET.set(before);
+    outcome.unwrap_or_else(|panic| {
+        // What was thrown may itself panic when it is dropped.
+        std::mem::forget(panic);
+        Err(SledFault { why: "the database is damaged (sled stopped while it was read)".into() })
+    })
+}
+
+/// Opens the database in `dir`.
+pub(super) fn open(dir: &Path) -> Result<Db, SledFault> {
+    let config = || {
+        sled::Config::new()
+            .path(dir)
+            .segment_size(SEGMENT)
+            .cache_capacity(CACHE)
+            .flush_every_ms(Some(HOUSEKEEPING_MS))
+    };
+    // A thread of sled may hold the last handle of a database that was dropped a moment ago.
+    for _ in 0..50 {
+        match guarded(|| Ok(config().open()?)) {
+            Err(fault) if fault.why.contains("could not acquire lock") => sleep(Duration::from_millis(100)),
+            outcome => return outcome,
+        }
+    }
+    guarded(|| Ok(config().open()?))
+}
+
+/// Returns whether sled has moved values into files of their own, which it never syncs.
+pub(super) fn has_blobs(dir: &Path) -> io::Result<bool> {
+    match fs::read_dir(dir.join("blobs")) {
+        Ok(mut entries) => Ok(entries.next().is_some()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Returns the position of the last record.
+pub(super) fn end(db: &Db) -> Result<Option<Position>, SledFault> {
+    guarded(|| match db.last()? {
+        None => Ok(None),
+        Some((key, _)) => position(&key).map(Some),
+    })
+}
+
+/// Returns the record at a position.
+pub(super) fn get(db: &Db, position: Position) -> Result<Option<Bytes>, SledFault> {
+    guarded(|| Ok(db.get(position.0.to_be_bytes())?.map(|value| Bytes::copy_from_slice(&value))))
+}
+
+/// Writes records next to each other, all or none, and hands them to the operating system.
+pub(super) fn write(db: &Db, first: Position, frames: &[Bytes]) -> Result<(), SledFault> {
+    guarded(|| {
+        let mut batch = sled::Batch::default();
+        for (position, frame) in (first.0..).zip(frames) {
+            batch.insert(&position.to_be_bytes(), &frame[..]);
+        }
+        db.apply_batch(batch)?;
+        db.flush()?;
+        Ok(())
+    })
+}
+
+/// Reads a key.
+pub(super) fn position(key: &[u8]) -> Result<Position, SledFault> {
+    let bytes = <[u8; 8]>::try_from(key);
+    let foreign = |_| SledFault { why: "the database holds a key that doorbook never writes".into() };
+    bytes.map(u64::from_be_bytes).map(Position).map_err(foreign)
+}
+
+/// The database as followers read it, while it is open.
+#[derive(Default)]
+pub(super) struct Store {
+    db: RwLock<Option<Db>>,
+}
+
+impl Store {
+    pub(super) fn open(&self, db: Db) {
+        *self.db.write().unwrap_or_else(PoisonError::into_inner) = Some(db);
+    }
+
+    /// Takes the database out, as soon as no reader has it any more.
+    pub(super) fn take(&self) -> Option<Db> {
+        self.db.write().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    pub(super) fn with<T>(&self, call: impl FnOnce(&Db) -> T) -> Option<T> {
+        self.db.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(call)
+    }
+}
+
+/// Drops a database: its threads end, and what they hold is written.
+pub(super) fn close(db: Db) -> Result<(), SledFault> {
+    guarded(|| {
+        drop(db);
+        Ok(())
+    })
+}
+
+impl Storage for Store {
+    fn read(&self, from: Position, to: Position) -> Result<Chunk, ReadError> {
+        self.with(|db| read(db, from, to)).unwrap_or(Err(ReadError::NotOpen))
+    }
+}
+
+fn read(db: &Db, from: Position, to: Position) -> Result<Chunk, ReadError> {
+    let mut expected = from;
+    let mut buffer = Vec::new();
+    let mut ends = Vec::with_capacity(CHUNK);
+    let outcome = guarded(|| {
+        for entry in db.range(from.0.to_be_bytes()..=to.0.to_be_bytes()).take(CHUNK) {
+            let (key, value) = entry?;
+            let found = position(&key)?;
+            if found != expected {
+                return Err(SledFault { why: format!("it is missing; the next one stands at {found}") });
+            }
+            buffer.extend_from_slice(&value);
+            ends.push(buffer.len());
+            expected = expected.next();
+        }
+        Ok(())
+    });
+    if ends.is_empty() {
+        let why = outcome.err().map_or_else(|| "it is missing".into(), |fault| fault.why);
+        return Err(ReadError::Broken(FollowError::Broken { position: from, why }));
+    }
+    // What was read before a fault is good; the next call meets the fault first.
+    let buffer = Bytes::from(buffer);
+    let mut start = 0;
+    let slices = ends.into_iter().map(|end| buffer.slice(std::mem::replace(&mut start, end)..end));
+    Ok((from.0..).map(Position).zip(slices).collect())
+}

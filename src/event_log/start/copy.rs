@@ -1,0 +1,52 @@
+//! Copies of the database directory, byte by byte: never shared with the original.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+
+use crate::disk::{Disk, Synced};
+use crate::event_log::head::sync_directory;
+
+/// Returns how many bytes the files in a directory have.
+pub(super) fn size(dir: &Path) -> io::Result<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let found = entry.metadata()?;
+        bytes += if found.is_dir() { size(&entry.path())? } else { found.len() };
+    }
+    Ok(bytes)
+}
+
+/// Copies all files, and brings them to stable storage.
+///
+/// It reads and writes rather than asking the file system for a copy: after a failed sync the cache may
+/// hold what the disk does not, and a reflink would share that with the copy.
+pub(super) fn copy(from: &Path, to: &Path, disk: &dyn Disk) -> io::Result<()> {
+    fs::DirBuilder::new().mode(0o700).create(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &target, disk)?;
+        } else {
+            copy_file(&entry.path(), &target, disk)?;
+        }
+    }
+    sync_directory(to, disk)
+}
+
+fn copy_file(from: &Path, to: &Path, disk: &dyn Disk) -> io::Result<()> {
+    let (mut from, mut to) = (File::open(from)?, File::create_new(to)?);
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(read) => to.write_all(&buffer[..read])?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    disk.sync_all(Synced::Other, &to)
+}

@@ -1,0 +1,454 @@
+//! The data directory: opening what is in it, directly or by way of a copy.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rustix::fs::{Access, AtFlags, CWD, RenameFlags, accessat, renameat_with};
+use sled::Db;
+
+use super::copy::{copy, size};
+use super::{DATABASE, Loss, StartError, make_directory};
+use crate::clock::Clock;
+use crate::disk::Disk;
+use crate::domain::id::Position;
+use crate::event_log::codec::leaf_hash;
+use crate::event_log::head::{Head, HeadFile, Last, StopState, Unusable, WriteError, sync_directory};
+use crate::event_log::probe::{Found, Probe};
+use crate::event_log::sled_guard::{self, SledFault};
+
+/// What a copy needs beyond its own bytes: sled writes whole segments while it opens one.
+const PROBE_MARGIN: u64 = 32 << 20;
+
+/// The data directory, and what is needed to look into it.
+pub(in super::super) struct Place {
+    pub(in super::super) data_dir: PathBuf,
+    pub(in super::super) probe: Probe,
+    pub(in super::super) disk: Arc<dyn Disk>,
+    pub(in super::super) clock: Arc<dyn Clock>,
+}
+
+/// A database that may be replayed and appended to.
+pub(in super::super) struct Ready {
+    pub(in super::super) db: Db,
+    /// sled's data file, by a handle of our own that was opened after sled's.
+    pub(in super::super) db_file: File,
+    pub(in super::super) db_length: u64,
+    pub(in super::super) end: Option<Position>,
+    pub(in super::super) clean: bool,
+    pub(in super::super) loss: Option<Loss>,
+}
+
+impl Place {
+    pub(in super::super) fn log(&self) -> PathBuf {
+        self.data_dir.join("log")
+    }
+
+    fn db(&self) -> PathBuf {
+        self.log().join("db")
+    }
+
+    fn copy(&self) -> PathBuf {
+        self.data_dir.join("log.probe")
+    }
+
+    /// Opens the log after a write of this process had an unknown outcome.
+    pub(in super::super) fn reopen(&self, head: &mut HeadFile) -> Result<Ready, StartError> {
+        self.open_unclean(head, false)
+    }
+
+    pub(super) fn open(&self, head: &mut HeadFile, accept_loss: bool) -> Result<Ready, StartError> {
+        self.remove_copy()?;
+        let Some(length) = self.db_length()? else {
+            let Some(Last { position: acknowledged, .. }) = head.current().last else {
+                return self.start_over(head, None);
+            };
+            if accept_loss {
+                return self.start_over(head, Some(Loss::new(head.current(), None)));
+            }
+            return Err(StartError::DatabaseMissing { path: self.db(), acknowledged });
+        };
+        self.check_blobs()?;
+        let Head { state, db_length, .. } = *head.current();
+        if state == StopState::Clean && length == db_length && self.has_snapshot()? {
+            match self.open_clean(head) {
+                Err(error) if accept_loss && error.can_be_accepted() => {}
+                outcome => return outcome,
+            }
+        }
+        self.open_unclean(head, accept_loss)
+    }
+
+    /// Opens a log that was closed in order and whose data file has the length that it had then.
+    fn open_clean(&self, head: &mut HeadFile) -> Result<Ready, StartError> {
+        head.open_for_use().map_err(|error| self.head_failed(&error))?;
+        let opened = self.open_and_compare(head.current());
+        if opened.is_err() {
+            head.put_back().map_err(|error| self.head_failed(&error))?;
+        }
+        let (db, end) = opened?;
+        let ready = self.ready(db, end, true, None)?;
+        self.catch_up(head, &ready)?;
+        Ok(ready)
+    }
+
+    fn open_and_compare(&self, head: &Head) -> Result<(Db, Option<Position>), StartError> {
+        let damaged = |fault| self.damaged(fault);
+        let db = sled_guard::open(&self.log()).map_err(damaged)?;
+        let compared = (|| {
+            let mut found = Found { end: end(&db).map_err(damaged)?, ..Found::default() };
+            let at = |position: Position| {
+                let broken = |fault: SledFault| StartError::Broken { position, why: fault.why, behind: 0 };
+                sled_guard::get(&db, position).map_err(broken)
+            };
+            if let Some(first) = at(Position(0))? {
+                found.log = log_id(&first);
+            }
+            if let Some(last) = head.last
+                && let Some(frame) = at(last.position)?
+            {
+                found.leaf = Some(leaf_hash(&frame).to_string());
+            }
+            self.compare(head, &found).map(|()| found.end.map(Position))
+        })();
+        match compared {
+            Ok(end) => Ok((db, end)),
+            Err(error) => {
+                sled_guard::close(db).map_err(damaged)?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Opens a log that was not: only a copy that was found whole takes its place.
+    fn open_unclean(&self, head: &mut HeadFile, accept_loss: bool) -> Result<Ready, StartError> {
+        self.remove_copy()?;
+        let outcome = self.look_at_copy(head.current());
+        let (found, loss) = match outcome {
+            Ok(found) => (found, None),
+            Err((error, found)) if accept_loss && error.can_be_accepted() => {
+                let last_found = found.as_ref().and_then(|found| found.end).map(Position);
+                let loss = Loss::new(head.current(), last_found);
+                match found {
+                    None => return self.start_over(head, Some(loss)),
+                    Some(found) if found.broken.is_some() => return self.cut(head, &found, loss),
+                    Some(found) => (found, Some(loss)),
+                }
+            }
+            Err((error, _)) => {
+                self.remove_copy()?;
+                return Err(error);
+            }
+        };
+        self.exchange(None)?;
+        self.use_database(head, found.end.map(Position), loss)
+    }
+
+    /// Copies the database and says what is in the copy.
+    fn look_at_copy(&self, head: &Head) -> Result<Found, (StartError, Option<Found>)> {
+        let io = |what, source| (StartError::Io { what, path: self.copy(), source }, None);
+        let needed = size(&self.log()).map_err(|error| io("the log cannot be read", error))? + PROBE_MARGIN;
+        let free = self
+            .disk
+            .free_space(&self.data_dir)
+            .map_err(|error| io("the disk does not say how much is free", error))?;
+        if free < needed {
+            return Err((StartError::NoRoom { dir: self.data_dir.clone(), needed, free }, None));
+        }
+        copy(&self.log(), &self.copy(), &*self.disk)
+            .map_err(|error| io("the log cannot be copied", error))?;
+        let at = head.last.map(|last| last.position);
+        let found = self.probe.run(&self.copy(), at).map_err(|fault| (self.damaged(fault), None))?;
+        match self.compare(head, &found) {
+            Ok(()) => Ok(found),
+            Err(error) => Err((error, Some(found))),
+        }
+    }
+
+    /// Holds what was found against what was acknowledged.
+    fn compare(&self, head: &Head, found: &Found) -> Result<(), StartError> {
+        let end = found.end.map(Position);
+        if end.is_some() && found.log != Some(head.log.to_string()) {
+            if let Some((position, why)) = &found.unreadable {
+                return Err(StartError::Unreadable { position: Position(*position), why: why.clone() });
+            }
+            return Err(StartError::Replaced { dir: self.data_dir.clone() });
+        }
+        if let Some(why) = &found.broken {
+            let position = end.map_or(Position(0), Position::next);
+            return Err(StartError::Broken { position, why: why.clone(), behind: found.behind });
+        }
+        if let Some(last) = head.last {
+            // A loss that was accepted, but whose acknowledgement did not get as far as HEAD.
+            let accepted = found
+                .accepted
+                .as_ref()
+                .is_some_and(|(sequence, leaf)| *sequence == head.sequence && *leaf == last.leaf.to_string());
+            if !accepted && end < Some(last.position) {
+                return Err(StartError::Loss { found: end, acknowledged: last.position });
+            }
+            if !accepted && found.leaf != Some(last.leaf.to_string()) {
+                return Err(StartError::Changed { position: last.position });
+            }
+        }
+        if let Some((position, why)) = &found.unreadable {
+            return Err(StartError::Unreadable { position: Position(*position), why: why.clone() });
+        }
+        Ok(())
+    }
+
+    /// Opens the database that now stands in its place.
+    fn use_database(
+        &self,
+        head: &mut HeadFile,
+        expected: Option<Position>,
+        loss: Option<Loss>,
+    ) -> Result<Ready, StartError> {
+        let Head { state, last, db_length, .. } = *head.current();
+        if state == StopState::Clean {
+            let written = head.write(StopState::Open, last, db_length);
+            written.map_err(|error| self.head_failed(&error))?;
+        }
+        let db = sled_guard::open(&self.log()).map_err(|fault| self.damaged(fault))?;
+        let found = end(&db).map_err(|fault| self.damaged(fault))?.map(Position);
+        if found != expected {
+            let why = "it holds something else than a moment ago".into();
+            return Err(self.damaged(SledFault { why }));
+        }
+        let ready = self.ready(db, found, false, loss)?;
+        self.catch_up(head, &ready)?;
+        Ok(ready)
+    }
+
+    fn ready(
+        &self,
+        db: Db,
+        end: Option<Position>,
+        clean: bool,
+        loss: Option<Loss>,
+    ) -> Result<Ready, StartError> {
+        let (db_file, db_length) = self.open_database_file()?;
+        Ok(Ready { db, db_file, db_length, end, clean, loss })
+    }
+
+    /// Brings records that nobody was told about to stable storage, before anybody sees them.
+    ///
+    /// After an accepted loss `HEAD` stays: the first append says so, and until then every start refuses.
+    fn catch_up(&self, head: &mut HeadFile, ready: &Ready) -> Result<(), StartError> {
+        let Some(end) = ready.end else { return Ok(()) };
+        let current = head.current().last.map(|last| last.position);
+        if ready.loss.is_some() || current == Some(end) {
+            return Ok(());
+        }
+        let damaged = |fault| self.damaged(fault);
+        let frame = sled_guard::get(&ready.db, end).map_err(damaged)?.unwrap_or_default();
+        let (_, length) = self.sync_database()?;
+        let last = Last { position: end, leaf: leaf_hash(&frame) };
+        let state = match head.current().state {
+            StopState::Restored => StopState::Restored,
+            _ => StopState::Open,
+        };
+        head.write(state, Some(last), length).map_err(|error| self.head_failed(&error))
+    }
+
+    /// Goes on at a hole: with a new database of what stands before it. The old one is kept.
+    fn cut(&self, head: &mut HeadFile, found: &Found, mut loss: Loss) -> Result<Ready, StartError> {
+        let damaged = |fault| self.damaged(fault);
+        let old = sled_guard::open(&self.copy()).map_err(damaged)?;
+        let next = found.end.map_or(0, |end| end + 1);
+        loss.salvaged = self.salvage(&old, Position(next))?;
+        let made = self.data_dir.join("log.cut");
+        self.remove(&made)?;
+        make_directory(&made)?;
+        let new = sled_guard::open(&made).map_err(damaged)?;
+        let mut at = Position(0);
+        while at.0 < next {
+            let mut frames = Vec::new();
+            while at.0 + u64::try_from(frames.len()).unwrap_or(u64::MAX) < next && frames.len() < 512 {
+                let position = Position(at.0 + u64::try_from(frames.len()).unwrap_or(u64::MAX));
+                frames.push(sled_guard::get(&old, position).map_err(damaged)?.unwrap_or_default());
+            }
+            sled_guard::write(&new, at, &frames).map_err(damaged)?;
+            at = Position(at.0 + u64::try_from(frames.len()).unwrap_or(u64::MAX));
+        }
+        sled_guard::close(new).map_err(damaged)?;
+        sled_guard::close(old).map_err(damaged)?;
+        self.remove_copy()?;
+        fs::rename(&made, self.copy())
+            .map_err(|source| self.failed("the new log cannot be put in place", source))?;
+        let synced = File::open(self.copy().join("db")).and_then(|file| self.disk.sync_all(DATABASE, &file));
+        synced.map_err(|source| self.failed("the new log cannot be brought to stable storage", source))?;
+        loss.set_aside = Some(self.exchange(Some("log.lost"))?);
+        self.use_database(head, found.end.map(Position), Some(loss))
+    }
+
+    /// Goes on with an empty database. The old one, if there is one, is kept.
+    fn start_over(&self, head: &mut HeadFile, mut loss: Option<Loss>) -> Result<Ready, StartError> {
+        self.remove_copy()?;
+        if self.log().exists() {
+            make_directory(&self.copy())?;
+            let kept = self.exchange(Some("log.lost"))?;
+            if let Some(loss) = &mut loss {
+                loss.set_aside = Some(kept);
+            }
+        } else {
+            make_directory(&self.log())?;
+        }
+        self.use_database(head, None, loss)
+    }
+
+    /// Refuses where `HEAD` says *creating* beside more than the first record.
+    pub(super) fn check_unfinished(&self, head: &HeadFile) -> Result<(), StartError> {
+        self.remove_copy()?;
+        let never = |why: String| StartError::NeverFinished { dir: self.data_dir.clone(), why };
+        if self.db_length()?.is_none_or(|length| length == 0) {
+            return Ok(());
+        }
+        self.check_blobs()?;
+        let outcome = self.look_at_copy(head.current()).map_err(|(error, _)| error);
+        let whole = outcome.and_then(|found| match found.end {
+            None | Some(0) => Ok(()),
+            Some(end) => Err(never(format!("it has {} records", end + 1))),
+        });
+        match whole {
+            Ok(()) => self.exchange(None).map(drop),
+            Err(error) => {
+                self.remove_copy()?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Puts the copy in the place of the log, in one step, and removes the log or keeps it by a name.
+    fn exchange(&self, keep_as: Option<&str>) -> Result<PathBuf, StartError> {
+        let failed = |source| self.failed("the log cannot be put in place", source);
+        let (log, copy) = (self.log(), self.copy());
+        renameat_with(CWD, &copy, CWD, &log, RenameFlags::EXCHANGE).map_err(|errno| failed(errno.into()))?;
+        sync_directory(&self.data_dir, &*self.disk).map_err(failed)?;
+        match keep_as {
+            None => {
+                self.remove_copy()?;
+                Ok(copy)
+            }
+            Some(name) => {
+                let kept = self.data_dir.join(format!("{name}-{}", self.file_time()));
+                fs::rename(&copy, &kept).map_err(failed)?;
+                sync_directory(&self.data_dir, &*self.disk).map_err(failed)?;
+                Ok(kept)
+            }
+        }
+    }
+
+    fn remove_copy(&self) -> Result<(), StartError> {
+        self.remove(&self.copy())
+    }
+
+    fn remove(&self, dir: &std::path::Path) -> Result<(), StartError> {
+        match fs::remove_dir_all(dir) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(StartError::Io {
+                what: "an old copy of the log cannot be removed",
+                path: dir.into(),
+                source,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_blobs(&self) -> Result<(), StartError> {
+        let path = self.log().join("blobs");
+        match sled_guard::has_blobs(&self.log()) {
+            Ok(false) => Ok(()),
+            Ok(true) => Err(StartError::Blobs { path }),
+            Err(source) => Err(StartError::Io { what: "a directory cannot be read", path, source }),
+        }
+    }
+
+    /// Returns whether sled has left the file that it leaves when it is closed.
+    fn has_snapshot(&self) -> Result<bool, StartError> {
+        let read =
+            fs::read_dir(self.log()).map_err(|source| self.failed("the log cannot be read", source))?;
+        Ok(read.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with("snap.")))
+    }
+
+    pub(super) fn check_owner(&self) -> Result<(), StartError> {
+        let found = fs::metadata(&self.data_dir)
+            .map_err(|source| self.failed("the data directory cannot be read", source))?;
+        let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        let dir = self.data_dir.clone();
+        let access = Access::WRITE_OK | Access::READ_OK | Access::EXEC_OK;
+        if accessat(CWD, &dir, access, AtFlags::EACCESS).is_err() {
+            return Err(StartError::NotWritable { dir, uid, gid });
+        }
+        if found.uid() != uid {
+            return Err(StartError::NotOurs { dir, owner: found.uid(), uid, gid });
+        }
+        Ok(())
+    }
+
+    pub(super) fn holds_anything(&self, name: &str) -> Result<bool, StartError> {
+        match fs::read_dir(self.data_dir.join(name)) {
+            Ok(mut entries) => Ok(entries.next().is_some()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(source) => Err(self.failed("a directory cannot be read", source)),
+        }
+    }
+
+    fn db_length(&self) -> Result<Option<u64>, StartError> {
+        match fs::metadata(self.db()) {
+            Ok(found) => Ok(Some(found.len())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(self.failed("the database cannot be read", source)),
+        }
+    }
+
+    fn open_database_file(&self) -> Result<(File, u64), StartError> {
+        let opened = File::open(self.db()).and_then(|file| Ok((file.metadata()?.len(), file)));
+        let (length, file) = opened.map_err(|source| self.failed("the database cannot be opened", source))?;
+        Ok((file, length))
+    }
+
+    pub(super) fn sync_database(&self) -> Result<(File, u64), StartError> {
+        let (file, length) = self.open_database_file()?;
+        let synced = self.disk.sync_all(DATABASE, &file);
+        synced.map_err(|source| self.failed("the database cannot be brought to stable storage", source))?;
+        Ok((file, length))
+    }
+
+    pub(super) fn damaged(&self, fault: SledFault) -> StartError {
+        StartError::Damaged { path: self.log(), why: fault.why }
+    }
+
+    pub(super) fn head_failed(&self, error: &WriteError) -> StartError {
+        let source = io::Error::other(error.to_string());
+        StartError::Io { what: "HEAD cannot be written", path: self.data_dir.clone(), source }
+    }
+
+    pub(super) fn unusable(&self, error: Unusable) -> StartError {
+        let dir = self.data_dir.clone();
+        match error {
+            Unusable::Missing => StartError::HeadMissing { dir, beside: "log" },
+            Unusable::Locked => StartError::Locked { dir },
+            Unusable::Damaged => StartError::HeadDamaged { dir },
+            Unusable::Newer { format } => StartError::HeadNewer { dir, format },
+            Unusable::Io(source) => StartError::Io { what: "HEAD cannot be used", path: dir, source },
+        }
+    }
+
+    fn failed(&self, what: &'static str, source: io::Error) -> StartError {
+        StartError::Io { what, path: self.data_dir.clone(), source }
+    }
+}
+
+fn end(db: &Db) -> Result<Option<u64>, SledFault> {
+    Ok(sled_guard::end(db)?.map(|position| position.0))
+}
+
+fn log_id(frame: &Bytes) -> Option<String> {
+    match crate::event_log::codec::decode_record(frame).ok()?.events.first()? {
+        crate::domain::event::Event::LogCreated { log, .. } => Some(log.to_string()),
+        _ => None,
+    }
+}
