@@ -9,6 +9,7 @@ use std::panic::PanicHookInfo;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::LogFormat;
+use crate::event_log;
 
 /// What is written where nobody said otherwise.
 pub const DEFAULT_FILTER: &str = "info";
@@ -42,7 +43,7 @@ fn on_panic(info: &PanicHookInfo<'_>) {
 
 /// sled panics on a damaged database; whoever opens it catches that and says it in a sentence.
 fn is_quiet(file: &str) -> bool {
-    file.contains("sled-0.34")
+    event_log::quiet_panics() || event_log::is_sled_source(file)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use super::failure::Failure;
 use super::flags::AllFlags;
 use super::outside::{Outside, block_on};
 use super::rows::{self, Format, Row};
-use crate::config::{Config, InForce};
+use crate::config::{Config, InForce, Place};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -59,10 +59,20 @@ impl Row for InForce {
 
     fn cells(&self) -> Vec<Option<String>> {
         let value = self.value.as_deref().unwrap_or("(secret)");
-        vec![Some(self.variable.to_owned()), Some(value.to_owned()), Some(self.place.to_string())]
+        vec![Some(self.variable.to_owned()), Some(value.to_owned()), Some(origin(self))]
     }
 
     fn json(&self) -> impl Serialize {
-        Json { setting: self.variable, value: self.value.as_deref(), from: self.place.to_string() }
+        Json { setting: self.variable, value: self.value.as_deref(), from: origin(self) }
+    }
+}
+
+fn origin(line: &InForce) -> String {
+    match &line.place {
+        Place::Variable(name) if name == line.variable => "environment".to_owned(),
+        Place::Variable(name) => format!("environment: {name}"),
+        Place::DotEnv { line, .. } => format!(".env:{line}"),
+        Place::File { path, line, .. } => format!("{}:{line}", path.display()),
+        other => other.to_string(),
     }
 }

@@ -46,10 +46,10 @@ enum Command {
     Demo(demo::Args),
     MockDiscord(mock_discord::Args),
     /// List and end live sessions
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  doorbook sessions list")]
     Sessions(sessions::Command),
     /// Look at the configuration
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  doorbook config check")]
     Config(config_check::Command),
     Health(health::Args),
     Completions(shell::CompletionsArgs),
@@ -101,10 +101,14 @@ fn dispatch(cli: Cli, outside: &mut Outside) -> Result<(), Failure> {
         Command::Health(args) => health::run(args, outside),
         Command::Completions(args) => shell::completions(args, Cli::command(), outside),
         Command::Man(args) => shell::man(args, Cli::command(), outside),
-        Command::ProbeLog { args } => match crate::event_log::probe_child(&args) {
-            code if code == std::process::ExitCode::SUCCESS => Ok(()),
-            _ => Err(Failure::No("the copy cannot be read".to_owned())),
-        },
+        Command::ProbeLog { args } => {
+            // Its panics are sled's, and its parent says in a sentence what they mean.
+            (outside.diagnostics)(None, "warn");
+            match crate::event_log::probe_child(&args) {
+                ExitCode::SUCCESS => Ok(()),
+                _ => Err(Failure::No("the copy cannot be read".to_owned())),
+            }
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
 use serde::Serialize;
 
 /// How rows are printed.
@@ -23,6 +23,14 @@ pub enum Format {
 pub trait Row {
     /// The headings.
     const COLUMNS: &'static [&'static str];
+
+    /// The columns whose cells a table never breaks over lines.
+    const WHOLE: &'static [usize] = &[];
+
+    /// Returns which columns a table of that width shows; the other formats always have all of them.
+    fn shown(_width: Option<u16>) -> Vec<usize> {
+        (0..Self::COLUMNS.len()).collect()
+    }
 
     /// Returns one cell per heading; `None` where there is nothing to say.
     fn cells(&self) -> Vec<Option<String>>;
@@ -69,14 +77,18 @@ fn table<R: Row>(out: &mut dyn Write, width: Option<u16>, rows: &[R]) -> io::Res
             table.set_content_arrangement(ContentArrangement::Disabled);
         }
     }
-    table.set_header(R::COLUMNS.iter().map(|name| name.to_uppercase()));
+    let shown = R::shown(width);
+    table.set_header(shown.iter().filter_map(|&at| R::COLUMNS.get(at)).map(|name| name.to_uppercase()));
     for row in rows {
-        table.add_row(
-            row.cells().into_iter().map(|cell| cell.map_or_else(|| "-".to_owned(), |text| visible(&text))),
-        );
+        let mut cells = row.cells();
+        let cells = shown.iter().map(|&at| cells.get_mut(at).and_then(Option::take));
+        table.add_row(cells.map(|cell| cell.map_or_else(|| "-".to_owned(), |text| visible(&text))));
     }
-    if let Some(column) = table.column_mut(0) {
-        column.set_padding((0, 1));
+    for (at, column) in shown.iter().zip(table.column_iter_mut()) {
+        column.set_padding((0, 2));
+        if R::WHOLE.contains(at) {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
     }
     for line in table.lines() {
         writeln!(out, "{}", line.trim_end())?;

@@ -28,11 +28,11 @@ pub(super) enum Command {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  doorbook sessions list --user nelly --since 7d --format jsonl")]
 pub(super) struct List {
-    #[command(flatten)]
-    which: Which,
     /// How to print them
     #[arg(long, value_enum, default_value_t)]
     format: Format,
+    #[command(flatten)]
+    which: Which,
     #[command(flatten)]
     flags: BriefFlags,
 }
@@ -45,8 +45,6 @@ pub(super) struct List {
     after_help = "Example:\n  doorbook sessions revoke --ip 203.0.113.0/24 --since 2h --reason \"stolen laptop\""
 )]
 pub(super) struct Revoke {
-    #[command(flatten)]
-    which: Which,
     /// Do not ask
     #[arg(long)]
     yes: bool,
@@ -56,6 +54,8 @@ pub(super) struct Revoke {
     /// How to print the sessions that were ended
     #[arg(long, value_enum, default_value_t)]
     format: Format,
+    #[command(flatten)]
+    which: Which,
     #[command(flatten)]
     flags: BriefFlags,
 }
@@ -166,7 +166,11 @@ async fn end(
     }
     let ids = found.iter().map(|row| row.id).collect();
     let ended = answers.revoke(ids, how.reason).await?;
-    rows::write(&mut *outside.stdout, how.format, outside.width, &found).map_err(Failure::Output)?;
+    // Whoever was asked has just read the table.
+    let known = !how.yes && outside.stdout_is_terminal && how.format == Format::Table;
+    if !known {
+        rows::write(&mut *outside.stdout, how.format, outside.width, &found).map_err(Failure::Output)?;
+    }
     outside.say(format_args!("{} ended", count(usize::try_from(ended).unwrap_or(usize::MAX))))
 }
 
@@ -248,6 +252,16 @@ impl Row for SessionRow {
         "ip",
         "user_agent",
     ];
+
+    const WHOLE: &'static [usize] = &[0, 4, 5, 6];
+
+    fn shown(width: Option<u16>) -> Vec<usize> {
+        match width {
+            Some(..110) => vec![0, 2, 5, 7],
+            Some(..180) => vec![0, 2, 5, 7, 8],
+            _ => (0..Self::COLUMNS.len()).collect(),
+        }
+    }
 
     fn cells(&self) -> Vec<Option<String>> {
         let user = self.user.as_ref();

@@ -79,6 +79,9 @@ mod tests {
         let expected = [(3, "A", "1"), (4, "B", "two words"), (7, "C", "x\ny"), (8, "D", "4")];
         assert_eq!(found, expected.map(|(line, name, value)| (line, name.to_owned(), value.to_owned())));
         let [mistake] = &mistakes[..] else { panic!("{mistakes:?}") };
-        assert_eq!(mistake.to_string(), ".env:5: is not a line of the form NAME=value");
+        assert_eq!(
+            mistake.to_string(),
+            ".env:5: is not a line of the form NAME=value; a value with a space stands in quotes"
+        );
     }
 }

@@ -71,7 +71,7 @@ impl fmt::Display for Mistake {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Wrong {
     /// A setting without which the server cannot start.
-    #[error("missing; get it here: {0}")]
+    #[error("missing\n    {0}")]
     Missing(&'static str),
     /// Set to nothing.
     #[error("is set but empty; give it a value or remove it")]
@@ -103,7 +103,7 @@ pub enum Wrong {
     #[error("is set a second time")]
     Twice,
     /// A line of `.env` that is not one.
-    #[error("is not a line of the form NAME=value")]
+    #[error("is not a line of the form NAME=value; a value with a space stands in quotes")]
     NotALine,
     /// The file is not TOML.
     #[error("is not TOML: {0}")]

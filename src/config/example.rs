@@ -34,7 +34,7 @@ pub fn dot_env() -> String {
 fn entry(text: &mut String, setting: &Setting, comment: &str) {
     let _ = writeln!(text, "\n# {}.", setting.help);
     if let Some(place) = setting.required {
-        let _ = writeln!(text, "# From: {place}");
+        let _ = writeln!(text, "# {}{}.", place[..1].to_uppercase(), &place[1..]);
     }
     if let Some(alias) = setting.alias {
         let _ = writeln!(text, "# {alias} is read as well.");

@@ -103,16 +103,16 @@ settings! {
     DISCORD_OAUTH_CLIENT_ID = also(required(plain(
         "DISCORD_OAUTH_CLIENT_ID", "discord_oauth_client_id", "discord-oauth-client-id", "ID", None,
         "The id of the Discord application"),
-        "Discord Developer Portal > your application > OAuth2 > Client ID"), "DISCORD_CLIENT_ID");
+        "get it at Discord Developer Portal > your application > OAuth2 > Client ID"), "DISCORD_CLIENT_ID");
     DISCORD_OAUTH_SECRET = also(secret(required(plain(
         "DISCORD_OAUTH_SECRET", "discord_oauth_secret", "", "SECRET", None,
         "The secret of the Discord application"),
-        "Discord Developer Portal > your application > OAuth2 > Client Secret (\"Reset Secret\" shows a new one)")),
+        "get it at Discord Developer Portal > your application > OAuth2 > Client Secret (\"Reset Secret\" shows a new one)")),
         "DISCORD_CLIENT_SECRET");
     DISCORD_REDIRECT_URL = required(plain(
         "DISCORD_REDIRECT_URL", "discord_redirect_url", "discord-redirect-url", "URL", None,
         "This server's /api/auth/discord/redirect as browsers see it; fixes the public origin"),
-        "this server's address as browsers see it, such as https://auth.example.org/api/auth/discord/redirect; \
+        "such as https://auth.example.org/api/auth/discord/redirect, with this server's address as browsers see it; \
          register the same under Discord Developer Portal > your application > OAuth2 > Redirects");
     PORT = plain("PORT", "port", "port", "PORT", Some("3001"), "The port to listen on");
     LISTEN = plain("DOORBOOK_LISTEN", "listen", "listen", "ADDRESS", Some("127.0.0.1"),

@@ -80,14 +80,12 @@ impl<'a> Layers<'a> {
         }
         let names: Vec<String> =
             std::iter::once(setting.variable).chain(setting.alias).map(String::from).collect();
-        let layers: [&dyn Fn(&str) -> Result<Option<Found>, Mistake>; 2] =
-            [&|name| self.environment(name), &|name| self.dotenv(name)];
-        for layer in layers {
+        for layer in [Layers::environment, Layers::dotenv] {
             let mut written = Vec::new();
             for name in &names {
-                written.extend(layer(name)?.map(Written::Here));
+                written.extend(layer(self, name)?.map(Written::Here));
                 if setting.kind == Kind::Secret {
-                    written.extend(layer(&format!("{name}_FILE"))?.map(Written::InFile));
+                    written.extend(layer(self, &format!("{name}_FILE"))?.map(Written::InFile));
                 }
             }
             if let Some(found) = only(written)? {

@@ -5,6 +5,8 @@
 
 mod answers;
 mod client;
+#[cfg(test)]
+pub(crate) mod fake;
 mod select;
 mod server;
 mod socket;
@@ -179,3 +181,6 @@ pub enum ControlError {
         source: io::Error,
     },
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,94 @@
+//! Somebody who answers without a log, for tests of those who ask.
+
+use std::sync::Mutex;
+
+use futures_util::future::BoxFuture;
+
+use super::{Answers, Health, Listed, SessionFilter, SessionRow, SessionUser, Trouble, select};
+use crate::domain::id::{DiscordId, SessionId, SessionKey, SessionToken};
+use crate::domain::time::Timestamp;
+
+/// Three sessions of two people, and a memory of what was asked.
+pub(crate) struct Fake {
+    pub(crate) health: Health,
+    pub(crate) sessions: Mutex<Vec<Listed>>,
+    pub(crate) revoked: Mutex<Vec<(Vec<SessionId>, Option<String>)>>,
+}
+
+impl Fake {
+    pub(crate) fn new() -> Fake {
+        let sessions = vec![
+            session(1, 80_351_110_224_678_912, "nelly", "Nelly"),
+            session(2, 80_351_110_224_678_912, "nelly", "Nelly"),
+            session(3, 555_769_466_601_213_960, "bob", "nelly"),
+        ];
+        Fake {
+            health: Health { ready: true, log_available: true },
+            sessions: Mutex::new(sessions),
+            revoked: Mutex::default(),
+        }
+    }
+
+    /// The secret behind the first session.
+    pub(crate) fn token() -> SessionToken {
+        SessionToken::new([1; 32])
+    }
+}
+
+fn session(n: u8, id: u64, username: &str, display_name: &str) -> Listed {
+    let opened_at = Timestamp(1_767_323_045_000 + i64::from(n) * 3_600_000);
+    let row = SessionRow {
+        id: SessionId([n; 16]),
+        user: Some(SessionUser {
+            id: DiscordId(id),
+            username: username.to_owned(),
+            display_name: display_name.to_owned(),
+        }),
+        opened_at,
+        last_seen_at: Timestamp(opened_at.0 + 60_000),
+        expires_at: Timestamp(opened_at.0 + 86_400_000),
+        ip: format!("192.0.2.{n}").parse().ok(),
+        user_agent: (n != 2).then(|| "Mozilla/5.0 (X11; Linux)".to_owned()),
+    };
+    Listed { row, key: SessionToken::new([n; 32]).key() }
+}
+
+impl Answers for Fake {
+    fn health(&self) -> BoxFuture<'_, Result<Health, Trouble>> {
+        Box::pin(async { Ok(self.health) })
+    }
+
+    fn sessions(&self, filter: SessionFilter) -> BoxFuture<'_, Result<Vec<SessionRow>, Trouble>> {
+        let all = self.sessions.lock().unwrap().clone();
+        Box::pin(async move { select(all, &filter) })
+    }
+
+    fn revoke(
+        &self,
+        sessions: Vec<SessionId>,
+        reason: Option<String>,
+    ) -> BoxFuture<'_, Result<u32, Trouble>> {
+        if reason.as_deref() == Some("while the log is full") {
+            return Box::pin(async { Err(Trouble::LogUnavailable) });
+        }
+        let mut live = self.sessions.lock().unwrap();
+        let before = live.len();
+        live.retain(|listed| !sessions.contains(&listed.row.id));
+        let ended = u32::try_from(before - live.len()).unwrap();
+        self.revoked.lock().unwrap().push((sessions, reason));
+        Box::pin(async move { Ok(ended) })
+    }
+}
+
+/// Sessions enough for an answer that is larger than any one message may be.
+pub(crate) fn crowd(count: u32) -> Vec<Listed> {
+    (0..count)
+        .map(|n| {
+            let mut listed = session(1, 1, &"a".repeat(32), &"é".repeat(32));
+            listed.row.id.0[..4].copy_from_slice(&n.to_be_bytes());
+            listed.row.user_agent = Some("u".repeat(512));
+            listed.key = SessionKey([0; 32]);
+            listed
+        })
+        .collect()
+}

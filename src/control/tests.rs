@@ -1,0 +1,222 @@
+//! Conversations over a real socket.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::fake::{Fake, crowd};
+use super::*;
+use crate::clock::ManualClock;
+
+struct Running {
+    fake: Arc<Fake>,
+    clock: ManualClock,
+    stop: oneshot::Sender<()>,
+    done: JoinHandle<()>,
+}
+
+fn start(dir: &Path, fake: Fake) -> Running {
+    let server = Server::bind(dir).unwrap();
+    let (fake, clock) = (Arc::new(fake), ManualClock::new(Timestamp(0)));
+    let (stop, stopped) = oneshot::channel::<()>();
+    let serving = server.serve(Arc::clone(&fake) as Arc<dyn Answers>, Arc::new(clock.clone()), async {
+        let _ = stopped.await;
+    });
+    Running { fake, clock, stop, done: tokio::spawn(serving) }
+}
+
+async fn client(dir: &Path) -> Option<Client> {
+    Client::connect(dir, Arc::new(ManualClock::new(Timestamp(0)))).await.unwrap()
+}
+
+/// Sends bytes as they are and returns what comes back.
+async fn raw(dir: &Path, bytes: &[u8]) -> String {
+    let mut stream = UnixStream::connect(dir.join(SOCKET_NAME)).await.unwrap();
+    // The server may hang up before it has read everything.
+    let _ = stream.write_all(bytes).await;
+    let _ = stream.shutdown().await;
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    String::from_utf8(answer).unwrap()
+}
+
+#[tokio::test]
+async fn questions_are_answered_over_the_socket() {
+    let dir = TempDir::new().unwrap();
+    let running = start(dir.path(), Fake::new());
+    let client = client(dir.path()).await.unwrap();
+    client.ping().await.unwrap();
+    assert_eq!(client.health().await.unwrap(), Health { ready: true, log_available: true });
+
+    let all = client.sessions(SessionFilter::default()).await.unwrap();
+    let own = running.fake.sessions(SessionFilter::default()).await.unwrap();
+    assert_eq!(all, own, "nothing is lost on the way");
+    let full = SessionFilter {
+        user: Some("80351110224678912".to_owned()),
+        session: Some(SessionId([1; 16])),
+        network: "192.0.2.0/24".parse().ok(),
+        since: Some(Timestamp(0)),
+        key: Some(Fake::token().key()),
+    };
+    assert_eq!(client.sessions(full).await.unwrap().len(), 1);
+
+    let ids = vec![SessionId([1; 16]), SessionId([9; 16])];
+    assert_eq!(client.revoke(ids.clone(), Some("because".to_owned())).await.unwrap(), 1);
+    assert_eq!(*running.fake.revoked.lock().unwrap(), [(ids, Some("because".to_owned()))]);
+}
+
+#[tokio::test]
+async fn trouble_comes_over_as_the_same_trouble() {
+    let dir = TempDir::new().unwrap();
+    let _running = start(dir.path(), Fake::new());
+    let client = client(dir.path()).await.unwrap();
+    let by_name = SessionFilter { user: Some("nelly".to_owned()), ..SessionFilter::default() };
+    let Err(Trouble::Ambiguous(users)) = client.sessions(by_name).await else { panic!("a guess") };
+    assert_eq!(users.len(), 2);
+    let refused = client.revoke(vec![SessionId([1; 16])], Some("while the log is full".to_owned())).await;
+    assert!(matches!(refused, Err(Trouble::LogUnavailable)), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_data_directory_with_a_very_long_name_has_a_socket_too() {
+    let dir = TempDir::new().unwrap();
+    let long = dir.path().join("a".repeat(120)).join("b".repeat(120));
+    std::fs::create_dir_all(&long).unwrap();
+    assert!(client(&long).await.is_none());
+    let running = start(&long, Fake::new());
+    client(&long).await.unwrap().ping().await.unwrap();
+    assert!(matches!(Server::bind(&long), Err(ControlError::Taken(_))));
+    running.stop.send(()).unwrap();
+    running.done.await.unwrap();
+    assert!(client(&long).await.is_none());
+}
+
+#[tokio::test]
+async fn the_socket_is_for_its_owner_alone_and_goes_with_the_server() {
+    let dir = TempDir::new().unwrap();
+    let running = start(dir.path(), Fake::new());
+    let path = dir.path().join(SOCKET_NAME);
+    let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing else is left");
+    running.stop.send(()).unwrap();
+    running.done.await.unwrap();
+    assert!(!path.exists());
+}
+
+#[tokio::test]
+async fn what_a_dead_server_left_is_replaced_and_a_live_one_is_refused() {
+    let dir = TempDir::new().unwrap();
+    drop(std::os::unix::net::UnixListener::bind(dir.path().join(SOCKET_NAME)).unwrap());
+    assert!(client(dir.path()).await.is_none(), "nobody answers at a stale socket");
+    let _running = start(dir.path(), Fake::new());
+    client(dir.path()).await.unwrap().ping().await.unwrap();
+    assert!(matches!(Server::bind(dir.path()), Err(ControlError::Taken(_))));
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_socket_is_never_removed() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join(SOCKET_NAME);
+    std::fs::write(&path, "precious").unwrap();
+    assert!(matches!(Server::bind(dir.path()), Err(ControlError::NotASocket(_))));
+    assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+}
+
+#[tokio::test]
+async fn no_directory_and_no_socket_mean_that_no_server_runs() {
+    let dir = TempDir::new().unwrap();
+    assert!(client(dir.path()).await.is_none());
+    assert!(client(&dir.path().join("nowhere")).await.is_none());
+}
+
+#[tokio::test]
+async fn another_version_is_told_which_one_is_spoken() {
+    let dir = TempDir::new().unwrap();
+    let _running = start(dir.path(), Fake::new());
+    let answer = raw(dir.path(), b"{\"doorbook\":2,\"ask\":{\"something_new\":{}}}\n").await;
+    assert_eq!(answer, "{\"doorbook\":1,\"say\":\"version\"}\n");
+}
+
+#[tokio::test]
+async fn a_server_of_another_version_is_named_by_the_client() {
+    for answer in ["{\"doorbook\":7,\"say\":\"version\"}\n", "{\"doorbook\":7,\"verdict\":\"anything\"}\n"] {
+        let dir = TempDir::new().unwrap();
+        let listener = tokio::net::UnixListener::bind(dir.path().join(SOCKET_NAME)).unwrap();
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let _ = stream.read(&mut [0; 1_024]).await;
+                let _ = stream.write_all(answer.as_bytes()).await;
+            }
+        });
+        let found = client(dir.path()).await.unwrap().ping().await;
+        assert!(matches!(found, Err(Trouble::Version { ours: 1, theirs: 7 })), "{found:?}");
+    }
+}
+
+#[tokio::test]
+async fn nonsense_is_answered_and_the_server_goes_on() {
+    let dir = TempDir::new().unwrap();
+    let _running = start(dir.path(), Fake::new());
+    for nonsense in [
+        "\n",
+        "GET / HTTP/1.1\n",
+        "{}\n",
+        "{\"doorbook\":1}\n",
+        "{\"doorbook\":1,\"ask\":\"open_the_door\"}\n",
+        "{\"doorbook\":1,\"ask\":{\"sessions_list\":{\"session\":\"xyz\"}}}\n",
+        "{\"doorbook\":1,\"ask\":{\"sessions_list\":{\"everybody\":true}}}\n",
+        "{\"doorbook\":1,\"ask\":{\"sessions_revoke\":{\"sessions\":[\"..\"],\"reason\":null}}}\n",
+    ] {
+        let answer = raw(dir.path(), nonsense.as_bytes()).await;
+        assert_eq!(answer, "{\"doorbook\":1,\"say\":\"not_understood\"}\n", "{nonsense}");
+    }
+    assert_eq!(raw(dir.path(), b"{\"doorbook\":1,\"ask\":\"ping\"}").await, "", "half a line is no question");
+    client(dir.path()).await.unwrap().ping().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_message_that_is_too_large_is_refused_on_both_sides() {
+    let dir = TempDir::new().unwrap();
+    let _running = start(dir.path(), Fake::new());
+    let answer = raw(dir.path(), &vec![b'x'; 65_537]).await;
+    assert!(answer.is_empty() || answer.contains("too_large"), "{answer}");
+    let client = client(dir.path()).await.unwrap();
+    let filter = SessionFilter { user: Some("x".repeat(70_000)), ..SessionFilter::default() };
+    assert!(matches!(client.sessions(filter).await, Err(Trouble::TooLarge { limit: 65_536 })));
+    client.ping().await.unwrap();
+}
+
+#[tokio::test]
+async fn long_lists_and_many_ids_go_over_in_parts() {
+    let dir = TempDir::new().unwrap();
+    let fake = Fake::new();
+    *fake.sessions.lock().unwrap() = crowd(2_500);
+    let running = start(dir.path(), fake);
+    let client = client(dir.path()).await.unwrap();
+    let all = client.sessions(SessionFilter::default()).await.unwrap();
+    assert_eq!(all.len(), 2_500);
+    let ids = all.iter().map(|row| row.id).collect();
+    assert_eq!(client.revoke(ids, None).await.unwrap(), 2_500);
+    assert_eq!(running.fake.revoked.lock().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn who_says_nothing_is_let_go() {
+    let dir = TempDir::new().unwrap();
+    let running = start(dir.path(), Fake::new());
+    let mut silent = UnixStream::connect(dir.path().join(SOCKET_NAME)).await.unwrap();
+    // One answer to another shows that the server has got to the silent one as well.
+    client(dir.path()).await.unwrap().ping().await.unwrap();
+    running.clock.advance(Duration::from_secs(11));
+    let mut nothing = Vec::new();
+    assert_eq!(silent.read_to_end(&mut nothing).await.unwrap(), 0);
+}
