@@ -12,13 +12,14 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{Either, select};
-use http::Request;
+use http::{HeaderValue, Request};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use jiff::fmt::rfc2822::DateTimePrinter;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use warp::filters::BoxedFilter;
@@ -29,6 +30,7 @@ use super::problem::Problem;
 use super::reply::{self, Asked};
 use super::request::{Numbered, Peer};
 use crate::domain::id::RequestId;
+use crate::domain::time::Timestamp;
 
 /// How connections are taken.
 #[derive(Clone, Debug)]
@@ -91,6 +93,8 @@ pub async fn serve(listeners: Vec<TcpListener>, gate: Arc<Gate>, shutdown: impl 
         let service = service(gate.clone(), routes.clone(), peer);
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
+            // `Date` is ours, from the clock that was passed in.
+            .auto_date_header(false)
             .header_read_timeout(settings.header_time)
             .max_buf_size(settings.header_bytes)
             .serve_connection(TokioIo::new(stream), service);
@@ -155,9 +159,20 @@ fn service(
             let asked =
                 Asked::new(id, &method, uri.path(), uri.query().unwrap_or_default(), request.headers());
             let answer = AssertUnwindSafe(async { filters.call(request).await }).catch_unwind().await;
-            answer.unwrap_or_else(|_| {
+            let mut answer = answer.unwrap_or_else(|_| {
                 Ok(reply::finish(&gate.settings, &asked, Err(Problem::Internal { request: id }.into())))
-            })
+            });
+            if let (Ok(response), Some(date)) = (&mut answer, date(gate.clock.now())) {
+                response.headers_mut().insert(http::header::DATE, date);
+            }
+            answer
         }
     })
+}
+
+/// Returns the time as RFC 9110 writes it.
+fn date(now: Timestamp) -> Option<HeaderValue> {
+    let moment = jiff::Timestamp::from_millisecond(now.0).ok()?;
+    let text = DateTimePrinter::new().timestamp_to_rfc9110_string(&moment).ok()?;
+    HeaderValue::from_str(&text).ok()
 }
