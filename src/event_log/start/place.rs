@@ -16,7 +16,9 @@ use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::domain::id::Position;
 use crate::event_log::codec::leaf_hash;
-use crate::event_log::head::{Head, HeadFile, Last, StopState, Unusable, WriteError, sync_directory};
+use crate::event_log::head::{
+    DataFile, Head, HeadFile, Last, StopState, Unusable, WriteError, sync_directory,
+};
 use crate::event_log::probe::{Found, Probe};
 use crate::event_log::sled_guard::{self, SledFault};
 
@@ -60,9 +62,9 @@ impl Place {
         self.open_unclean(head, false)
     }
 
-    pub(super) fn open(&self, head: &mut HeadFile, accept_loss: bool) -> Result<Ready, StartError> {
+    pub(in super::super) fn open(&self, head: &mut HeadFile, accept_loss: bool) -> Result<Ready, StartError> {
         self.remove_copy()?;
-        let Some(length) = self.db_length()? else {
+        let Some(found) = self.data_file()? else {
             let Some(Last { position: acknowledged, .. }) = head.current().last else {
                 return self.start_over(head, None);
             };
@@ -72,8 +74,8 @@ impl Place {
             return Err(StartError::DatabaseMissing { path: self.db(), acknowledged });
         };
         self.check_blobs()?;
-        let Head { state, db_length, .. } = *head.current();
-        if state == StopState::Clean && length == db_length && self.has_snapshot()? {
+        let Head { state, db, .. } = *head.current();
+        if state == StopState::Clean && found == db && self.has_snapshot()? {
             match self.open_clean(head) {
                 Err(error) if accept_loss && error.can_be_accepted() => {}
                 outcome => return outcome,
@@ -82,7 +84,7 @@ impl Place {
         self.open_unclean(head, accept_loss)
     }
 
-    /// Opens a log that was closed in order and whose data file has the length that it had then.
+    /// Opens a log that was closed in order and whose data file nobody has written to since.
     fn open_clean(&self, head: &mut HeadFile) -> Result<Ready, StartError> {
         head.open_for_use().map_err(|error| self.head_failed(&error))?;
         let opened = self.open_and_compare(head.current());
@@ -207,9 +209,9 @@ impl Place {
         expected: Option<Position>,
         loss: Option<Loss>,
     ) -> Result<Ready, StartError> {
-        let Head { state, last, db_length, .. } = *head.current();
+        let Head { state, last, db, .. } = *head.current();
         if state == StopState::Clean {
-            let written = head.write(StopState::Open, last, db_length);
+            let written = head.write(StopState::Open, last, db);
             written.map_err(|error| self.head_failed(&error))?;
         }
         let db = sled_guard::open(&self.log()).map_err(|fault| self.damaged(fault))?;
@@ -251,7 +253,7 @@ impl Place {
             StopState::Restored => StopState::Restored,
             _ => StopState::Open,
         };
-        head.write(state, Some(last), length).map_err(|error| self.head_failed(&error))
+        head.write(state, Some(last), DataFile::of_length(length)).map_err(|error| self.head_failed(&error))
     }
 
     /// Goes on at a hole: with a new database of what stands before it. The old one is kept.
@@ -304,7 +306,7 @@ impl Place {
     pub(super) fn check_unfinished(&self, head: &HeadFile) -> Result<(), StartError> {
         self.remove_copy()?;
         let never = |why: String| StartError::NeverFinished { dir: self.data_dir.clone(), why };
-        if self.db_length()?.is_none_or(|length| length == 0) {
+        if self.data_file()?.is_none_or(|found| found.length == 0) {
             return Ok(());
         }
         self.check_blobs()?;
@@ -396,9 +398,9 @@ impl Place {
         }
     }
 
-    fn db_length(&self) -> Result<Option<u64>, StartError> {
+    fn data_file(&self) -> Result<Option<DataFile>, StartError> {
         match fs::metadata(self.db()) {
-            Ok(found) => Ok(Some(found.len())),
+            Ok(found) => Ok(Some(DataFile::of(&found))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(self.failed("the database cannot be read", source)),
         }
