@@ -75,11 +75,9 @@ impl Place {
         };
         self.check_blobs()?;
         let Head { state, db, .. } = *head.current();
-        if state == StopState::Clean && found == db && self.has_snapshot()? {
-            match self.open_clean(head) {
-                Err(error) if accept_loss && error.can_be_accepted() => {}
-                outcome => return outcome,
-            }
+        // Whoever accepts a loss has met one: then the log is looked at whatever HEAD says.
+        if state == StopState::Clean && found == db && !accept_loss && self.has_snapshot()? {
+            return self.open_clean(head);
         }
         self.open_unclean(head, accept_loss)
     }
