@@ -5,6 +5,7 @@
 
 use std::ffi::OsString;
 use std::io::Write as _;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
@@ -14,6 +15,9 @@ use super::codec::{DecodeError, decode_record, leaf_hash};
 use super::sled_guard::{self, SledFault, guarded};
 use crate::domain::event::Event;
 use crate::domain::id::Position;
+
+/// `SIGKILL`.
+const KILLED: i32 = 9;
 
 /// How a copy of the database is looked at.
 #[derive(Clone, Debug)]
@@ -54,7 +58,6 @@ impl Probe {
         match self {
             Probe::InProcess => look_and_close(dir, at),
             Probe::Child { program, args } => {
-                let fault = |why: String| SledFault { why };
                 let child = Command::new(program)
                     .args(args)
                     .arg(dir)
@@ -62,16 +65,22 @@ impl Probe {
                     .stdin(Stdio::null())
                     .stdout(Stdio::piped())
                     .stderr(Stdio::null())
-                    .output()
-                    .map_err(|error| fault(format!("the program that looks at it did not start: {error}")))?;
-                let found: Option<Result<Found, String>> = serde_json::from_slice(&child.stdout).ok();
+                    .output();
+                let child = child.map_err(|error| {
+                    SledFault::machine(format!("the program that looks at it did not start: {error}"))
+                })?;
+                let found: Option<Result<Found, SledFault>> = serde_json::from_slice(&child.stdout).ok();
                 match found {
                     Some(Ok(found)) if child.status.success() => Ok(found),
-                    Some(Err(why)) => Err(fault(why)),
-                    _ => Err(fault(format!(
-                        "the database is damaged (reading it ended with {})",
-                        child.status
-                    ))),
+                    Some(Err(fault)) => Err(fault),
+                    // Somebody else ended it, most likely for want of memory.
+                    _ if child.status.signal() == Some(KILLED) => {
+                        Err(SledFault::machine("the program that looks at it was killed"))
+                    }
+                    _ => {
+                        let why = format!("the database is damaged (reading it ended with {})", child.status);
+                        Err(SledFault::damage(why))
+                    }
                 }
             }
         }
@@ -84,9 +93,9 @@ pub fn probe_child(args: &[OsString]) -> ExitCode {
     let found = match args {
         [dir, at] => {
             let at = at.to_str().and_then(|at| at.parse().ok()).map(Position);
-            look_and_close(Path::new(dir), at).map_err(|fault| fault.why)
+            look_and_close(Path::new(dir), at)
         }
-        _ => Err("a directory and a position are needed".to_owned()),
+        _ => Err(SledFault::machine("a directory and a position are needed")),
     };
     let printed = serde_json::to_string(&found).map_err(std::io::Error::other);
     let printed = printed.and_then(|line| writeln!(std::io::stdout(), "{line}"));
@@ -99,7 +108,7 @@ fn look_and_close(dir: &Path, at: Option<Position>) -> Result<Found, SledFault> 
     sled_guard::close(db)?;
     let file = std::fs::File::open(dir.join("db"));
     file.and_then(|file| file.sync_all())
-        .map_err(|error| SledFault { why: format!("the copy could not be synced: {error}") })?;
+        .map_err(|error| SledFault::machine(format!("the copy could not be synced: {error}")))?;
     found
 }
 

@@ -13,6 +13,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use sled::Db;
 
 use super::engine::FollowError;
@@ -43,19 +44,35 @@ pub fn is_sled_source(file: &str) -> bool {
 }
 
 /// sled could not do something.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[error("{why}")]
 pub(super) struct SledFault {
     pub(super) why: String,
+    /// Whether the bytes are wrong, rather than the machine: only then may a loss be accepted.
+    pub(super) damage: bool,
+}
+
+impl SledFault {
+    pub(super) fn damage(why: impl Into<String>) -> SledFault {
+        SledFault { why: why.into(), damage: true }
+    }
+
+    pub(super) fn machine(why: impl Into<String>) -> SledFault {
+        SledFault { why: why.into(), damage: false }
+    }
 }
 
 impl From<sled::Error> for SledFault {
     fn from(error: sled::Error) -> SledFault {
-        SledFault {
-            why: match error {
-                sled::Error::Corruption { .. } => "the database is damaged there".into(),
-                error => error.to_string().trim_end().to_owned(),
+        match error {
+            sled::Error::Corruption { .. } => SledFault::damage("the database is damaged there"),
+            sled::Error::Io(error) => match error.kind() {
+                io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => {
+                    SledFault::damage(format!("the database is damaged ({error})"))
+                }
+                _ => SledFault::machine(error.to_string()),
             },
+            error => SledFault::damage(error.to_string()),
         }
     }
 }
@@ -68,7 +85,7 @@ pub(super) fn guarded<T>(call: impl FnOnce() -> Result<T, SledFault>) -> Result<
     outcome.unwrap_or_else(|panic| {
         // What was thrown may itself panic when it is dropped.
         std::mem::forget(panic);
-        Err(SledFault { why: "the database is damaged (sled stopped while it was read)".into() })
+        Err(SledFault::damage("the database is damaged (sled stopped while it was read)"))
     })
 }
 
@@ -129,7 +146,7 @@ pub(super) fn write(db: &Db, first: Position, frames: &[Bytes]) -> Result<(), Sl
 /// Reads a key.
 pub(super) fn position(key: &[u8]) -> Result<Position, SledFault> {
     let bytes = <[u8; 8]>::try_from(key);
-    let foreign = |_| SledFault { why: "the database holds a key that doorbook never writes".into() };
+    let foreign = |_| SledFault::damage("the database holds a key that doorbook never writes");
     bytes.map(u64::from_be_bytes).map(Position).map_err(foreign)
 }
 
@@ -172,7 +189,7 @@ pub(super) fn settle(dir: &Path, expected: Option<Position>) -> Result<(), SledF
     close(db)?;
     match found? {
         found if found == expected => Ok(()),
-        _ => Err(SledFault { why: "the database does not end where it did when it was closed".into() }),
+        _ => Err(SledFault::damage("the database does not end where it did when it was closed")),
     }
 }
 
@@ -191,7 +208,7 @@ fn read(db: &Db, from: Position, to: Position) -> Result<Chunk, ReadError> {
             let (key, value) = entry?;
             let found = position(&key)?;
             if found != expected {
-                return Err(SledFault { why: format!("it is missing; the next one stands at {found}") });
+                return Err(SledFault::damage(format!("it is missing; the next one stands at {found}")));
             }
             buffer.extend_from_slice(&value);
             ends.push(buffer.len());

@@ -12,6 +12,7 @@ mod place;
 #[cfg(test)]
 mod tests;
 
+use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -117,10 +118,12 @@ fn make_directory(dir: &Path) -> Result<(), StartError> {
         return Ok(());
     }
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
-    made.map_err(|source| StartError::Io {
-        what: "the data directory cannot be made",
-        path: dir.into(),
-        source,
+    made.map_err(|source| match source.kind() {
+        io::ErrorKind::PermissionDenied => {
+            let (uid, gid) = place::us();
+            StartError::NotMade { dir: dir.into(), uid, gid }
+        }
+        _ => StartError::Io { what: "the directory cannot be made", path: dir.into(), source },
     })
 }
 

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -44,6 +44,14 @@ pub(in super::super) struct Ready {
     pub(in super::super) loss: Option<Loss>,
 }
 
+/// What a look at a copy gave.
+struct Looked {
+    /// What is in it, where it could be read.
+    found: Option<Found>,
+    /// Whether that may take the place of the log.
+    verdict: Result<(), StartError>,
+}
+
 impl Place {
     pub(in super::super) fn log(&self) -> PathBuf {
         self.data_dir.join("log")
@@ -73,6 +81,7 @@ impl Place {
             }
             return Err(StartError::DatabaseMissing { path: self.db(), acknowledged });
         };
+        self.check_access()?;
         self.check_blobs()?;
         let Head { state, db, .. } = *head.current();
         // Whoever accepts a loss has met one: then the log is looked at whatever HEAD says.
@@ -126,46 +135,48 @@ impl Place {
     /// Opens a log that was not: only a copy that was found whole takes its place.
     fn open_unclean(&self, head: &mut HeadFile, accept_loss: bool) -> Result<Ready, StartError> {
         self.remove_copy()?;
-        let outcome = self.look_at_copy(head.current());
-        let (found, loss) = match outcome {
-            Ok(found) => (found, None),
-            Err((error, found)) if accept_loss && error.can_be_accepted() => {
+        let Looked { found, verdict } = self.look_at_copy(head.current());
+        let loss = match verdict {
+            Ok(()) => None,
+            Err(error) if accept_loss && error.can_be_accepted() => {
                 let last_found = found.as_ref().and_then(|found| found.end).map(Position);
-                let loss = Loss::new(head.current(), last_found);
-                match found {
-                    None => return self.start_over(head, Some(loss)),
-                    Some(found) if found.broken.is_some() => return self.cut(head, &found, loss),
-                    Some(found) => (found, Some(loss)),
-                }
+                Some(Loss::new(head.current(), last_found))
             }
-            Err((error, _)) => {
+            Err(error) => {
                 self.remove_copy()?;
                 return Err(error);
             }
         };
-        self.exchange(None)?;
+        let Some(found) = found else { return self.start_over(head, loss) };
+        if let Some(loss) = &loss
+            && found.broken.is_some()
+        {
+            return self.cut(head, &found, loss.clone());
+        }
+        self.exchange()?;
         self.use_database(head, found.end.map(Position), loss)
     }
 
     /// Copies the database and says what is in the copy.
-    fn look_at_copy(&self, head: &Head) -> Result<Found, (StartError, Option<Found>)> {
-        let io = |what, source| (StartError::Io { what, path: self.copy(), source }, None);
-        let needed = size(&self.log()).map_err(|error| io("the log cannot be read", error))? + PROBE_MARGIN;
-        let free = self
-            .disk
-            .free_space(&self.data_dir)
-            .map_err(|error| io("the disk does not say how much is free", error))?;
+    fn look_at_copy(&self, head: &Head) -> Looked {
+        match self.copy_and_look(head) {
+            Ok(found) => Looked { verdict: self.compare(head, &found), found: Some(found) },
+            Err(error) => Looked { verdict: Err(error), found: None },
+        }
+    }
+
+    fn copy_and_look(&self, head: &Head) -> Result<Found, StartError> {
+        let io = |what| move |source| StartError::Io { what, path: self.data_dir.clone(), source };
+        let needed = size(&self.log()).map_err(io("the log cannot be read"))? + PROBE_MARGIN;
+        let free = self.disk.free_space(&self.data_dir);
+        let free = free.map_err(io("the disk does not say how much is free"))?;
         if free < needed {
-            return Err((StartError::NoRoom { dir: self.data_dir.clone(), needed, free }, None));
+            return Err(StartError::NoRoom { dir: self.data_dir.clone(), needed, free });
         }
-        copy(&self.log(), &self.copy(), &*self.disk)
-            .map_err(|error| io("the log cannot be copied", error))?;
+        copy(&self.log(), &self.copy(), &*self.disk).map_err(io("the log cannot be copied"))?;
+        sync_directory(&self.data_dir, &*self.disk).map_err(io("the log cannot be copied"))?;
         let at = head.last.map(|last| last.position);
-        let found = self.probe.run(&self.copy(), at).map_err(|fault| (self.damaged(fault), None))?;
-        match self.compare(head, &found) {
-            Ok(()) => Ok(found),
-            Err(error) => Err((error, Some(found))),
-        }
+        self.probe.run(&self.copy(), at).map_err(|fault| self.damaged(fault))
     }
 
     /// Holds what was found against what was acknowledged.
@@ -216,7 +227,7 @@ impl Place {
         let found = end(&db).map_err(|fault| self.damaged(fault))?.map(Position);
         if found != expected {
             let why = "it holds something else than a moment ago".into();
-            return Err(self.damaged(SledFault { why }));
+            return Err(self.damaged(SledFault { why, damage: true }));
         }
         let ready = self.ready(db, found, false, loss)?;
         self.catch_up(head, &ready)?;
@@ -277,11 +288,11 @@ impl Place {
         sled_guard::close(new).map_err(damaged)?;
         sled_guard::close(old).map_err(damaged)?;
         self.remove_copy()?;
-        fs::rename(&made, self.copy())
-            .map_err(|source| self.failed("the new log cannot be put in place", source))?;
-        let synced = File::open(self.copy().join("db")).and_then(|file| self.disk.sync_all(DATABASE, &file));
+        let synced = File::open(made.join("db"))
+            .and_then(|file| self.disk.sync_all(DATABASE, &file))
+            .and_then(|()| sync_directory(&made, &*self.disk));
         synced.map_err(|source| self.failed("the new log cannot be brought to stable storage", source))?;
-        loss.set_aside = Some(self.exchange(Some("log.lost"))?);
+        loss.set_aside = Some(self.set_aside(&made)?);
         self.use_database(head, found.end.map(Position), Some(loss))
     }
 
@@ -290,7 +301,7 @@ impl Place {
         self.remove_copy()?;
         if self.log().exists() {
             make_directory(&self.copy())?;
-            let kept = self.exchange(Some("log.lost"))?;
+            let kept = self.set_aside(&self.copy())?;
             if let Some(loss) = &mut loss {
                 loss.set_aside = Some(kept);
             }
@@ -308,13 +319,13 @@ impl Place {
             return Ok(());
         }
         self.check_blobs()?;
-        let outcome = self.look_at_copy(head.current()).map_err(|(error, _)| error);
-        let whole = outcome.and_then(|found| match found.end {
+        let Looked { found, verdict } = self.look_at_copy(head.current());
+        let whole = verdict.and_then(|()| match found.and_then(|found| found.end) {
             None | Some(0) => Ok(()),
             Some(end) => Err(never(format!("it has {} records", end + 1))),
         });
         match whole {
-            Ok(()) => self.exchange(None).map(drop),
+            Ok(()) => self.exchange(),
             Err(error) => {
                 self.remove_copy()?;
                 Err(error)
@@ -322,31 +333,34 @@ impl Place {
         }
     }
 
-    /// Puts the copy in the place of the log, in one step, and removes the log or keeps it by a name.
-    fn exchange(&self, keep_as: Option<&str>) -> Result<PathBuf, StartError> {
-        let failed = |source| self.failed("the log cannot be put in place", source);
-        let (log, copy) = (self.log(), self.copy());
-        renameat_with(CWD, &copy, CWD, &log, RenameFlags::EXCHANGE).map_err(|errno| failed(errno.into()))?;
-        sync_directory(&self.data_dir, &*self.disk).map_err(failed)?;
-        match keep_as {
-            None => {
-                self.remove_copy()?;
-                Ok(copy)
-            }
-            Some(name) => {
-                let kept = self.data_dir.join(format!("{name}-{}", self.file_time()));
-                fs::rename(&copy, &kept).map_err(failed)?;
-                sync_directory(&self.data_dir, &*self.disk).map_err(failed)?;
-                Ok(kept)
-            }
-        }
+    /// Puts the copy in the place of the log, in one step, and removes the log.
+    fn exchange(&self) -> Result<(), StartError> {
+        self.exchange_with(&self.copy())?;
+        self.remove_copy()
+    }
+
+    /// Puts a directory in the place of the log, in one step, and keeps the log by a name of its own.
+    fn set_aside(&self, new: &Path) -> Result<PathBuf, StartError> {
+        let kept = self.data_dir.join(format!("log.lost-{}", self.file_time()));
+        // Under that name before the exchange: a kill after it must not leave the log where copies are removed.
+        fs::rename(new, &kept).map_err(|source| self.failed("the log cannot be set aside", source))?;
+        self.exchange_with(&kept)?;
+        Ok(kept)
+    }
+
+    fn exchange_with(&self, other: &Path) -> Result<(), StartError> {
+        let exchanged = renameat_with(CWD, other, CWD, self.log(), RenameFlags::EXCHANGE);
+        exchanged
+            .map_err(io::Error::from)
+            .and_then(|()| sync_directory(&self.data_dir, &*self.disk))
+            .map_err(|source| self.failed("the log cannot be put in place", source))
     }
 
     fn remove_copy(&self) -> Result<(), StartError> {
         self.remove(&self.copy())
     }
 
-    fn remove(&self, dir: &std::path::Path) -> Result<(), StartError> {
+    fn remove(&self, dir: &Path) -> Result<(), StartError> {
         match fs::remove_dir_all(dir) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => Err(StartError::Io {
                 what: "an old copy of the log cannot be removed",
@@ -373,14 +387,27 @@ impl Place {
         Ok(read.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with("snap.")))
     }
 
+    fn not_writable(&self) -> StartError {
+        let (uid, gid) = us();
+        StartError::NotWritable { dir: self.data_dir.clone(), uid, gid }
+    }
+
+    /// Refuses where a file is not ours to write, before anything takes that for damage.
+    fn check_access(&self) -> Result<(), StartError> {
+        match File::options().read(true).write(true).open(self.db()) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(self.not_writable()),
+            _ => Ok(()),
+        }
+    }
+
     pub(super) fn check_owner(&self) -> Result<(), StartError> {
         let found = fs::metadata(&self.data_dir)
             .map_err(|source| self.failed("the data directory cannot be read", source))?;
-        let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        let (uid, gid) = us();
         let dir = self.data_dir.clone();
         let access = Access::WRITE_OK | Access::READ_OK | Access::EXEC_OK;
         if accessat(CWD, &dir, access, AtFlags::EACCESS).is_err() {
-            return Err(StartError::NotWritable { dir, uid, gid });
+            return Err(self.not_writable());
         }
         if found.uid() != uid {
             return Err(StartError::NotOurs { dir, owner: found.uid(), uid, gid });
@@ -418,7 +445,8 @@ impl Place {
     }
 
     pub(super) fn damaged(&self, fault: SledFault) -> StartError {
-        StartError::Damaged { path: self.log(), why: fault.why }
+        let (path, why) = (self.log(), fault.why);
+        if fault.damage { StartError::Damaged { path, why } } else { StartError::Unopened { path, why } }
     }
 
     pub(super) fn head_failed(&self, error: &WriteError) -> StartError {
@@ -433,6 +461,7 @@ impl Place {
             Unusable::Locked => StartError::Locked { dir },
             Unusable::Damaged => StartError::HeadDamaged { dir },
             Unusable::Newer { format } => StartError::HeadNewer { dir, format },
+            Unusable::Io(error) if error.kind() == io::ErrorKind::PermissionDenied => self.not_writable(),
             Unusable::Io(source) => StartError::Io { what: "HEAD cannot be used", path: dir, source },
         }
     }
@@ -440,6 +469,11 @@ impl Place {
     fn failed(&self, what: &'static str, source: io::Error) -> StartError {
         StartError::Io { what, path: self.data_dir.clone(), source }
     }
+}
+
+/// Returns the user and the group that this process writes as.
+pub(super) fn us() -> (u32, u32) {
+    (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw())
 }
 
 fn end(db: &Db) -> Result<Option<u64>, SledFault> {

@@ -331,6 +331,22 @@ async fn a_second_doorbook_is_refused_before_it_changes_anything() {
     rig.start().expect("a start");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_the_machine_does_not_open_is_not_damaged() {
+    for clean in [true, false] {
+        let rig = Rig::filled(5, clean).await;
+        // Held by another program.
+        let held = sled_guard::open(&rig.path().join("log")).expect("a database");
+        let error = match rig.start_with(true) {
+            // The copy is another file.
+            Ok(started) => return holds(&started, 4).await,
+            Err(error) => error,
+        };
+        assert!(!error.can_be_accepted(), "{error}");
+        sled_guard::close(held).expect("closed");
+    }
+}
+
 #[test]
 fn a_directory_of_somebody_else_is_refused_with_the_line_that_hands_it_over() {
     let rig = Rig::new();
@@ -374,7 +390,13 @@ fn a_child_that_crashes_or_talks_nonsense_is_damage_and_its_word_counts_otherwis
     let crash = look("kill -ABRT $$").expect_err("it crashed");
     assert!(crash.why.contains("signal"), "{}", crash.why);
     look("echo nonsense").expect_err("nonsense");
-    assert_eq!(look(r#"echo '{"Err":"it is torn"}'; exit 3"#).expect_err("an error").why, "it is torn");
+    assert_eq!(
+        look(r#"echo '{"Err":{"why":"it is torn","damage":true}}'; exit 3"#).expect_err("an error").why,
+        "it is torn"
+    );
+    assert!(crash.damage && !look("kill -KILL $$").expect_err("it was killed").damage);
+    let absent = Probe::Child { program: "/nowhere/doorbook".into(), args: Vec::new() };
+    assert!(!absent.run(std::path::Path::new("/nowhere"), None).expect_err("no program").damage);
     let found = r#"{"Ok":{"end":'$1',"log":"'$0'","leaf":null,"broken":null,"behind":0,"unreadable":null,"accepted":null}}"#;
     let found = look(&format!("echo '{found}'")).expect("an answer");
     assert_eq!((found.end, found.log.as_deref()), (Some(7), Some("/nowhere")));
