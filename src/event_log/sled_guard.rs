@@ -226,3 +226,43 @@ fn read(db: &Db, from: Position, to: Position) -> Result<Chunk, ReadError> {
     let slices = ends.into_iter().map(|end| buffer.slice(std::mem::replace(&mut start, end)..end));
     Ok((from.0..).map(Position).zip(slices).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_becomes_a_fault_and_is_quiet_only_while_sled_is_called() {
+        let fault = guarded::<()>(|| {
+            assert!(quiet_panics());
+            panic!("as sled would");
+        });
+        assert!(fault.expect_err("a fault").damage);
+        assert!(!quiet_panics());
+        assert!(is_sled_source("/home/x/.cargo/registry/src/index-1/sled-0.34.7/src/pagecache/mod.rs"));
+        assert!(!is_sled_source(file!()));
+    }
+
+    #[test]
+    fn only_wrong_bytes_are_damage() {
+        let of = |kind: io::ErrorKind| SledFault::from(sled::Error::Io(kind.into())).damage;
+        assert!(of(io::ErrorKind::UnexpectedEof));
+        for machine in [io::ErrorKind::PermissionDenied, io::ErrorKind::StorageFull, io::ErrorKind::Other] {
+            assert!(!of(machine), "{machine}");
+        }
+    }
+
+    #[test]
+    fn the_database_keeps_its_records_in_its_one_file_even_when_they_are_large() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let db = open(dir.path()).expect("a database");
+        for group in 0..8 {
+            let frames: Vec<_> = (0..32).map(|_| Bytes::from(vec![0x5A; 65_535])).collect();
+            write(&db, Position(group * 32), &frames).expect("written");
+        }
+        assert_eq!(end(&db).expect("read"), Some(Position(255)));
+        close(db).expect("closed");
+        settle(dir.path(), Some(Position(255))).expect("settled");
+        assert!(!has_blobs(dir.path()).expect("read"));
+    }
+}
