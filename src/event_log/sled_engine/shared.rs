@@ -178,6 +178,13 @@ impl Shared {
     }
 }
 
+/// Tells waiters that nobody knows.
+pub(super) fn answer_unknown(replies: Vec<(Reply, Position)>) {
+    for (reply, _) in replies {
+        drop(reply.send(Err(AppendError::Unknown)));
+    }
+}
+
 /// Answers the waiters of a group that takes too long, and lets nobody else wait.
 pub(super) fn watch_over(shared: &Shared) {
     let mut flight = shared.in_flight();
@@ -198,11 +205,9 @@ pub(super) fn watch_over(shared: &Shared) {
             flight.stuck = true;
             let replies = std::mem::take(&mut flight.replies);
             drop(flight);
-            for (reply, _) in replies {
-                drop(reply.send(Err(AppendError::Unknown)));
-            }
             shared.refuse();
             shared.unavailable("the disk does not answer".into());
+            answer_unknown(replies);
             flight = shared.in_flight();
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::shared::{End, Shared, Waiting, take_group};
+use super::shared::{End, Shared, Waiting, answer_unknown, take_group};
 use crate::disk::Synced;
 use crate::domain::id::Position;
 use crate::event_log::codec::leaf_hash;
@@ -137,14 +137,15 @@ impl Writer {
                     self.shared.accept();
                 }
             }
-            Err(fault) => {
-                for (reply, _) in replies {
-                    drop(reply.send(Err(AppendError::Unknown)));
-                }
-                match fault {
-                    Fault::Interrupted(why) => self.reopen(why),
-                    Fault::Final(why) => self.fail(why),
-                }
+            // Whoever is told that the outcome is unknown finds the log unavailable from then on.
+            Err(Fault::Interrupted(why)) => {
+                self.interrupt(why);
+                answer_unknown(replies);
+                self.reopen();
+            }
+            Err(Fault::Final(why)) => {
+                self.fail(why);
+                answer_unknown(replies);
             }
         }
     }
@@ -194,11 +195,14 @@ impl Writer {
         drop(self.space());
     }
 
-    /// Opens the log again the way of an unclean stop, until that works or the log is to be closed.
-    fn reopen(&mut self, why: String) {
+    fn interrupt(&self, why: String) {
         self.shared.refuse();
         self.shared.feed.interrupt();
         self.shared.unavailable(why);
+    }
+
+    /// Opens the log again the way of an unclean stop, until that works or the log is to be closed.
+    fn reopen(&mut self) {
         if let Some(db) = self.shared.store.take()
             && let Err(fault) = sled_guard::close(db)
         {

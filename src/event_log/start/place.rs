@@ -11,7 +11,7 @@ use rustix::fs::{Access, AtFlags, CWD, RenameFlags, accessat, renameat_with};
 use sled::Db;
 
 use super::copy::{copy, size};
-use super::{DATABASE, Loss, StartError, make_directory};
+use super::{DATABASE, Loss, StartError};
 use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::domain::id::Position;
@@ -61,7 +61,7 @@ impl Place {
         self.log().join("db")
     }
 
-    fn copy(&self) -> PathBuf {
+    pub(super) fn copy(&self) -> PathBuf {
         self.data_dir.join("log.probe")
     }
 
@@ -212,7 +212,7 @@ impl Place {
     }
 
     /// Opens the database that now stands in its place.
-    fn use_database(
+    pub(super) fn use_database(
         &self,
         head: &mut HeadFile,
         expected: Option<Position>,
@@ -265,52 +265,6 @@ impl Place {
         head.write(state, Some(last), DataFile::of_length(length)).map_err(|error| self.head_failed(&error))
     }
 
-    /// Goes on at a hole: with a new database of what stands before it. The old one is kept.
-    fn cut(&self, head: &mut HeadFile, found: &Found, mut loss: Loss) -> Result<Ready, StartError> {
-        let damaged = |fault| self.damaged(fault);
-        let old = sled_guard::open(&self.copy()).map_err(damaged)?;
-        let next = found.end.map_or(0, |end| end + 1);
-        loss.salvaged = self.salvage(&old, Position(next))?;
-        let made = self.data_dir.join("log.cut");
-        self.remove(&made)?;
-        make_directory(&made)?;
-        let new = sled_guard::open(&made).map_err(damaged)?;
-        let mut at = Position(0);
-        while at.0 < next {
-            let mut frames = Vec::new();
-            while at.0 + u64::try_from(frames.len()).unwrap_or(u64::MAX) < next && frames.len() < 512 {
-                let position = Position(at.0 + u64::try_from(frames.len()).unwrap_or(u64::MAX));
-                frames.push(sled_guard::get(&old, position).map_err(damaged)?.unwrap_or_default());
-            }
-            sled_guard::write(&new, at, &frames).map_err(damaged)?;
-            at = Position(at.0 + u64::try_from(frames.len()).unwrap_or(u64::MAX));
-        }
-        sled_guard::close(new).map_err(damaged)?;
-        sled_guard::close(old).map_err(damaged)?;
-        self.remove_copy()?;
-        let synced = File::open(made.join("db"))
-            .and_then(|file| self.disk.sync_all(DATABASE, &file))
-            .and_then(|()| sync_directory(&made, &*self.disk));
-        synced.map_err(|source| self.failed("the new log cannot be brought to stable storage", source))?;
-        loss.set_aside = Some(self.set_aside(&made)?);
-        self.use_database(head, found.end.map(Position), Some(loss))
-    }
-
-    /// Goes on with an empty database. The old one, if there is one, is kept.
-    fn start_over(&self, head: &mut HeadFile, mut loss: Option<Loss>) -> Result<Ready, StartError> {
-        self.remove_copy()?;
-        if self.log().exists() {
-            make_directory(&self.copy())?;
-            let kept = self.set_aside(&self.copy())?;
-            if let Some(loss) = &mut loss {
-                loss.set_aside = Some(kept);
-            }
-        } else {
-            make_directory(&self.log())?;
-        }
-        self.use_database(head, None, loss)
-    }
-
     /// Refuses where `HEAD` says *creating* beside more than the first record.
     pub(super) fn check_unfinished(&self, head: &HeadFile) -> Result<(), StartError> {
         self.remove_copy()?;
@@ -339,16 +293,7 @@ impl Place {
         self.remove_copy()
     }
 
-    /// Puts a directory in the place of the log, in one step, and keeps the log by a name of its own.
-    fn set_aside(&self, new: &Path) -> Result<PathBuf, StartError> {
-        let kept = self.data_dir.join(format!("log.lost-{}", self.file_time()));
-        // Under that name before the exchange: a kill after it must not leave the log where copies are removed.
-        fs::rename(new, &kept).map_err(|source| self.failed("the log cannot be set aside", source))?;
-        self.exchange_with(&kept)?;
-        Ok(kept)
-    }
-
-    fn exchange_with(&self, other: &Path) -> Result<(), StartError> {
+    pub(super) fn exchange_with(&self, other: &Path) -> Result<(), StartError> {
         let exchanged = renameat_with(CWD, other, CWD, self.log(), RenameFlags::EXCHANGE);
         exchanged
             .map_err(io::Error::from)
@@ -356,11 +301,11 @@ impl Place {
             .map_err(|source| self.failed("the log cannot be put in place", source))
     }
 
-    fn remove_copy(&self) -> Result<(), StartError> {
+    pub(super) fn remove_copy(&self) -> Result<(), StartError> {
         self.remove(&self.copy())
     }
 
-    fn remove(&self, dir: &Path) -> Result<(), StartError> {
+    pub(super) fn remove(&self, dir: &Path) -> Result<(), StartError> {
         match fs::remove_dir_all(dir) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => Err(StartError::Io {
                 what: "an old copy of the log cannot be removed",
@@ -466,7 +411,7 @@ impl Place {
         }
     }
 
-    fn failed(&self, what: &'static str, source: io::Error) -> StartError {
+    pub(super) fn failed(&self, what: &'static str, source: io::Error) -> StartError {
         StartError::Io { what, path: self.data_dir.clone(), source }
     }
 }

@@ -119,6 +119,27 @@ fn a_record_that_is_too_large_is_not_written() {
 }
 
 #[test]
+fn a_frame_full_of_the_smallest_things_is_read_as_well() {
+    let mut record = samples::record(Event::ProfileObserved);
+    record.events = vec![Event::ProfileObserved; 21_000];
+    let frame = encode_record(&record).expect("a frame");
+    assert!(frame.len() > 60_000);
+    assert_eq!(decode_record(&frame), Ok(record.clone()));
+    record.events = vec![Event::GrantIssued {
+        grant: crate::domain::id::GrantId([0; 16]),
+        application: crate::domain::id::DiscordId(0),
+        scopes: vec![String::new(); 65_000],
+        expires_at: record.at,
+        tokens: crate::domain::event::Fingerprints {
+            access: crate::domain::id::Hash([0; 32]),
+            refresh: crate::domain::id::Hash([0; 32]),
+        },
+    }];
+    let frame = encode_record(&record).expect("a frame");
+    assert_eq!(decode_record(&frame), Ok(record));
+}
+
+#[test]
 fn a_leaf_is_the_hash_of_a_zero_and_the_frame() {
     let hex = leaf_hash(b"").to_string();
     assert_eq!(hex, "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d", "RFC 6962's");
