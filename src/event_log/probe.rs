@@ -69,7 +69,9 @@ impl Probe {
                 let child = child.map_err(|error| {
                     SledFault::machine(format!("the program that looks at it did not start: {error}"))
                 })?;
-                let found: Option<Result<Found, SledFault>> = serde_json::from_slice(&child.stdout).ok();
+                let mut lines = child.stdout.split(|byte| *byte == b'\n');
+                let found: Option<Result<Found, SledFault>> =
+                    lines.find_map(|line| serde_json::from_slice(line).ok());
                 match found {
                     Some(Ok(found)) if child.status.success() => Ok(found),
                     Some(Err(fault)) => Err(fault),
@@ -166,5 +168,69 @@ fn note(found: &mut Found, position: Position, frame: &[u8], at: Option<Position
 fn note_unreadable(found: &mut Found, position: Position, error: &DecodeError) {
     if found.unreadable.is_none() {
         found.unreadable = Some((position.0, error.to_string()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event_log::rig::{Rig, frame};
+
+    /// This test program as the child.
+    fn child() -> Probe {
+        let name = concat!(module_path!(), "::the_side_of_the_child");
+        let name = name.split_once("::").expect("a crate").1;
+        let args = ["--quiet", "--nocapture", "--ignored", "--exact", name];
+        Probe::Child {
+            program: std::env::current_exe().expect("a program"),
+            args: args.map(OsString::from).to_vec(),
+        }
+    }
+
+    #[test]
+    #[ignore = "run by the tests below, with the two arguments of a child"]
+    fn the_side_of_the_child() {
+        let args: Vec<OsString> = std::env::args_os().collect();
+        if let [.., dir, at] = &args[..]
+            && Path::new(dir).join("db").exists()
+        {
+            probe_child(&[dir.clone(), at.clone()]);
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_child_says_what_this_process_would() {
+        let rig = Rig::filled(9, true).await;
+        let log = rig.path().join("log");
+        for at in [None, Some(Position(0)), Some(Position(8)), Some(Position(9))] {
+            let found = child().run(&log, at).expect("it is whole");
+            assert_eq!(Ok(found.clone()), Probe::InProcess.run(&log, at));
+            assert_eq!((found.end, found.behind, &found.broken), (Some(8), 0, &None));
+            assert_eq!(found.leaf.is_some(), at.is_some_and(|at| at.0 < 9));
+        }
+        let found = child().run(&log, Some(Position(8))).expect("it is whole");
+        assert_eq!(found.leaf, Some(leaf_hash(&frame(8)).to_string()));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn an_unclean_log_is_started_by_way_of_a_child() {
+        let rig = Rig::filled(9, false).await;
+        let settings = crate::event_log::start::StartSettings { probe: child(), ..rig.settings(false) };
+        let Ok(crate::event_log::start::Begun::Existing(log)) = crate::event_log::start::begin(settings)
+        else {
+            panic!("there is a log");
+        };
+        let started = log.open().expect("a start");
+        assert_eq!((started.head, started.clean), (Some(Position(8)), false));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_torn_database_that_takes_the_child_with_it_is_damage() {
+        let rig = Rig::filled(9, false).await;
+        std::fs::write(rig.db(), vec![0xA5; 9 << 20]).expect("torn");
+        match child().run(&rig.path().join("log"), Some(Position(8))) {
+            Ok(found) => assert_eq!(found.end, None),
+            Err(fault) => assert!(fault.damage, "{fault}"),
+        }
     }
 }

@@ -10,7 +10,7 @@ use super::shared::{End, Shared, Waiting, answer_unknown, take_group};
 use crate::disk::Synced;
 use crate::domain::id::Position;
 use crate::event_log::codec::leaf_hash;
-use crate::event_log::engine::{AppendError, CloseError, Health, NotWritten};
+use crate::event_log::engine::{CloseError, Health, NotWritten};
 use crate::event_log::head::{DataFile, HeadFile, Last, StopState, WriteError, sync_directory};
 use crate::event_log::memory_engine::check;
 use crate::event_log::sled_guard;
