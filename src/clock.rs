@@ -110,6 +110,18 @@ impl Clock for ManualClock {
     }
 }
 
+/// The monotonic clock, as rate limiters read it.
+#[derive(Clone)]
+pub struct Ticks(pub Arc<dyn Clock>);
+
+impl governor::clock::Clock for Ticks {
+    type Instant = Duration;
+
+    fn now(&self) -> Duration {
+        self.0.monotonic()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

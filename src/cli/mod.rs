@@ -1,1 +1,144 @@
-//! Not written yet.
+//! The command line: one file per family of commands, and what they share.
+//!
+//! Results go to standard output and everything else to standard error. The exit code is 0 where all is
+//! well, 1 where the answer is "no", 2 for wrong use or configuration, 3 where the environment failed.
+
+mod config_check;
+mod demo;
+mod failure;
+mod flags;
+mod health;
+mod mock_discord;
+mod outside;
+pub mod rows;
+mod serve;
+mod sessions;
+mod shell;
+pub mod when;
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+
+use self::failure::Failure;
+pub use self::outside::Outside;
+
+/// A Discord login server whose source of truth is an append-only event log.
+#[derive(Debug, Parser)]
+#[command(
+    name = "doorbook",
+    version,
+    propagate_version = false,
+    disable_help_subcommand = true,
+    after_help = "Example:\n  doorbook demo    # try it: no Discord account and no configuration needed"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::Args),
+    Demo(demo::Args),
+    MockDiscord(mock_discord::Args),
+    /// List and end live sessions
+    #[command(subcommand)]
+    Sessions(sessions::Command),
+    /// Look at the configuration
+    #[command(subcommand)]
+    Config(config_check::Command),
+    Health(health::Args),
+    Completions(shell::CompletionsArgs),
+    Man(shell::ManArgs),
+    /// Open a copy of the database and read all of it; `serve` calls this after an unclean stop
+    #[command(hide = true)]
+    ProbeLog {
+        /// The copy, and the position whose record is asked for
+        args: Vec<OsString>,
+    },
+}
+
+/// Does what the arguments say.
+pub fn run(args: impl IntoIterator<Item = OsString>, outside: &mut Outside) -> ExitCode {
+    let done = match parse(args, outside) {
+        Ok(cli) => dispatch(cli, outside),
+        Err(error) => return usage(&error, outside),
+    };
+    // A reader that has seen enough hangs up; that is no failure.
+    let done = done.and_then(|()| outside.stdout.flush().map_err(Failure::Output));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let code = failure.exit_code();
+            if code != 0 {
+                let _ = writeln!(outside.stderr, "doorbook: {failure}");
+            }
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn parse(args: impl IntoIterator<Item = OsString>, outside: &Outside) -> Result<Cli, clap::Error> {
+    let mut command = Cli::command();
+    if let Some(width) = outside.width {
+        command = command.term_width(width.into());
+    }
+    let mut matches = command.try_get_matches_from(args)?;
+    Cli::from_arg_matches_mut(&mut matches)
+}
+
+fn dispatch(cli: Cli, outside: &mut Outside) -> Result<(), Failure> {
+    match cli.command {
+        Command::Serve(args) => serve::run(args, outside),
+        Command::Demo(args) => demo::run(args, outside),
+        Command::MockDiscord(args) => mock_discord::run(args, outside),
+        Command::Sessions(command) => sessions::run(command, outside),
+        Command::Config(command) => config_check::run(command, outside),
+        Command::Health(args) => health::run(args, outside),
+        Command::Completions(args) => shell::completions(args, Cli::command(), outside),
+        Command::Man(args) => shell::man(args, Cli::command(), outside),
+        Command::ProbeLog { args } => match crate::event_log::probe_child(&args) {
+            code if code == std::process::ExitCode::SUCCESS => Ok(()),
+            _ => Err(Failure::No("the copy cannot be read".to_owned())),
+        },
+    }
+}
+
+/// Prints what clap has to say: help and version are results, everything else is wrong use.
+fn usage(error: &clap::Error, outside: &mut Outside) -> ExitCode {
+    let (out, terminal) = if error.use_stderr() {
+        (&mut outside.stderr, outside.stderr_is_terminal)
+    } else {
+        (&mut outside.stdout, outside.stdout_is_terminal)
+    };
+    let plain =
+        !terminal || outside.env.get(std::ffi::OsStr::new("NO_COLOR")).is_some_and(|value| !value.is_empty());
+    let text = error.render();
+    let written = if plain { write!(out, "{text}") } else { write!(out, "{}", text.ansi()) };
+    let code = if error.use_stderr() { 2 } else { 0 };
+    match written.and_then(|()| out.flush()) {
+        Err(error) if code == 0 => ExitCode::from(Failure::Output(error).exit_code()),
+        _ => ExitCode::from(code),
+    }
+}
+
+/// Compares with a file in `snapshots/`, under exactly that name.
+#[cfg(test)]
+#[macro_export]
+#[doc(hidden)]
+macro_rules! snapshot {
+    ($name:expr, $text:expr) => {{
+        let mut settings = ::insta::Settings::clone_current();
+        settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots"));
+        settings.set_prepend_module_to_snapshot(false);
+        settings.set_omit_expression(true);
+        settings.bind(|| ::insta::assert_snapshot!($name, $text));
+    }};
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,246 @@
-//! Not written yet.
+//! What somebody wants: every intent that may become events.
+
+use super::event::{
+    Cause, FailureCode, MadeBy, Method, OutageCause, Private, Profile, RevokedBy, RevokedScope, Stage, Tokens,
+};
+use super::id::{DiscordId, GrantId, Hash, LogId, Position, SessionId, SessionKey, Sub, WriterId};
+use super::time::Timestamp;
+
+/// An intent. Random values, ids included, are drawn before: deciding draws nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Let somebody in whom Discord has named.
+    SignIn(Box<SignIn>),
+    /// Write down that a sign-in failed.
+    FailSignIn {
+        /// How far it came.
+        stage: Stage,
+        /// Why it ended there.
+        code: FailureCode,
+    },
+    /// Write down what was not recorded one by one.
+    RollUp {
+        /// The start of the window.
+        from: Timestamp,
+        /// The end of the window.
+        to: Timestamp,
+        /// How many of each code.
+        counts: Vec<(FailureCode, u64)>,
+        /// How many addresses they came from.
+        distinct_addresses: u64,
+    },
+    /// Write down that a session was used.
+    SeeSession {
+        /// Which.
+        session: SessionId,
+    },
+    /// End sessions of one user.
+    EndSessions {
+        /// Whose.
+        user: Sub,
+        /// Which.
+        which: Which,
+        /// Why.
+        cause: Cause,
+        /// What the operator wrote.
+        reason: Option<String>,
+    },
+    /// Claim the right to refresh a grant.
+    ClaimRefresh {
+        /// Whose.
+        user: Sub,
+        /// Which.
+        grant: GrantId,
+        /// 1, or 2 for a claim of a process that is dead.
+        attempt: u8,
+        /// Until when it keeps others off.
+        until: Timestamp,
+    },
+    /// Write down that Discord gave new tokens.
+    ConcludeRefresh {
+        /// Whose.
+        user: Sub,
+        /// Which.
+        grant: GrantId,
+        /// What the tokens allow.
+        scopes: Vec<String>,
+        /// When the access token ends.
+        expires_at: Timestamp,
+        /// The tokens.
+        tokens: Tokens,
+    },
+    /// Write down that Discord gave none.
+    FailRefresh {
+        /// Whose.
+        user: Sub,
+        /// Which.
+        grant: GrantId,
+        /// Why.
+        code: FailureCode,
+        /// What Discord answered.
+        status: Option<u16>,
+        /// Of which claim.
+        attempt: u8,
+        /// Whether the grant is lost; then it and the sessions end.
+        is_final: bool,
+        /// Before when no other refresh is sent.
+        not_before: Option<Timestamp>,
+    },
+    /// End a grant and every session of its user.
+    Revoke {
+        /// Whose.
+        user: Sub,
+        /// On whose word.
+        source: RevokedBy,
+        /// Why the sessions end.
+        cause: Cause,
+        /// Whether Discord knows already.
+        confirmed: bool,
+        /// Only if this is the current grant; `None` means whichever is.
+        only: Option<GrantId>,
+    },
+    /// Write down that Discord has confirmed a revocation.
+    ConfirmRevocation {
+        /// Whose.
+        user: Sub,
+        /// Which.
+        grant: GrantId,
+        /// After how many calls.
+        attempts: u32,
+    },
+    /// Write down the profile where it changed.
+    ObserveProfile {
+        /// Whose.
+        user: Sub,
+        /// As Discord said.
+        profile: Profile,
+    },
+    /// Write down that calls to Discord stopped.
+    NoteOutage {
+        /// Why.
+        cause: OutageCause,
+        /// Until when.
+        until: Option<Timestamp>,
+    },
+    /// Write down that calls to Discord work again.
+    NoteRecovery,
+    /// Write down the start of this process.
+    StartServer {
+        /// The version of doorbook.
+        version: String,
+        /// Its name in the context of records.
+        writer: WriterId,
+        /// SHA-256 of the configuration.
+        config: Hash,
+        /// Records in the log so far.
+        log_size: u64,
+    },
+    /// Write down the end of this process.
+    StopServer {
+        /// Whether in order.
+        clean: bool,
+    },
+    /// Write down that the wall clock jumped.
+    StepClock {
+        /// Where it stood.
+        from: Timestamp,
+        /// Where it stands.
+        to: Timestamp,
+    },
+    /// Begin a log.
+    CreateLog {
+        /// Its id.
+        log: LogId,
+        /// The public origin.
+        origin: String,
+        /// By which command.
+        made_by: MadeBy,
+        /// Which key signs.
+        public_key: [u8; 32],
+        /// The version of doorbook.
+        version: String,
+    },
+    /// Go on although acknowledged records are gone.
+    AcceptLoss(AcceptLoss),
+}
+
+/// Everything a sign-in brings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignIn {
+    /// The pseudonym; `None` for somebody who has never been let in.
+    pub user: Option<Sub>,
+    /// Who it is.
+    pub profile: Profile,
+    /// Our name for the new authorization.
+    pub grant: GrantId,
+    /// The Discord application.
+    pub application: DiscordId,
+    /// What Discord allows.
+    pub scopes: Vec<String>,
+    /// When the access token ends.
+    pub expires_at: Timestamp,
+    /// The tokens.
+    pub tokens: Tokens,
+    /// The new session's public id.
+    pub session: SessionId,
+    /// The stored form of its secret.
+    pub key: SessionKey,
+    /// How it is opened.
+    pub method: Method,
+    /// The session that this browser had.
+    pub replaces: Option<SessionId>,
+}
+
+/// What was lost; see [`super::event::Event::LogLossAccepted`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AcceptLoss {
+    /// The sequence number of `HEAD`.
+    pub head_sequence: u64,
+    /// The last acknowledged position.
+    pub head_position: Option<Position>,
+    /// The leaf hash there.
+    pub head_leaf: Hash,
+    /// The last position found.
+    pub last_found: Option<Position>,
+    /// SHA-256 of the file of salvaged records.
+    pub salvaged: Option<Hash>,
+}
+
+/// Which sessions of a user are meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// That one.
+    One(SessionId),
+    /// All but that one.
+    Others(SessionId),
+    /// These, as listed.
+    Listed(Vec<SessionId>),
+    /// All.
+    All,
+}
+
+impl Which {
+    /// Returns how the log names the choice.
+    pub fn scope(&self) -> RevokedScope {
+        match self {
+            Which::One(_) => RevokedScope::One,
+            Which::Others(_) => RevokedScope::Others,
+            Which::Listed(_) => RevokedScope::Other,
+            Which::All => RevokedScope::All,
+        }
+    }
+}
+
+/// Personal facts that were opened for a decision; unknown where they cannot be opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// The profile as last recorded.
+    pub profile: Option<Profile>,
+}
+
+impl Facts {
+    /// Returns the private part that says `profile`, where that is news.
+    pub fn news(&self, profile: &Profile) -> Option<Private> {
+        (self.profile.as_ref() != Some(profile)).then(|| Private::Profile(profile.clone()))
+    }
+}

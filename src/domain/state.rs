@@ -1,1 +1,602 @@
-//! Not written yet.
+//! What replaying records gives: who is signed in, what Discord lets us do, what is still to be revoked.
+//!
+//! [`State::apply`] folds one record. It uses no clock, no randomness and no I/O, opens no seal, and cannot
+//! fail: a record that must not count is [`Verdict::Superseded`] or [`Verdict::Ignored`], for every reader
+//! of the log alike.
+
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::event::{Event, Fingerprints, MadeBy, Method, OutageCause, RevokedBy, SessionScope};
+use super::id::{DiscordId, GrantId, LogId, Position, RecordId, SessionId, SessionKey, Sub, WriterId};
+use super::record::{Owner, Record, SealedBox};
+use super::time::Timestamp;
+
+/// How many record ids are remembered, to ignore a record that a storage engine stored twice.
+const REMEMBERED: usize = 4_096;
+
+/// How long a session that time has ended is kept before it is forgotten.
+const FORGET_AFTER: Duration = Duration::from_secs(86_400);
+
+/// The index of the context among the sealed facts of a record.
+pub const CONTEXT: u16 = 0xFFFF;
+
+/// What a record did to the state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It counts.
+    Applied,
+    /// The user had changed since it was decided: decide again.
+    Superseded,
+    /// It reports on something that is no longer current, or stands here for the second time.
+    Ignored,
+}
+
+/// Everything that the log says, up to a position.
+#[derive(Clone, Default, PartialEq)]
+pub struct State {
+    log: Option<LogIdentity>,
+    position: Option<Position>,
+    eff: Timestamp,
+    writer: Option<WriterId>,
+    outage: Option<Outage>,
+    users: HashMap<Sub, User>,
+    sessions: HashMap<SessionId, Session>,
+    keys: HashMap<SessionKey, SessionId>,
+    deadlines: BTreeSet<(Timestamp, SessionId)>,
+    recent: VecDeque<RecordId>,
+    recent_set: HashSet<RecordId>,
+}
+
+/// Which log this is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogIdentity {
+    /// Its id.
+    pub id: LogId,
+    /// The public origin it was made for.
+    pub origin: String,
+    /// The command that made it.
+    pub made_by: MadeBy,
+    /// The key that signs its checkpoints.
+    pub public_key: [u8; 32],
+}
+
+/// Why and until when calls to Discord stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outage {
+    /// Why.
+    pub cause: OutageCause,
+    /// Until when, where that is known.
+    pub until: Option<Timestamp>,
+}
+
+/// Somebody who has signed in at least once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct User {
+    /// Raised by each decision and revocation.
+    pub version: u64,
+    /// The profile as last seen.
+    pub profile: Option<Fact>,
+    /// When it was recorded.
+    pub profile_at: Timestamp,
+    /// The live authorization.
+    pub grant: Option<Grant>,
+    /// The authorization that Discord has not yet confirmed as ended.
+    pub revocation: Option<Revocation>,
+    /// Sessions, oldest first.
+    pub sessions: Vec<SessionId>,
+}
+
+/// What Discord lets us do for a user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// Our name for it.
+    pub id: GrantId,
+    /// The Discord application.
+    pub application: DiscordId,
+    /// What it allows.
+    pub scopes: Vec<String>,
+    /// When it was issued.
+    pub issued_at: Timestamp,
+    /// When the tokens were last renewed.
+    pub refreshed_at: Timestamp,
+    /// When the access token ends.
+    pub expires_at: Timestamp,
+    /// The tokens, sealed.
+    pub tokens: Fact,
+    /// Which tokens those are.
+    pub fingerprints: Fingerprints,
+    /// A refresh that has begun and not ended.
+    pub claim: Option<Claim>,
+    /// Before when no refresh is sent.
+    pub not_before: Option<Timestamp>,
+}
+
+/// A refresh that has begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// 1, or 2 after a process died within the first.
+    pub attempt: u8,
+    /// Until when it keeps others off.
+    pub until: Timestamp,
+    /// The process that claimed.
+    pub writer: WriterId,
+    /// Where the claim stands.
+    pub position: Position,
+}
+
+/// A revocation that Discord has not confirmed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revocation {
+    /// With the tokens to revoke.
+    pub grant: Grant,
+    /// On whose word.
+    pub source: RevokedBy,
+    /// Since when.
+    pub since: Timestamp,
+    /// Where it stands.
+    pub position: Position,
+}
+
+/// Somebody's browser.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// The public id.
+    pub id: SessionId,
+    /// Whose.
+    pub user: Sub,
+    /// The stored form of the cookie's secret.
+    pub key: SessionKey,
+    /// How it was opened.
+    pub method: Method,
+    /// Where it counts.
+    pub scope: SessionScope,
+    /// Whether the user was an administrator then.
+    pub admin: bool,
+    /// When it was opened.
+    pub opened_at: Timestamp,
+    /// When it was last recorded as used.
+    pub seen_at: Timestamp,
+    /// When it ends whatever happens.
+    pub expires_at: Timestamp,
+    /// When it ends unless it is used.
+    pub idle_deadline: Timestamp,
+    /// From where it last came, sealed.
+    pub origin: Option<Fact>,
+}
+
+impl Session {
+    /// Returns when time alone ends the session.
+    pub fn deadline(&self) -> Timestamp {
+        self.expires_at.min(self.idle_deadline)
+    }
+
+    /// Returns whether the session counts at `now`.
+    pub fn is_live(&self, now: Timestamp) -> bool {
+        now < self.deadline()
+    }
+}
+
+/// A personal fact as the state keeps it: its box, and which of the box's facts it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fact {
+    /// The record it came with; the seal is bound to it.
+    pub record: RecordId,
+    /// The box, shared with other facts of the record.
+    pub sealed: Arc<SealedBox>,
+    /// The index of the event within the record, or [`CONTEXT`].
+    pub index: u16,
+    /// What kind of event it belongs to.
+    pub of: FactOf,
+}
+
+/// What kind of event a fact belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FactOf {
+    /// `grant.issued`: tokens.
+    GrantIssued,
+    /// `grant.refreshed`: tokens.
+    GrantRefreshed,
+    /// `profile.observed`: the profile.
+    ProfileObserved,
+    /// The context of the record: address and agent.
+    Context,
+}
+
+impl State {
+    /// Folds one record.
+    pub fn apply(&mut self, position: Position, record: &Record) -> Verdict {
+        self.position = Some(position);
+        self.eff = self.eff.max(record.at);
+        if let Some(Event::ClockStepped { to, .. }) =
+            record.events.iter().find(|event| matches!(event, Event::ClockStepped { .. }))
+        {
+            self.eff = *to;
+        }
+        let verdict = self.judge(record);
+        if verdict == Verdict::Applied {
+            self.fold(position, record);
+        }
+        self.remember(record.id);
+        self.forget_expired();
+        verdict
+    }
+
+    /// Returns which log this is, once its first record has been applied.
+    pub fn log(&self) -> Option<&LogIdentity> {
+        self.log.as_ref()
+    }
+
+    /// Returns the position of the last record.
+    pub fn position(&self) -> Option<Position> {
+        self.position
+    }
+
+    /// Returns the effective time of the last record.
+    pub fn eff(&self) -> Timestamp {
+        self.eff
+    }
+
+    /// Returns the process that last started.
+    pub fn writer(&self) -> Option<WriterId> {
+        self.writer
+    }
+
+    /// Returns why and until when calls to Discord stopped.
+    pub fn outage(&self) -> Option<Outage> {
+        self.outage
+    }
+
+    /// Returns a user.
+    pub fn user(&self, sub: Sub) -> Option<&User> {
+        self.users.get(&sub)
+    }
+
+    /// Returns all users in no particular order.
+    pub fn users(&self) -> impl Iterator<Item = (Sub, &User)> {
+        self.users.iter().map(|(sub, user)| (*sub, user))
+    }
+
+    /// Returns a session, live or not.
+    pub fn session(&self, id: SessionId) -> Option<&Session> {
+        self.sessions.get(&id)
+    }
+
+    /// Returns the session that a cookie's secret belongs to, live or not.
+    pub fn session_by_key(&self, key: &SessionKey) -> Option<&Session> {
+        self.sessions.get(self.keys.get(key)?)
+    }
+
+    /// Returns the sessions of a user, live or not, oldest first.
+    pub fn sessions_of(&self, sub: Sub) -> impl Iterator<Item = &Session> {
+        self.users
+            .get(&sub)
+            .into_iter()
+            .flat_map(|user| &user.sessions)
+            .filter_map(|id| self.sessions.get(id))
+    }
+
+    /// Returns all sessions, live or not, in no particular order.
+    pub fn sessions(&self) -> impl Iterator<Item = &Session> {
+        self.sessions.values()
+    }
+
+    /// Decides whether the record counts, as a whole.
+    fn judge(&self, record: &Record) -> Verdict {
+        if self.recent_set.contains(&record.id) {
+            return Verdict::Ignored;
+        }
+        let sub = record.subject.map(|subject| subject.sub);
+        let user = sub.and_then(|sub| self.users.get(&sub));
+        if let Some(expected) = record.subject.and_then(|subject| subject.version)
+            && expected != user.map_or(0, |user| user.version)
+        {
+            return Verdict::Superseded;
+        }
+        let current = |grant: GrantId| user.and_then(|u| u.grant.as_ref()).is_some_and(|g| g.id == grant);
+        let pending =
+            |grant: GrantId| user.and_then(|u| u.revocation.as_ref()).is_some_and(|r| r.grant.id == grant);
+        let stands = record.events.iter().all(|event| match event {
+            Event::GrantRefreshClaimed { grant, .. }
+            | Event::GrantRefreshed { grant, .. }
+            | Event::GrantRefreshFailed { grant, .. } => current(*grant) || pending(*grant),
+            Event::GrantRevoked { grant, .. } => current(*grant),
+            Event::GrantRevocationConfirmed { grant, .. } => pending(*grant),
+            Event::GrantIssued { .. } => sub.is_some(),
+            Event::ProfileObserved => user.is_some() || issues_a_grant(record),
+            Event::SessionOpened { session, key, .. } => {
+                sub.is_some() && !self.sessions.contains_key(session) && !self.keys.contains_key(key)
+            }
+            _ => true,
+        });
+        if stands { Verdict::Applied } else { Verdict::Ignored }
+    }
+
+    fn fold(&mut self, position: Position, record: &Record) {
+        let sub = record.subject.map(|subject| subject.sub);
+        let facts = Facts::of(record);
+        let mut revokes = false;
+        for (index, event) in record.events.iter().enumerate() {
+            let index = u16::try_from(index).unwrap_or(u16::MAX);
+            match event {
+                Event::LogCreated { log, origin, made_by, public_key, .. } => {
+                    self.log = Some(LogIdentity {
+                        id: *log,
+                        origin: origin.clone(),
+                        made_by: *made_by,
+                        public_key: *public_key,
+                    });
+                }
+                Event::ServerStarted { writer, .. } => self.writer = Some(*writer),
+                Event::LogLossAccepted { .. } => self.end_everything(),
+                Event::DiscordUnavailable { cause, until } => {
+                    self.outage = Some(Outage { cause: *cause, until: *until });
+                }
+                Event::DiscordAvailable { .. } => self.outage = None,
+                Event::ServerStopped { .. }
+                | Event::ClockStepped { .. }
+                | Event::SignInFailed { .. }
+                | Event::SignInDenied { .. }
+                | Event::SignInRolledUp { .. } => {}
+                Event::SessionSeen { session, idle_deadline } => {
+                    self.see(*session, sub, *idle_deadline, facts.context());
+                }
+                Event::SessionRevoked { sessions, .. } => {
+                    revokes = true;
+                    for session in sessions {
+                        if self.sessions.get(session).is_some_and(|found| Some(found.user) == sub) {
+                            self.remove(*session);
+                        }
+                    }
+                }
+                Event::SessionOpened { .. } => {
+                    if let Some(sub) = sub {
+                        self.open(sub, event, facts.context());
+                    }
+                }
+                Event::GrantIssued { .. }
+                | Event::GrantRefreshClaimed { .. }
+                | Event::GrantRefreshed { .. }
+                | Event::GrantRefreshFailed { .. }
+                | Event::GrantRevoked { .. }
+                | Event::GrantRevocationConfirmed { .. }
+                | Event::ProfileObserved => {
+                    revokes |= matches!(event, Event::GrantRevoked { .. });
+                    if let Some(sub) = sub {
+                        let moment = Moment { position, eff: self.eff, writer: record.context.writer };
+                        self.users.entry(sub).or_default().fold(moment, event, facts.of_event(event, index));
+                    }
+                }
+            }
+        }
+        let decided = record.subject.is_some_and(|subject| subject.version.is_some());
+        if let Some(user) = sub.and_then(|sub| self.users.get_mut(&sub))
+            && (decided || revokes)
+        {
+            user.version += 1;
+        }
+    }
+
+    fn open(&mut self, sub: Sub, event: &Event, origin: Option<Fact>) {
+        let Event::SessionOpened { session, method, scope, admin, key, expires_at, idle_deadline, .. } =
+            event
+        else {
+            return;
+        };
+        let opened = Session {
+            id: *session,
+            user: sub,
+            key: *key,
+            method: *method,
+            scope: scope.clone(),
+            admin: *admin,
+            opened_at: self.eff,
+            seen_at: self.eff,
+            expires_at: *expires_at,
+            idle_deadline: *idle_deadline,
+            origin,
+        };
+        self.users.entry(sub).or_default().sessions.push(*session);
+        self.keys.insert(*key, *session);
+        self.deadlines.insert((opened.deadline(), *session));
+        self.sessions.insert(*session, opened);
+    }
+
+    fn see(&mut self, id: SessionId, sub: Option<Sub>, idle_deadline: Timestamp, origin: Option<Fact>) {
+        let eff = self.eff;
+        let Some(session) = self.sessions.get_mut(&id).filter(|session| Some(session.user) == sub) else {
+            return;
+        };
+        self.deadlines.remove(&(session.deadline(), id));
+        session.seen_at = eff;
+        session.idle_deadline = idle_deadline;
+        if origin.is_some() {
+            session.origin = origin;
+        }
+        self.deadlines.insert((session.deadline(), id));
+    }
+
+    fn remove(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.remove(&id) else { return };
+        self.keys.remove(&session.key);
+        self.deadlines.remove(&(session.deadline(), id));
+        if let Some(user) = self.users.get_mut(&session.user) {
+            user.sessions.retain(|other| *other != id);
+        }
+    }
+
+    /// Ends every session and every claim: what was lost may have been their end.
+    fn end_everything(&mut self) {
+        self.sessions.clear();
+        self.keys.clear();
+        self.deadlines.clear();
+        for user in self.users.values_mut() {
+            user.version += 1;
+            user.sessions.clear();
+            if let Some(grant) = &mut user.grant {
+                grant.claim = None;
+            }
+            if let Some(revocation) = &mut user.revocation {
+                revocation.grant.claim = None;
+            }
+        }
+    }
+
+    fn remember(&mut self, id: RecordId) {
+        if self.recent_set.insert(id) {
+            self.recent.push_back(id);
+        }
+        while self.recent.len() > REMEMBERED {
+            if let Some(oldest) = self.recent.pop_front() {
+                self.recent_set.remove(&oldest);
+            }
+        }
+    }
+
+    /// Forgets sessions that time ended long ago, so that the state does not grow for ever.
+    fn forget_expired(&mut self) {
+        let before = self.eff.minus(FORGET_AFTER);
+        while let Some((deadline, id)) = self.deadlines.first().copied()
+            && deadline < before
+        {
+            self.remove(id);
+        }
+    }
+}
+
+impl User {
+    fn fold(&mut self, at: Moment, event: &Event, fact: Option<Fact>) {
+        match event {
+            Event::GrantIssued { grant, application, scopes, expires_at, tokens } => {
+                self.revocation = None;
+                self.grant = fact.map(|sealed| Grant {
+                    id: *grant,
+                    application: *application,
+                    scopes: scopes.clone(),
+                    issued_at: at.eff,
+                    refreshed_at: at.eff,
+                    expires_at: *expires_at,
+                    tokens: sealed,
+                    fingerprints: *tokens,
+                    claim: None,
+                    not_before: None,
+                });
+            }
+            Event::GrantRefreshClaimed { grant, attempt, until } => {
+                if let Some(grant) = self.grant_mut(*grant) {
+                    grant.claim = Some(Claim {
+                        attempt: *attempt,
+                        until: *until,
+                        writer: at.writer,
+                        position: at.position,
+                    });
+                }
+            }
+            Event::GrantRefreshed { grant, scopes, expires_at, new, .. } => {
+                if let (Some(grant), Some(sealed)) = (self.grant_mut(*grant), fact) {
+                    grant.scopes = scopes.clone();
+                    grant.expires_at = *expires_at;
+                    grant.refreshed_at = at.eff;
+                    grant.tokens = sealed;
+                    grant.fingerprints = *new;
+                    grant.claim = None;
+                    grant.not_before = None;
+                }
+            }
+            Event::GrantRefreshFailed { grant, not_before, .. } => {
+                if let Some(grant) = self.grant_mut(*grant) {
+                    grant.claim = None;
+                    grant.not_before = *not_before;
+                }
+            }
+            Event::GrantRevoked { source, confirmed, .. } => {
+                let ended = self.grant.take();
+                self.revocation = ended.filter(|_| !confirmed).map(|grant| Revocation {
+                    grant,
+                    source: *source,
+                    since: at.eff,
+                    position: at.position,
+                });
+            }
+            Event::GrantRevocationConfirmed { .. } => self.revocation = None,
+            Event::ProfileObserved => {
+                self.profile = fact;
+                self.profile_at = at.eff;
+            }
+            _ => {}
+        }
+    }
+
+    /// Returns the grant of that id, live or pending revocation.
+    fn grant_mut(&mut self, id: GrantId) -> Option<&mut Grant> {
+        let pending = self.revocation.as_mut().map(|revocation| &mut revocation.grant);
+        self.grant.as_mut().into_iter().chain(pending).find(|grant| grant.id == id)
+    }
+}
+
+/// When and by whom.
+#[derive(Clone, Copy)]
+struct Moment {
+    position: Position,
+    eff: Timestamp,
+    writer: WriterId,
+}
+
+/// The boxes of one record, shared by the facts in them.
+struct Facts {
+    record: RecordId,
+    subject: Option<Arc<SealedBox>>,
+    context: Option<Arc<SealedBox>>,
+}
+
+impl Facts {
+    fn of(record: &Record) -> Facts {
+        let find = |wanted: fn(&Owner) -> bool| {
+            record.sealed.iter().find(|sealed| wanted(&sealed.owner)).map(|sealed| Arc::new(sealed.clone()))
+        };
+        Facts {
+            record: record.id,
+            subject: find(|owner| matches!(owner, Owner::Subject(_))),
+            context: find(|owner| matches!(owner, Owner::Context(..))),
+        }
+    }
+
+    fn of_event(&self, event: &Event, index: u16) -> Option<Fact> {
+        let of = match event {
+            Event::GrantIssued { .. } => FactOf::GrantIssued,
+            Event::GrantRefreshed { .. } => FactOf::GrantRefreshed,
+            Event::ProfileObserved => FactOf::ProfileObserved,
+            _ => return None,
+        };
+        let sealed = self.subject.clone()?;
+        Some(Fact { record: self.record, sealed, index, of })
+    }
+
+    fn context(&self) -> Option<Fact> {
+        let sealed = self.context.clone()?;
+        Some(Fact { record: self.record, sealed, index: CONTEXT, of: FactOf::Context })
+    }
+}
+
+fn issues_a_grant(record: &Record) -> bool {
+    record.events.iter().any(|event| matches!(event, Event::GrantIssued { .. }))
+}
+
+impl fmt::Debug for State {
+    /// Writes everything in a fixed order, so that two states can be compared as text.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let users: std::collections::BTreeMap<_, _> = self.users.iter().collect();
+        let sessions: std::collections::BTreeMap<_, _> = self.sessions.iter().collect();
+        f.debug_struct("State")
+            .field("log", &self.log)
+            .field("position", &self.position)
+            .field("eff", &self.eff)
+            .field("writer", &self.writer)
+            .field("outage", &self.outage)
+            .field("users", &users)
+            .field("sessions", &sessions)
+            .finish_non_exhaustive()
+    }
+}

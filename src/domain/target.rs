@@ -1,1 +1,336 @@
-//! Not written yet.
+//! Where a login may return: reads `rd` or `next`, and refuses whatever could lead astray.
+//!
+//! A [`Target`] is always re-serialised by the WHATWG parser, so that what was checked is what a
+//! browser will follow.
+
+use percent_encoding::percent_decode_str;
+use url::{Origin, Url};
+
+/// The longest address to return to, in bytes.
+pub const MAX_LEN: usize = 2_048;
+
+/// An address that a browser may be sent to after a login or a logout.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    location: String,
+    absolute: bool,
+}
+
+/// The address is not one that a login may return to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not an address that a login may return to")]
+pub struct NotAllowed;
+
+/// What a login may return to, as configured.
+#[derive(Clone, Debug)]
+pub struct TargetRules {
+    own: Url,
+    allowed: Vec<Origin>,
+}
+
+impl TargetRules {
+    /// Takes our public address and the other origins that are allowed; of all of them only the origin counts.
+    pub fn new(own: &Url, allowed: &[Url]) -> TargetRules {
+        let mut root = own.clone();
+        root.set_path("/");
+        root.set_query(None);
+        root.set_fragment(None);
+        TargetRules { own: root, allowed: allowed.iter().map(Url::origin).collect() }
+    }
+
+    /// Reads the one value of `rd` or `next`.
+    pub fn read(&self, raw: &str) -> Result<Target, NotAllowed> {
+        if raw.len() > MAX_LEN || raw.trim() != raw || raw.contains(|c: char| c.is_control() || c == '\\') {
+            return Err(NotAllowed);
+        }
+        refuse_hidden_separators(raw)?;
+        let target = if raw.starts_with('/') { self.read_path(raw)? } else { self.read_url(raw)? };
+        // Escaping may have made it longer, and it must fit into a cookie.
+        if target.location.len() > MAX_LEN { Err(NotAllowed) } else { Ok(target) }
+    }
+
+    fn read_path(&self, raw: &str) -> Result<Target, NotAllowed> {
+        if raw.starts_with("//") {
+            return Err(NotAllowed);
+        }
+        let url = self.own.join(raw).map_err(|_| NotAllowed)?;
+        self.own_target(&url)
+    }
+
+    fn read_url(&self, raw: &str) -> Result<Target, NotAllowed> {
+        let (scheme, rest) = raw.split_once("://").ok_or(NotAllowed)?;
+        if !scheme.eq_ignore_ascii_case("https") && !scheme.eq_ignore_ascii_case("http") {
+            return Err(NotAllowed);
+        }
+        // Looked for in the raw text as well, because the parser drops an empty userinfo without a word.
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        if authority.is_empty() || authority.contains('@') {
+            return Err(NotAllowed);
+        }
+        let url = Url::parse(raw).map_err(|_| NotAllowed)?;
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(NotAllowed);
+        }
+        if url.origin() == self.own.origin() {
+            return self.own_target(&url);
+        }
+        if !self.allowed.contains(&url.origin()) || begins_with(url.path(), &[".doorbook"]) {
+            return Err(NotAllowed);
+        }
+        Ok(Target { location: url.into(), absolute: true })
+    }
+
+    /// Accepts an address on our own origin, as a path.
+    fn own_target(&self, url: &Url) -> Result<Target, NotAllowed> {
+        let path = url.path();
+        // `/.//evil.example` is normalised to a path that begins with two slashes: as a reference,
+        // that is another host.
+        if url.origin() != self.own.origin() || path.starts_with("//") {
+            return Err(NotAllowed);
+        }
+        let refused: [&[&str]; 4] =
+            [&["api", "auth", "discord"], &["api", "auth", "revoke"], &["auth"], &[".doorbook"]];
+        if refused.iter().any(|prefix| begins_with(path, prefix)) {
+            return Err(NotAllowed);
+        }
+        let location = url[url::Position::BeforePath..].to_owned();
+        Ok(Target { location, absolute: false })
+    }
+}
+
+impl Target {
+    /// Returns `/`.
+    pub fn root() -> Target {
+        Target { location: "/".to_owned(), absolute: false }
+    }
+
+    /// Returns the address as `Location` carries it: a path on our origin, or an absolute URL.
+    pub fn location(&self) -> &str {
+        &self.location
+    }
+
+    /// Returns whether it leads to another origin.
+    pub fn is_absolute(&self) -> bool {
+        self.absolute
+    }
+}
+
+/// Refuses escapes before the query that somebody may take for a separator or a control later.
+fn refuse_hidden_separators(raw: &str) -> Result<(), NotAllowed> {
+    let before_query = raw.split(['?', '#']).next().unwrap_or_default();
+    let lower = before_query.to_ascii_lowercase();
+    if lower.contains("%2f") || lower.contains("%5c") {
+        return Err(NotAllowed);
+    }
+    let decoded = percent_decode_str(before_query).decode_utf8_lossy();
+    if decoded.contains(char::is_control) { Err(NotAllowed) } else { Ok(()) }
+}
+
+/// Returns whether the path begins with these segments, however it is written.
+fn begins_with(path: &str, segments: &[&str]) -> bool {
+    let mut found = path.split('/').filter(|segment| !segment.is_empty());
+    segments.iter().all(|segment| {
+        found.next().is_some_and(|found| percent_decode_str(found).decode_utf8_lossy() == *segment)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn rules() -> TargetRules {
+        let url = |text: &str| Url::parse(text).expect("a URL");
+        TargetRules::new(
+            &url("https://login.example.org/api/auth/discord/redirect"),
+            &[url("https://app.example.org"), url("https://wiki.example.net:8443")],
+        )
+    }
+
+    #[test]
+    fn good_addresses_come_back_as_the_parser_writes_them() {
+        let table = [
+            ("/", "/"),
+            ("/account", "/account"),
+            ("/account?tab=1#top", "/account?tab=1#top"),
+            ("/a/../b", "/b"),
+            ("/a/%2e%2e/b", "/b"),
+            ("/caf\u{e9}", "/caf%C3%A9"),
+            ("/a b", "/a%20b"),
+            ("/@nelly", "/@nelly"),
+            ("/search?q=%2f%5c%00&next=//evil.example", "/search?q=%2f%5c%00&next=//evil.example"),
+            ("/page#%2F", "/page#%2F"),
+            ("/api/auth/user", "/api/auth/user"),
+            ("/authors", "/authors"),
+            ("/api/auth/discordant", "/api/auth/discordant"),
+            ("/mail?to=a@b", "/mail?to=a@b"),
+            ("https://login.example.org/account", "/account"),
+            ("https://login.example.org:443/x", "/x"),
+            ("https://app.example.org", "https://app.example.org/"),
+            ("HTTPS://APP.example.org/x?y#z", "https://app.example.org/x?y#z"),
+            ("https://app.example.org:443/x", "https://app.example.org/x"),
+            ("https://app.example.org/auth/x", "https://app.example.org/auth/x"),
+            ("https://app.example.org//x", "https://app.example.org//x"),
+            ("https://wiki.example.net:8443/", "https://wiki.example.net:8443/"),
+        ];
+        for (raw, location) in table {
+            assert_eq!(rules().read(raw).map(|t| t.location), Ok(location.to_owned()), "{raw:?}");
+        }
+    }
+
+    #[test]
+    fn hostile_addresses_are_refused() {
+        let long = format!("/{}", "a".repeat(MAX_LEN));
+        let grows = format!("/{}", "\u{e9}".repeat(500));
+        let table = [
+            "",
+            " ",
+            "account",
+            "?x",
+            "#x",
+            "//evil.example",
+            "///evil.example",
+            "/\\evil.example",
+            "\\\\evil.example",
+            "/a\\b",
+            "/\t/evil.example",
+            "/\n/evil.example",
+            "/\r\nSet-Cookie: x=y",
+            "/\u{0}",
+            "/\u{7f}",
+            "/\u{85}",
+            " /account",
+            "/account ",
+            "\u{a0}/account",
+            "/.//evil.example",
+            "/..//evil.example",
+            "/a/..//evil.example",
+            "/%2e//evil.example",
+            "/%2f/evil.example",
+            "/%2F%2Fevil.example",
+            "/%5cevil.example",
+            "/a%5Cb",
+            "/a%00b",
+            "/a%0d%0ab",
+            "/a%7f",
+            "/a%c2%85",
+            "/api/auth/discord/login",
+            "/api/auth/discord/redirect?code=x",
+            "/api/auth/discord",
+            "/api/auth/discord/",
+            "/api/auth/%64iscord/login",
+            "/api//auth/discord/login",
+            "/x/../api/auth/discord/login",
+            "/x/%2e%2e/api/auth/revoke",
+            "/api/auth/revoke",
+            "/api/auth/revoke?x",
+            "/api/auth/revoke/",
+            "/auth/forward",
+            "/auth/recheck?rd=/",
+            "/auth",
+            "/.doorbook/finish?begin",
+            "https://login.example.org/auth/nginx",
+            "https://login.example.org/api/auth/revoke",
+            "https://login.example.org//evil.example",
+            "https://app.example.org/.doorbook/finish",
+            "https://app.example.org/.%64oorbook/finish",
+            "https://app.example.org//.doorbook/finish",
+            "https://evil.example",
+            "https://app.example.org.evil.example/",
+            "https://app.example.org./",
+            "https://evilapp.example.org/",
+            "https://sub.app.example.org/",
+            "https://app.example.org:444/",
+            "https://wiki.example.net/",
+            "http://app.example.org/",
+            "http://login.example.org/",
+            "https://app.example.org@evil.example/",
+            "https://nelly@app.example.org/",
+            "https://nelly:pw@app.example.org/",
+            "https://@app.example.org/",
+            "https://:@app.example.org/",
+            "https://app.example.org\\@evil.example/",
+            "https://app.example.org%2fx/",
+            "https://app.example.org/a%2fb",
+            "https:app.example.org",
+            "https:/app.example.org",
+            "https:///app.example.org/",
+            "https://",
+            "https://?x",
+            "https://[::1",
+            "ftp://app.example.org/",
+            "javascript:alert(1)",
+            "javascript://app.example.org/%0aalert(1)",
+            "data:text/html,x",
+            "blob:https://app.example.org/x",
+            "view-source:https://app.example.org/",
+            "null",
+            long.as_str(),
+            grows.as_str(),
+        ];
+        for raw in table {
+            assert_eq!(rules().read(raw), Err(NotAllowed), "{raw:?}");
+        }
+    }
+
+    #[test]
+    fn an_address_may_be_as_long_as_the_limit_and_no_longer() {
+        let at = format!("/{}", "a".repeat(MAX_LEN - 1));
+        assert_eq!(rules().read(&at).map(|t| t.location.len()), Ok(MAX_LEN));
+    }
+
+    #[test]
+    fn where_we_are_plain_http_so_may_be_the_way_back() {
+        let own = Url::parse("http://localhost:3001").expect("a URL");
+        let rules = TargetRules::new(&own, &[Url::parse("http://localhost:5173").expect("a URL")]);
+        assert!(rules.read("http://localhost:5173/app").is_ok_and(|t| t.is_absolute()));
+        assert!(rules.read("http://localhost:3001/account").is_ok_and(|t| !t.is_absolute()));
+        assert_eq!(rules.read("https://localhost:5173/app"), Err(NotAllowed));
+        assert_eq!(rules.read("http://localhost/app"), Err(NotAllowed));
+    }
+
+    /// Pieces from which open redirects are usually built.
+    fn hostile() -> impl Strategy<Value = String> {
+        let piece = prop_oneof![
+            Just("/".to_owned()),
+            Just("\\".to_owned()),
+            Just("..".to_owned()),
+            Just(".".to_owned()),
+            Just("%2e".to_owned()),
+            Just("%2f".to_owned()),
+            Just("@".to_owned()),
+            Just(":".to_owned()),
+            Just("?".to_owned()),
+            Just("#".to_owned()),
+            Just("\t".to_owned()),
+            Just("https://".to_owned()),
+            Just("http:".to_owned()),
+            Just("app.example.org".to_owned()),
+            Just("login.example.org".to_owned()),
+            Just("evil.example".to_owned()),
+            "\\PC{0,3}",
+        ];
+        prop::collection::vec(piece, 0..10).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn no_address_ever_leads_to_another_origin(raw in hostile()) {
+            let rules = rules();
+            for raw in [raw.clone(), format!("/{raw}"), format!("https://app.example.org{raw}")] {
+                let Ok(target) = rules.read(&raw) else { continue };
+                // What a browser does with `Location`, seen from where the answer comes from.
+                let followed = rules.own.join("/api/auth/discord/redirect").and_then(|from| from.join(target.location()));
+                let origin = followed.expect("a target can be followed").origin();
+                let absolute_ok = target.is_absolute() && rules.allowed.contains(&origin);
+                let own_ok = !target.is_absolute() && origin == rules.own.origin();
+                prop_assert!(absolute_ok || own_ok, "{raw:?} -> {target:?}");
+                // Reading it again changes nothing.
+                prop_assert_eq!(rules.read(target.location()), Ok(target.clone()));
+            }
+        }
+    }
+}

@@ -1,1 +1,514 @@
-//! Not written yet.
+//! The way in for browsers: the whole route table, and what happens to every request on its way to a handler.
+//!
+//! Handlers answer and never reject. In warp a rejection means "not my route", and the next route is tried: a
+//! guard that rejected could be walked around.
+
+pub mod attempt;
+mod callback;
+pub mod cookie;
+mod device;
+mod health;
+mod home;
+mod limit;
+pub mod listen;
+mod login;
+mod logout;
+mod pages;
+mod problem;
+pub mod query;
+mod refresh;
+pub mod reply;
+pub mod request;
+mod revoke;
+pub mod session;
+mod sessions;
+pub mod site;
+pub mod used_states;
+mod user;
+
+use std::future::ready;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use futures_util::future::{BoxFuture, Either, select};
+use futures_util::{Stream, StreamExt, pin_mut};
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::{HeaderMap, Method};
+use ipnet::IpNet;
+use url::Url;
+use warp::Filter;
+use warp::filters::BoxedFilter;
+use warp::path::FullPath;
+use warp::reply::Response;
+
+pub use problem::Problem;
+
+use self::attempt::Attempts;
+use self::callback::Landed;
+use self::cookie::Cookies;
+use self::limit::AddressLimit;
+use self::query::Query;
+use self::reply::{Answer, Asked};
+use self::request::{Numbered, Peer, Request};
+use self::site::Site;
+use self::used_states::UsedStates;
+use crate::app::{App, By, LiveSession};
+use crate::clock::Clock;
+use crate::crypto::CookieKey;
+use crate::discord;
+use crate::domain::event;
+use crate::domain::id::RequestId;
+use crate::domain::record::Actor;
+use crate::entropy::Entropy;
+use crate::grants::Grants;
+
+/// Every path that is answered, the methods it takes, and who answers.
+///
+/// Each group becomes one boxed filter. `Allow`, `HEAD` and preflights are read from here as well, so that the
+/// table and what happens cannot disagree.
+const TABLE: &[&[Row]] = &[
+    &[row("/healthz", &[GET(Early(health::alive))]), row("/readyz", &[GET(Early(health::ready))])],
+    &[
+        row("/api/auth/user", &[GET(Ready(|f, r| Box::pin(user::show(f, r))))]),
+        row("/api/user/profile", &[GET(Ready(|f, r| Box::pin(user::profile(f, r))))]),
+        row("/api/auth/refresh", &[POST(Ready(|f, r| Box::pin(refresh::now(f, r))))]),
+        row("/api/auth/logout", &[POST(Ready(|f, r| Box::pin(logout::end(f, r))))]),
+        row(
+            "/api/auth/revoke",
+            &[
+                GET(Ready(|f, r| Box::pin(revoke::get(f, r)))),
+                POST(Ready(|f, r| Box::pin(revoke::revoke(f, r)))),
+            ],
+        )
+        .without_head(),
+    ],
+    &[
+        row(
+            "/api/auth/sessions",
+            &[
+                GET(Ready(|f, r| Box::pin(sessions::list(f, r)))),
+                DELETE(Ready(|f, r| Box::pin(sessions::end_all(f, r)))),
+            ],
+        ),
+        row("/api/auth/sessions/end", &[POST(Ready(|f, r| Box::pin(sessions::end_all(f, r))))]),
+        row("/api/auth/sessions/{id}", &[DELETE(Ready(|f, r| Box::pin(sessions::end_one(f, r))))]),
+        row("/api/auth/sessions/{id}/end", &[POST(Ready(|f, r| Box::pin(sessions::end_one(f, r))))]),
+    ],
+    &[
+        row("/api/auth/discord/login", &[GET(Ready(|f, r| Box::pin(login::begin(f, r))))])
+            .without_head()
+            .at_home(),
+        row("/api/auth/discord/redirect", &[GET(Ready(|f, r| Box::pin(callback::complete(f, r))))])
+            .without_head(),
+    ],
+    &[
+        row("/", &[GET(Ready(|f, r| Box::pin(home::home(f, r))))]).at_home(),
+        row("/account", &[GET(Ready(|f, r| Box::pin(home::account(f, r))))]).at_home(),
+        row("/logout", &[GET(Ready(|f, r| Box::pin(logout::page(f, r))))]).at_home(),
+        row("/favicon.svg", &[GET(Early(pages::icon))]),
+    ],
+];
+
+/// One path.
+struct Row {
+    /// `{…}` stands for one segment.
+    path: &'static str,
+    methods: &'static [Takes],
+    /// Whether `HEAD` is answered like `GET`.
+    head: bool,
+    /// Whether a browser that came by another loopback name is sent to the public one first.
+    at_home: bool,
+}
+
+/// A method that a path takes.
+enum Takes {
+    GET(Handler),
+    POST(Handler),
+    DELETE(Handler),
+}
+
+use Handler::{Early, Ready};
+use Takes::{DELETE, GET, POST};
+
+/// Who answers.
+#[derive(Clone, Copy)]
+enum Handler {
+    /// As soon as the process listens.
+    Early(fn(&Gate) -> Answer),
+    /// As soon as the log has been replayed.
+    Ready(fn(Arc<Front>, Request) -> BoxFuture<'static, Answer>),
+}
+
+const fn row(path: &'static str, methods: &'static [Takes]) -> Row {
+    Row { path, methods, head: true, at_home: false }
+}
+
+impl Row {
+    const fn without_head(self) -> Row {
+        Row { head: false, ..self }
+    }
+
+    const fn at_home(self) -> Row {
+        Row { at_home: true, ..self }
+    }
+
+    /// Returns what stands in the places of `{…}`, if the path is this one.
+    fn matches(&self, path: &str) -> Option<Vec<String>> {
+        let mut params = Vec::new();
+        let mut found = path.split('/');
+        for wanted in self.path.split('/') {
+            let segment = found.next()?;
+            if wanted.starts_with('{') && !segment.is_empty() {
+                params.push(segment.to_owned());
+            } else if wanted != segment {
+                return None;
+            }
+        }
+        found.next().is_none().then_some(params)
+    }
+
+    fn handler(&self, method: &Method) -> Option<Handler> {
+        self.methods.iter().find_map(|takes| match takes {
+            GET(handler) if *method == Method::GET => Some(*handler),
+            GET(handler) if *method == Method::HEAD && self.head => Some(*handler),
+            POST(handler) if *method == Method::POST => Some(*handler),
+            DELETE(handler) if *method == Method::DELETE => Some(*handler),
+            _ => None,
+        })
+    }
+
+    fn allow(&self) -> String {
+        let names = self.methods.iter().map(|takes| match takes {
+            GET(_) if self.head => "GET, HEAD",
+            GET(_) => "GET",
+            POST(_) => "POST",
+            DELETE(_) => "DELETE",
+        });
+        names.collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// What this room is configured with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Our address as browsers see it; only the origin counts.
+    pub origin: Url,
+    /// Other origins to which a login may return.
+    pub allowed_origins: Vec<Url>,
+    /// Whose forwarded headers are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Where avatars are.
+    pub cdn_url: Url,
+    /// What to ask Discord for.
+    pub scopes: Vec<String>,
+    /// How long the browser keeps a session's cookie.
+    pub session_max_age: Duration,
+    /// How connections are taken.
+    pub listen: listen::Settings,
+    site: Site,
+}
+
+impl Settings {
+    /// Takes what has no default that is right for everybody.
+    pub fn new(origin: Url, allowed_origins: Vec<Url>, cdn_url: Url, scopes: Vec<String>) -> Settings {
+        let site = Site::new(&origin, &allowed_origins);
+        let trusted_proxies = [[127, 0, 0, 0].into(), std::net::Ipv6Addr::LOCALHOST.into()]
+            .map(|ip: IpAddr| IpNet::new_assert(ip, if ip.is_ipv4() { 8 } else { 128 }));
+        Settings {
+            origin,
+            allowed_origins,
+            trusted_proxies: trusted_proxies.into(),
+            cdn_url,
+            scopes,
+            session_max_age: Duration::from_secs(30 * 86_400),
+            listen: listen::Settings::default(),
+            site,
+        }
+    }
+
+    /// Returns which origins count as this site.
+    pub fn site(&self) -> &Site {
+        &self.site
+    }
+
+    fn cookies(&self) -> Cookies {
+        Cookies::new(self.origin.scheme() == "https", self.session_max_age)
+    }
+}
+
+/// What stands before the log has been replayed: it listens, and lets nobody through but the health checks.
+pub struct Gate {
+    settings: Arc<Settings>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    front: OnceLock<Arc<Front>>,
+}
+
+/// What a handler has at hand.
+pub struct Front {
+    settings: Arc<Settings>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    app: Arc<App>,
+    grants: Arc<Grants>,
+    discord: Arc<discord::Client>,
+    attempts: Attempts,
+    used: Arc<UsedStates<Landed>>,
+    limit: AddressLimit,
+}
+
+impl Gate {
+    /// Returns a closed gate.
+    pub fn new(settings: Settings, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Arc<Gate> {
+        Arc::new(Gate { settings: Arc::new(settings), clock, entropy, front: OnceLock::new() })
+    }
+
+    /// Lets everybody through: the log has been replayed. It opens once.
+    pub fn open(&self, app: Arc<App>, grants: Arc<Grants>, discord: Arc<discord::Client>, key: CookieKey) {
+        let settings = self.settings.clone();
+        let attempts = Attempts::new(settings.cookies(), key, &settings.origin, &settings.allowed_origins);
+        self.front.get_or_init(|| {
+            Arc::new(Front {
+                settings,
+                clock: self.clock.clone(),
+                entropy: self.entropy.clone(),
+                app,
+                grants,
+                discord,
+                attempts,
+                used: Arc::new(UsedStates::new(self.clock.clone())),
+                limit: AddressLimit::new(self.clock.clone()),
+            })
+        });
+    }
+
+    fn front(&self) -> Option<&Arc<Front>> {
+        self.front.get()
+    }
+}
+
+impl Front {
+    fn cookies(&self) -> Cookies {
+        self.settings.cookies()
+    }
+
+    /// Returns the session of a request, or the problem that there is none.
+    fn signed_in(&self, request: &Request) -> Result<LiveSession, Problem> {
+        session::of_request(self, request).ok_or(Problem::NotSignedIn)
+    }
+
+    /// Returns who is signed in, for a page.
+    fn person(&self, request: &Request) -> Option<pages::Person> {
+        let session = session::of_request(self, request)?;
+        let known = self.app.profile_of(session.user)?;
+        self.grants.profile_used(session.user);
+        Some(pages::Person::new(&known.profile, &self.settings))
+    }
+
+    /// Returns who asks for a change, and from where.
+    fn by(&self, request: &Request, route: event::Route, session: Option<&LiveSession>) -> By {
+        By {
+            actor: session.map_or(Actor::NOBODY, |session| Actor::user(session.user, Some(session.id))),
+            request: Some(request.id),
+            cause: None,
+            route: Some(route),
+            origin: Some(request.client.clone()),
+        }
+    }
+
+    /// Counts a login start or a callback against its address.
+    fn count(&self, request: &Request) -> Result<(), Problem> {
+        self.limit.count(request.client.ip).map_err(|retry_after| Problem::TooManyRequests { retry_after })
+    }
+}
+
+/// Returns every route as one filter that always answers.
+pub fn routes(gate: &Arc<Gate>) -> BoxedFilter<(Response,)> {
+    let unmatched = exchange(gate, warp::any().map(|| None).boxed());
+    let groups = TABLE.iter().map(|rows| {
+        let found = warp::path::full().and(warp::method()).and_then(|path: FullPath, method: Method| {
+            ready(find(rows, path.as_str(), &method).map(Some).ok_or_else(warp::reject::not_found))
+        });
+        exchange(gate, found.boxed())
+    });
+    groups.rev().fold(unmatched, |rest, group| group.or(rest).unify().boxed())
+}
+
+/// A row that takes the method of a request.
+#[derive(Clone)]
+struct Found {
+    row: &'static Row,
+    handler: Handler,
+    params: Vec<String>,
+}
+
+fn find(rows: &'static [Row], path: &str, method: &Method) -> Option<Found> {
+    rows.iter().find_map(|row| {
+        let params = row.matches(path)?;
+        Some(Found { row, handler: row.handler(method)?, params })
+    })
+}
+
+/// Reads the rest of a request and answers it.
+fn exchange(gate: &Arc<Gate>, found: BoxedFilter<(Option<Found>,)>) -> BoxedFilter<(Response,)> {
+    let gate = gate.clone();
+    let query = warp::query::raw().or(warp::any().map(String::new)).unify();
+    found
+        .and(warp::method())
+        .and(warp::path::full())
+        .and(query)
+        .and(warp::header::headers_cloned())
+        .and(warp::ext::optional::<Peer>())
+        .and(warp::ext::optional::<Numbered>())
+        .and(warp::body::stream())
+        .then(move |found, method, path: FullPath, query: String, headers, peer, numbered, body| {
+            let gate = gate.clone();
+            async move {
+                let id = match numbered {
+                    Some(Numbered(id)) => id,
+                    None => RequestId(gate.entropy.draw()),
+                };
+                let asked = Asked::new(id, &method, path.as_str(), &query, &headers);
+                let head = Head { id, method, path: path.as_str().to_owned(), query, headers, peer };
+                let answer = answer(&gate, &asked, found, head, body).await;
+                let response = reply::finish(&gate.settings, &asked, answer);
+                tracing::debug!(request = %asked.id, status = response.status().as_u16(), "answered a request");
+                response
+            }
+        })
+        .boxed()
+}
+
+/// A request but for its body.
+struct Head {
+    id: RequestId,
+    method: Method,
+    path: String,
+    query: String,
+    headers: HeaderMap,
+    peer: Option<Peer>,
+}
+
+async fn answer<B: Buf, E>(
+    gate: &Arc<Gate>,
+    asked: &Asked,
+    found: Option<Found>,
+    head: Head,
+    body: impl Stream<Item = Result<B, E>>,
+) -> Answer {
+    let Some(Found { row, handler, params }) = found else { return unmatched(gate, asked, &head) };
+    read_body(gate, &head.headers, body).await?;
+    let handler = match handler {
+        Early(handler) => return handler(gate),
+        Ready(handler) => handler,
+    };
+    let site = gate.settings.site();
+    if row.at_home
+        && let Some(host) = head.headers.get(HOST).and_then(|host| host.to_str().ok())
+        && site.is_other_loopback(host)
+    {
+        return Ok(reply::found(&format!("{}{}", site.own(), asked.path_and_query)));
+    }
+    let request = head.into_request(gate, params);
+    if !request.method.is_safe() && !request.is_from_this_site(site) {
+        return Err(Problem::CrossSiteRequest.into());
+    }
+    let front = gate.front().ok_or(Problem::NotReady)?;
+    handler(front.clone(), request).await
+}
+
+/// Answers what no row takes: a preflight, a wrong method, an unknown path.
+fn unmatched(gate: &Gate, asked: &Asked, head: &Head) -> Answer {
+    let rows = TABLE.iter().flat_map(|rows| rows.iter()).filter(|row| row.matches(&head.path).is_some());
+    let allow: Vec<_> = rows.map(Row::allow).collect();
+    if allow.is_empty() {
+        return Err(Problem::NotFound.into());
+    }
+    let is_preflight =
+        head.method == Method::OPTIONS && head.headers.contains_key("access-control-request-method");
+    if is_preflight && let Some(response) = reply::preflight(&gate.settings, asked) {
+        return Ok(response);
+    }
+    Err(Problem::MethodNotAllowed { allow: allow.join(", ") }.into())
+}
+
+impl Head {
+    fn into_request(self, gate: &Gate, params: Vec<String>) -> Request {
+        let client = self.client(&gate.settings.trusted_proxies);
+        Request {
+            id: self.id,
+            method: self.method,
+            path: self.path,
+            params,
+            query: Query::parse(&self.query),
+            headers: self.headers,
+            client,
+        }
+    }
+
+    fn client(&self, trusted: &[IpNet]) -> event::Origin {
+        let address = self
+            .peer
+            .map(|Peer(peer): Peer| request::client_address(SocketAddr::ip(&peer), &self.headers, trusted));
+        event::Origin {
+            ip: address.map(|(ip, _)| ip),
+            learned: address.map_or(event::Learned::Other, |(_, learned)| learned),
+            user_agent: request::user_agent(&self.headers),
+        }
+    }
+}
+
+/// The most of a body that is read.
+const BODY_MAX: usize = 64 * 1024;
+
+/// How long a body may take.
+const BODY_TIME: Duration = Duration::from_secs(10);
+
+/// Reads a body within its limits, however it is framed. No route of this room wants one; forms say what they have
+/// to say in their address.
+async fn read_body<B: Buf, E>(
+    gate: &Gate,
+    headers: &HeaderMap,
+    body: impl Stream<Item = Result<B, E>>,
+) -> Result<Bytes, Problem> {
+    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if length.is_some_and(|length| length > BODY_MAX as u64) {
+        return Err(Problem::BodyTooLarge);
+    }
+    if length.unwrap_or(0) == 0 && !headers.contains_key(TRANSFER_ENCODING) {
+        return Ok(Bytes::new());
+    }
+    let read = async {
+        pin_mut!(body);
+        let mut whole = bytes::BytesMut::new();
+        while let Some(chunk) = body.next().await {
+            let mut chunk = chunk.map_err(|_| Problem::BadRequest)?;
+            if whole.len() + chunk.remaining() > BODY_MAX {
+                return Err(Problem::BodyTooLarge);
+            }
+            whole.extend_from_slice(&chunk.copy_to_bytes(chunk.remaining()));
+        }
+        Ok(whole.freeze())
+    };
+    pin_mut!(read);
+    match select(read, gate.clock.sleep(BODY_TIME)).await {
+        Either::Left((read, _)) => read,
+        Either::Right(_) => Err(Problem::BadRequest),
+    }
+}
+
+/// Where the snapshots of this room stand, seen from its files.
+#[cfg(test)]
+pub(crate) const SNAPSHOTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots");
+
+/// Compares with the named snapshot.
+#[cfg(test)]
+fn snapshot(name: &str, text: &str) {
+    insta::with_settings!({
+        snapshot_path => SNAPSHOTS, prepend_module_to_snapshot => false, omit_expression => true
+    }, {
+        insta::assert_snapshot!(name, text);
+    });
+}

@@ -23,7 +23,7 @@ pub fn kind(id: u16) -> Option<&'static Kind> {
 
 macro_rules! kinds {
     ($($constant:ident = $id:literal $name:literal $sentence:literal),* $(,)?) => {
-        $(pub(super) const $constant: u16 = $id;)*
+        $(pub(crate) const $constant: u16 = $id;)*
         const KINDS: &[Kind] = &[$(Kind { id: $id, name: $name, sentence: $sentence }),*];
     };
 }

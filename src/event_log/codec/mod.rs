@@ -27,6 +27,7 @@ mod arbitrary;
 mod tests;
 
 pub use event::{deserialize_event, serialize_event};
+pub(crate) use kinds::{GRANT_ISSUED, GRANT_REFRESHED, PROFILE_OBSERVED};
 pub use kinds::{Kind, kind, kinds};
 pub use private::{
     CONTEXT, SealedFact, decode_sealed, deserialize_origin, deserialize_private, encode_sealed,

@@ -1,0 +1,158 @@
+//! The fold, running: follows the log from its first record, at the start and ever after.
+//!
+//! There is one way into the state. What this process has just appended and what it reads back after a
+//! restart go through the same loop, so that a replayed state is the lived one.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use tokio::sync::{oneshot, watch};
+
+use crate::domain::id::{Position, RecordId};
+use crate::domain::record::Record;
+use crate::domain::state::{State, Verdict};
+use crate::event_log::codec::{self, DecodeError};
+use crate::event_log::{Chunk, Follow, FollowError};
+
+/// A record in its place, and what it did.
+#[derive(Clone, Debug)]
+pub struct Applied {
+    /// Its place.
+    pub position: Position,
+    /// The record.
+    pub record: Record,
+    /// What it did.
+    pub verdict: Verdict,
+}
+
+/// Why the fold stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum FoldError {
+    /// A record cannot be read, or one is missing.
+    #[error("the log cannot be read on")]
+    Follow(#[source] FollowError),
+    /// A record does not make sense to this version.
+    #[error("the record at position {position} cannot be read; {know_how}")]
+    Decode {
+        /// Where.
+        position: Position,
+        /// What can be done.
+        know_how: &'static str,
+        /// Why.
+        #[source]
+        source: DecodeError,
+    },
+}
+
+/// How far the fold is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// The last record applied.
+    pub position: Option<Position>,
+    /// Whether the fold has stopped for good.
+    pub stopped: bool,
+    /// Events folded so far.
+    pub events: u64,
+}
+
+/// Those who wait for a record of theirs to be applied.
+#[derive(Debug, Default)]
+pub struct Waiting {
+    answers: Mutex<HashMap<RecordId, oneshot::Sender<Applied>>>,
+}
+
+impl Waiting {
+    /// Asks to be told when the record has been applied; to be called before it is appended.
+    pub fn expect(&self, id: RecordId) -> oneshot::Receiver<Applied> {
+        let (answer, applied) = oneshot::channel();
+        self.lock().insert(id, answer);
+        applied
+    }
+
+    /// Gives up waiting.
+    pub fn forget(&self, id: RecordId) {
+        self.lock().remove(&id);
+    }
+
+    fn take(&self, id: RecordId) -> Option<oneshot::Sender<Applied>> {
+        self.lock().remove(&id)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<RecordId, oneshot::Sender<Applied>>> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Folds until the log is closed or cannot be read on; runs on a thread of its own.
+pub(super) fn run(
+    mut follow: Follow,
+    state: &Arc<RwLock<State>>,
+    waiting: &Waiting,
+    progress: &watch::Sender<Progress>,
+) -> Result<(), FoldError> {
+    let ended = loop {
+        let chunk = match follow.blocking_next() {
+            Ok(chunk) => chunk,
+            Err(FollowError::Closed) => break Ok(()),
+            Err(error) => break Err(FoldError::Follow(error)),
+        };
+        if let Err(error) = fold_chunk(chunk, state, waiting, progress) {
+            break Err(error);
+        }
+    };
+    progress.send_modify(|progress| progress.stopped = true);
+    // Whoever still waits is told so by the sender that is dropped.
+    waiting.lock().clear();
+    ended
+}
+
+fn fold_chunk(
+    chunk: Chunk,
+    state: &Arc<RwLock<State>>,
+    waiting: &Waiting,
+    progress: &watch::Sender<Progress>,
+) -> Result<(), FoldError> {
+    // Decoding is the larger part of the work, and readers need not wait for it.
+    let mut records = Vec::with_capacity(chunk.len());
+    let mut failed = None;
+    for (position, frame) in chunk {
+        match codec::decode_record(&frame) {
+            Ok(record) => records.push((position, record)),
+            Err(source) => {
+                failed = Some(FoldError::Decode { position, know_how: know_how(&source), source });
+                break;
+            }
+        }
+    }
+    let mut events = 0;
+    let mut last = None;
+    let mut verdicts = Vec::with_capacity(records.len());
+    {
+        let mut state = state.write().unwrap_or_else(PoisonError::into_inner);
+        for (position, record) in &records {
+            verdicts.push(state.apply(*position, record));
+            events += record.events.len() as u64;
+            last = Some(*position);
+        }
+    }
+    if last.is_some() {
+        progress.send_modify(|progress| {
+            progress.position = last;
+            progress.events += events;
+        });
+    }
+    for ((position, record), verdict) in records.into_iter().zip(verdicts) {
+        if let Some(answer) = waiting.take(record.id) {
+            // A waiter that has gone away needs no answer.
+            let _ = answer.send(Applied { position, record, verdict });
+        }
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+fn know_how(error: &DecodeError) -> &'static str {
+    match error {
+        DecodeError::Unknown { .. } => "start the newer doorbook that wrote it; nothing has been changed",
+        _ => "restore the newest backup; nothing has been changed",
+    }
+}

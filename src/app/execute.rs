@@ -1,0 +1,249 @@
+//! Decide, append, apply: how an intent becomes records.
+
+use std::collections::BTreeMap;
+
+use tokio::sync::oneshot;
+
+use super::{App, Applied, By};
+use crate::crypto::{KeyError, SealError};
+use crate::domain::command::{Command, Facts};
+use crate::domain::decide::{Decision, Refusal, decide};
+use crate::domain::event::{ActorKind, Event};
+use crate::domain::id::{Position, RecordId, Sub};
+use crate::domain::record::{Context, Owner, Record, SealedBox};
+use crate::domain::state::{CONTEXT, Verdict};
+use crate::domain::time::Timestamp;
+use crate::event_log::AppendError;
+use crate::event_log::codec::{self, EncodeError, SealedFact};
+
+/// How often a decision that was overtaken is made again before we give up.
+const TRIES: u32 = 8;
+
+/// Why a change did not happen.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecuteError {
+    /// It makes no sense now.
+    #[error("the change makes no sense now")]
+    Refused(#[source] Refusal),
+    /// The log could not be written; the change may be found in it later, and then it counts.
+    #[error("the log cannot be written")]
+    Append(#[source] AppendError),
+    /// The record was appended, but the fold did not come to it.
+    #[error("the log cannot be read on")]
+    FoldStopped,
+    /// A key could not be made or stored.
+    #[error("a key could not be stored")]
+    Key(#[source] KeyError),
+    /// The personal facts could not be sealed.
+    #[error("a personal fact could not be sealed")]
+    Seal(#[source] SealError),
+    /// The record has no bytes.
+    #[error("the record cannot be written as bytes")]
+    Encode(#[source] EncodeError),
+    /// The decision was overtaken again and again.
+    #[error("the user changed again and again meanwhile")]
+    Overtaken,
+    /// The log could not be closed in order; the next start looks closer.
+    #[error("the log could not be closed in order: {why}")]
+    Close {
+        /// What failed.
+        why: String,
+    },
+}
+
+/// What is now in the log and in the state.
+#[derive(Debug, Default)]
+pub struct Executed {
+    /// The records, in order; none where there was nothing to record.
+    pub records: Vec<Applied>,
+}
+
+impl Executed {
+    /// Returns all events, in order.
+    pub fn events(&self) -> impl Iterator<Item = &Event> {
+        self.records.iter().flat_map(|applied| &applied.record.events)
+    }
+
+    /// Returns whether the first record counts.
+    pub fn applied(&self) -> bool {
+        self.records.first().is_some_and(|applied| applied.verdict == Verdict::Applied)
+    }
+
+    /// Returns the position of the first record.
+    pub fn position(&self) -> Option<Position> {
+        self.records.first().map(|applied| applied.position)
+    }
+
+    /// Returns how many sessions ended.
+    pub fn sessions_ended(&self) -> u32 {
+        let ended = self.events().map(|event| match event {
+            Event::SessionRevoked { sessions, .. } => sessions.len(),
+            _ => 0,
+        });
+        u32::try_from(ended.sum::<usize>()).unwrap_or(u32::MAX)
+    }
+}
+
+impl App {
+    /// Decides against the state, appends what follows, and waits until it is applied.
+    ///
+    /// A user's decisions are made one at a time; different users' share a flush. Giving up the wait does
+    /// not undo anything: what was handed to the log is written and applied all the same.
+    pub async fn execute(&self, command: Command, by: &By) -> Result<Executed, ExecuteError> {
+        let _held = match subject_of(&command, self) {
+            Some(sub) => Some(self.locks.lock(sub).await),
+            None => None,
+        };
+        for _ in 0..TRIES {
+            let now = self.clock.now();
+            let facts = self.facts_for(&command);
+            let decided = decide(&self.state(), &facts, &self.rules, command.clone(), now);
+            let decisions = decided.map_err(ExecuteError::Refused)?;
+            if decisions.is_empty() {
+                return Ok(Executed::default());
+            }
+            let executed = self.append(decisions, by, now).await?;
+            if executed.records.first().is_none_or(|first| first.verdict != Verdict::Superseded) {
+                return Ok(executed);
+            }
+        }
+        Err(ExecuteError::Overtaken)
+    }
+
+    async fn append(
+        &self,
+        decisions: Vec<Decision>,
+        by: &By,
+        now: Timestamp,
+    ) -> Result<Executed, ExecuteError> {
+        self.keys.ensure_month(now.month()).await.map_err(ExecuteError::Key)?;
+        let mut frames = Vec::with_capacity(decisions.len());
+        let mut answers = Expected { app: self, ids: vec![], receivers: vec![] };
+        for decision in decisions {
+            let record = self.seal(decision, by, now)?;
+            frames.push(codec::encode_record(&record).map_err(ExecuteError::Encode)?);
+            answers.expect(record.id);
+        }
+        self.log.append(frames, None).await.map_err(ExecuteError::Append)?;
+        answers.wait().await
+    }
+
+    /// Makes the record: everything personal goes into one box for each owner.
+    fn seal(&self, decision: Decision, by: &By, now: Timestamp) -> Result<Record, ExecuteError> {
+        let id = self.new_record_id(now);
+        let month = now.month();
+        let sub = decision.subject.map(|subject| subject.sub);
+        let mut boxes: BTreeMap<OwnerOrder, (Owner, Vec<SealedFact>)> = BTreeMap::new();
+        let mut put = |owner: Owner, fact: SealedFact| {
+            boxes.entry(order(owner)).or_insert_with(|| (owner, vec![])).1.push(fact);
+        };
+        let mut events = Vec::with_capacity(decision.events.len());
+        for (index, draft) in decision.events.into_iter().enumerate() {
+            let stored =
+                codec::serialize_event(&draft.event, draft.private.as_ref()).map_err(ExecuteError::Encode)?;
+            if let Some(payload) = stored.sealed {
+                let owner = sub.map_or(Owner::Context(month, None), Owner::Subject);
+                let index = u16::try_from(index).unwrap_or(CONTEXT - 1);
+                put(owner, SealedFact { index, version: stored.version, payload });
+            }
+            events.push(draft.event);
+        }
+        if let Some(origin) = &by.origin {
+            let (version, payload) = codec::serialize_origin(origin).map_err(ExecuteError::Encode)?;
+            let actor =
+                by.actor.sub.filter(|sub| by.actor.kind == ActorKind::User && self.keys.has_subject(*sub));
+            put(Owner::Context(month, actor), SealedFact { index: CONTEXT, version, payload });
+        }
+        let sealed: Result<Vec<SealedBox>, ExecuteError> = boxes
+            .into_values()
+            .map(|(owner, facts)| {
+                let plain = codec::encode_sealed(&facts).map_err(ExecuteError::Encode)?;
+                self.keys.seal(owner, id, &plain).map_err(ExecuteError::Seal)
+            })
+            .collect();
+        let context = Context {
+            writer: self.writer,
+            actor: by.actor,
+            request: by.request,
+            cause: by.cause,
+            route: by.route,
+        };
+        Ok(Record { id, at: now, subject: decision.subject, context, events, sealed: sealed? })
+    }
+
+    fn new_record_id(&self, now: Timestamp) -> RecordId {
+        let millis = u64::try_from(now.0).unwrap_or(0);
+        let random = self.entropy.draw::<10>();
+        RecordId(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid().into_bytes())
+    }
+
+    fn facts_for(&self, command: &Command) -> Facts {
+        let user = match command {
+            Command::SignIn(sign_in) => sign_in.user,
+            Command::ObserveProfile { user, .. } => Some(*user),
+            _ => None,
+        };
+        let profile = user.and_then(|user| self.profile_of(user)).map(|known| (*known.profile).clone());
+        Facts { profile }
+    }
+}
+
+/// The records of one append, until each has been applied; dropping it forgets them.
+struct Expected<'a> {
+    app: &'a App,
+    ids: Vec<RecordId>,
+    receivers: Vec<oneshot::Receiver<Applied>>,
+}
+
+impl Expected<'_> {
+    fn expect(&mut self, id: RecordId) {
+        self.ids.push(id);
+        self.receivers.push(self.app.waiting.expect(id));
+    }
+
+    async fn wait(mut self) -> Result<Executed, ExecuteError> {
+        let mut records = Vec::with_capacity(self.receivers.len());
+        for applied in std::mem::take(&mut self.receivers) {
+            if self.app.progress.borrow().stopped {
+                return Err(ExecuteError::FoldStopped);
+            }
+            records.push(applied.await.map_err(|_| ExecuteError::FoldStopped)?);
+        }
+        Ok(Executed { records })
+    }
+}
+
+impl Drop for Expected<'_> {
+    fn drop(&mut self) {
+        for id in &self.ids {
+            self.app.waiting.forget(*id);
+        }
+    }
+}
+
+/// Returns the user whose decisions the command is one of.
+fn subject_of(command: &Command, app: &App) -> Option<Sub> {
+    match command {
+        Command::SignIn(sign_in) => sign_in.user,
+        Command::SeeSession { session } => app.state().session(*session).map(|session| session.user),
+        Command::EndSessions { user, .. }
+        | Command::ClaimRefresh { user, .. }
+        | Command::ConcludeRefresh { user, .. }
+        | Command::FailRefresh { user, .. }
+        | Command::Revoke { user, .. }
+        | Command::ConfirmRevocation { user, .. }
+        | Command::ObserveProfile { user, .. } => Some(*user),
+        _ => None,
+    }
+}
+
+type OwnerOrder = (u8, u32, Option<Sub>);
+
+/// Boxes stand in a fixed order, so that the same facts give the same record.
+fn order(owner: Owner) -> OwnerOrder {
+    match owner {
+        Owner::Subject(sub) => (0, 0, Some(sub)),
+        Owner::Context(month, sub) => (1, month.0, sub),
+        Owner::Log => (2, 0, None),
+    }
+}

@@ -1,0 +1,394 @@
+//! The one door to change: decide, append, apply. And the state, to read.
+//!
+//! Nothing else appends to the log. What [`App::execute`] reports as done is on stable storage and in the
+//! state; what it reports as not done may still be found in the log later, and then counts.
+
+pub mod applier;
+mod execute;
+mod facts;
+mod locks;
+mod open;
+mod sightings;
+mod strangers;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+use tokio::sync::{mpsc, watch};
+
+use crate::clock::Clock;
+use crate::crypto::KeyRing;
+use crate::domain::command::{Command, Which};
+use crate::domain::event::{Cause, FailureCode, Origin, Private, Profile, Route, Stage, Tokens};
+use crate::domain::id::{DiscordId, Position, RequestId, SessionId, SessionToken, Sub, WriterId};
+use crate::domain::record::Actor;
+use crate::domain::rules::Rules;
+use crate::domain::state::{CONTEXT, Fact, FactOf, Grant, Session, State};
+use crate::domain::time::Timestamp;
+use crate::entropy::Entropy;
+use crate::event_log::{EventLog, Health, codec};
+
+pub use applier::{Applied, FoldError, Progress};
+pub use execute::{ExecuteError, Executed};
+pub use locks::{Held, KeyedLocks};
+pub use open::{OpenError, Opened, Replayed, Role, Settings};
+pub use strangers::network;
+
+/// Who asks for a change, and from where.
+#[derive(Clone, Debug)]
+pub struct By {
+    /// On whose behalf.
+    pub actor: Actor,
+    /// The request, shared by all its records.
+    pub request: Option<RequestId>,
+    /// The record that led to it.
+    pub cause: Option<Position>,
+    /// Where the request came in.
+    pub route: Option<Route>,
+    /// The client's address and agent; only ever stored sealed.
+    pub origin: Option<Origin>,
+}
+
+impl By {
+    /// doorbook itself, on nobody's behalf.
+    pub const SYSTEM: By = By { actor: Actor::SYSTEM, request: None, cause: None, route: None, origin: None };
+}
+
+/// A session that counts at this moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LiveSession {
+    /// The public id.
+    pub id: SessionId,
+    /// Whose.
+    pub user: Sub,
+    /// When it was opened.
+    pub opened_at: Timestamp,
+    /// When it was last used, exact to one quantum after a restart.
+    pub last_seen_at: Timestamp,
+    /// When it ends whatever happens, or earlier unless it is used.
+    pub expires_at: Timestamp,
+}
+
+/// A profile, and how old it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownProfile {
+    /// As Discord said.
+    pub profile: Arc<Profile>,
+    /// When Discord last confirmed it; before it has in this process, when it was recorded.
+    pub fetched_at: Timestamp,
+    /// Whether Discord has confirmed it since this process started.
+    pub confirmed: bool,
+}
+
+/// The state, and the only way to change it.
+pub struct App {
+    state: Arc<RwLock<State>>,
+    log: EventLog,
+    keys: Arc<KeyRing>,
+    rules: Rules,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    writer: WriterId,
+    version: String,
+    waiting: Arc<applier::Waiting>,
+    progress: watch::Receiver<Progress>,
+    fold: std::sync::Mutex<Option<std::thread::JoinHandle<Result<(), FoldError>>>>,
+    locks: KeyedLocks<Sub>,
+    profiles: facts::OpenProfiles,
+    sightings: sightings::Sightings,
+    sightings_due: mpsc::Sender<sightings::Due>,
+    sightings_queue: std::sync::Mutex<Option<mpsc::Receiver<sightings::Due>>>,
+    strangers: strangers::Strangers,
+    is_server: bool,
+    closing: AtomicBool,
+}
+
+impl App {
+    /// Returns the live session that a cookie's secret opens, from memory, and notes that it was used.
+    pub fn session(&self, token: &SessionToken, origin: &Origin) -> Option<LiveSession> {
+        let key = token.key();
+        let now = self.clock.now();
+        let state = self.state();
+        let session = state.session_by_key(&key).filter(|session| session.is_live(now))?;
+        self.note_use(session, origin, now);
+        Some(self.live(session))
+    }
+
+    /// Returns the live session of that public id, from memory, without noting a use.
+    pub fn session_by_id(&self, id: SessionId) -> Option<LiveSession> {
+        let now = self.clock.now();
+        self.state().session(id).filter(|session| session.is_live(now)).map(|session| self.live(session))
+    }
+
+    /// Returns the live sessions of a user, newest first, from memory.
+    pub fn sessions_of(&self, user: Sub) -> Vec<LiveSession> {
+        let now = self.clock.now();
+        let state = self.state();
+        let mut live: Vec<_> = state
+            .sessions_of(user)
+            .filter(|session| session.is_live(now))
+            .map(|session| self.live(session))
+            .collect();
+        live.reverse();
+        live
+    }
+
+    /// Returns all live sessions, oldest first.
+    pub fn sessions(&self) -> Vec<LiveSession> {
+        let now = self.clock.now();
+        let state = self.state();
+        let mut live: Vec<_> = state
+            .sessions()
+            .filter(|session| session.is_live(now))
+            .map(|session| self.live(session))
+            .collect();
+        live.sort_by_key(|session| (session.opened_at, session.id));
+        live
+    }
+
+    /// Returns from where a session was last recorded to come; `None` where that cannot be opened.
+    pub fn origin_of(&self, session: SessionId) -> Option<Origin> {
+        let fact = self.state().session(session)?.origin.clone()?;
+        self.open_origin(&fact)
+    }
+
+    /// Returns the profile as last known, from memory; `None` where it cannot be opened.
+    pub fn profile_of(&self, user: Sub) -> Option<KnownProfile> {
+        let (fact, recorded_at) = {
+            let state = self.state();
+            let found = state.user(user)?;
+            (found.profile.clone()?, found.profile_at)
+        };
+        let (profile, confirmed_at) = self.profiles.get(user, fact.record, || self.open_profile(&fact))?;
+        Some(KnownProfile {
+            profile,
+            fetched_at: confirmed_at.unwrap_or(recorded_at),
+            confirmed: confirmed_at.is_some(),
+        })
+    }
+
+    /// Notes that Discord has just said that the recorded profile is right.
+    pub fn profile_confirmed(&self, user: Sub) {
+        // Opening it first makes sure there is something to confirm.
+        let _ = self.profile_of(user);
+        self.profiles.confirm(user, self.clock.now());
+    }
+
+    /// Returns the scopes of the user's live grant.
+    pub fn scopes_of(&self, user: Sub) -> Vec<String> {
+        self.grant_of(user).map(|grant| grant.scopes).unwrap_or_default()
+    }
+
+    /// Returns the user's live grant.
+    pub fn grant_of(&self, user: Sub) -> Option<Grant> {
+        self.state().user(user)?.grant.clone()
+    }
+
+    /// Opens the tokens of a grant; `None` where the user's key is gone.
+    pub fn tokens_of(&self, grant: &Grant) -> Option<Tokens> {
+        match self.open_private(&grant.tokens)? {
+            Private::Tokens(tokens) => Some(tokens),
+            _ => None,
+        }
+    }
+
+    /// Ends sessions of one user, at once; returns how many were live.
+    pub async fn end_sessions(
+        &self,
+        user: Sub,
+        which: Which,
+        cause: Cause,
+        reason: Option<String>,
+        by: &By,
+    ) -> Result<u32, ExecuteError> {
+        let done = self.execute(Command::EndSessions { user, which, cause, reason }, by).await?;
+        Ok(done.sessions_ended())
+    }
+
+    /// Records a failed sign-in, or counts it where this address, or everybody, has had enough of them.
+    pub async fn sign_in_failed(&self, stage: Stage, code: FailureCode, by: &By) {
+        if self.note_stranger(code, by).await {
+            self.report(Command::FailSignIn { stage, code }, by).await;
+        }
+    }
+
+    /// Returns whether one more denial from there may be written down; otherwise it has been counted.
+    pub async fn note_stranger(&self, code: FailureCode, by: &By) -> bool {
+        let address = by.origin.as_ref().and_then(|origin| origin.ip);
+        let (recording, over) = self.strangers.note(address, code, self.clock.now());
+        if let Some(over) = over {
+            self.report(over, &By::SYSTEM).await;
+        }
+        recording == strangers::Recording::OneByOne
+    }
+
+    /// Returns whether the log can be written.
+    pub fn log_is_available(&self) -> bool {
+        matches!(*self.log.health().borrow(), Health::Ok) && !self.progress.borrow().stopped
+    }
+
+    /// Returns the health of the log, to be watched.
+    pub fn log_health(&self) -> watch::Receiver<Health> {
+        self.log.health()
+    }
+
+    /// Returns how far the fold is, to be watched.
+    pub fn progress(&self) -> watch::Receiver<Progress> {
+        self.progress.clone()
+    }
+
+    /// Returns the keys.
+    pub fn keys(&self) -> &Arc<KeyRing> {
+        &self.keys
+    }
+
+    /// Returns the rules.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// Returns the state, to read; it must not be held across anything slow.
+    pub fn state(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn live(&self, session: &Session) -> LiveSession {
+        let last_seen_at = self.sightings.last(session.id).unwrap_or(session.seen_at).max(session.seen_at);
+        LiveSession {
+            id: session.id,
+            user: session.user,
+            opened_at: session.opened_at,
+            last_seen_at,
+            expires_at: session.deadline(),
+        }
+    }
+
+    fn note_use(&self, session: &Session, origin: &Origin, now: Timestamp) {
+        let recorded = || session.origin.as_ref().and_then(|fact| self.open_origin(fact));
+        let due = self.sightings.note(session, origin, self.rules.seen_quantum(), now, recorded);
+        if let Some(due) = due {
+            let id = due.session;
+            if self.sightings_due.try_send(due).is_err() {
+                self.sightings.recorded(id);
+            }
+        }
+    }
+
+    /// Records due sightings and roll-ups until the process ends; off the request path.
+    pub async fn run_background(self: Arc<Self>) {
+        let Some(mut due) = self.sightings_queue.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+            return;
+        };
+        let mut last_wall = self.clock.now();
+        let mut last_monotonic = self.clock.monotonic();
+        let mut tick = self.clock.sleep(TICK);
+        loop {
+            tokio::select! {
+                next = due.recv() => {
+                    let Some(next) = next else { return };
+                    let app = self.clone();
+                    // What waits together shares one flush, so each goes its own way to the log.
+                    tokio::spawn(async move { app.record_sighting(next).await });
+                }
+                () = &mut tick => {
+                    tick = self.clock.sleep(TICK);
+                    let (wall, monotonic) = (self.clock.now(), self.clock.monotonic());
+                    let expected = last_wall.plus(monotonic.saturating_sub(last_monotonic));
+                    if wall.since(expected) > open::STEP || expected.since(wall) > open::STEP {
+                        tracing::warn!(from = %expected, to = %wall, "the wall clock jumped");
+                        self.report(Command::StepClock { from: expected, to: wall }, &By::SYSTEM).await;
+                    }
+                    (last_wall, last_monotonic) = (wall, monotonic);
+                    if let Some(over) = self.strangers.turn(wall) {
+                        self.report(over, &By::SYSTEM).await;
+                    }
+                    let state = self.state();
+                    self.sightings.retain(|id| state.session(id).is_some());
+                }
+            }
+        }
+    }
+
+    async fn record_sighting(&self, due: sightings::Due) {
+        let user = self.state().session(due.session).map(|session| session.user);
+        if let Some(user) = user {
+            let by = By {
+                actor: Actor::user(user, Some(due.session)),
+                request: None,
+                cause: None,
+                route: None,
+                origin: due.origin,
+            };
+            self.report(Command::SeeSession { session: due.session }, &by).await;
+        }
+        self.sightings.recorded(due.session);
+    }
+
+    /// Records something that nobody waits for; a failure is traced.
+    pub async fn report(&self, command: Command, by: &By) {
+        match self.execute(command, by).await {
+            Ok(_) | Err(ExecuteError::Refused(_)) => {}
+            Err(error) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(error, "a fact could not be recorded");
+            }
+        }
+    }
+
+    fn open_profile(&self, fact: &Fact) -> Option<Profile> {
+        match self.open_private(fact)? {
+            Private::Profile(profile) => Some(profile),
+            _ => None,
+        }
+    }
+
+    fn open_private(&self, fact: &Fact) -> Option<Private> {
+        let kind = match fact.of {
+            FactOf::GrantIssued => codec::GRANT_ISSUED,
+            FactOf::GrantRefreshed => codec::GRANT_REFRESHED,
+            FactOf::ProfileObserved => codec::PROFILE_OBSERVED,
+            FactOf::Context => return None,
+        };
+        let plain = self.keys.unseal(fact.record, &fact.sealed).ok()?;
+        let facts = codec::decode_sealed(&plain).ok()?;
+        let found = facts.iter().find(|found| found.index == fact.index)?;
+        codec::deserialize_private(kind, found.version, &found.payload).ok()
+    }
+
+    fn open_origin(&self, fact: &Fact) -> Option<Origin> {
+        let plain = self.keys.unseal(fact.record, &fact.sealed).ok()?;
+        let facts = codec::decode_sealed(&plain).ok()?;
+        let found = facts.iter().find(|found| found.index == CONTEXT)?;
+        codec::deserialize_origin(found.version, &found.payload).ok()
+    }
+
+    /// Returns the Discord id behind a pseudonym, while the person is not erased.
+    pub fn discord_id_of(&self, user: Sub) -> Option<DiscordId> {
+        self.keys.discord_id_of(user)
+    }
+
+    /// Writes down that the process ends in order, closes the log, and ends the fold.
+    pub async fn close(&self) -> Result<(), ExecuteError> {
+        if self.closing.swap(true, Ordering::SeqCst) {
+            return Ok(());
+        }
+        if let Some(counted) = self.strangers.drain(self.clock.now()) {
+            self.report(counted, &By::SYSTEM).await;
+        }
+        if self.is_server {
+            self.report(Command::StopServer { clean: true }, &By::SYSTEM).await;
+        }
+        self.close_log().await
+    }
+
+    async fn close_log(&self) -> Result<(), ExecuteError> {
+        let closed = self.log.close().await;
+        let fold = self.fold.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(fold) = fold {
+            let _ = tokio::task::spawn_blocking(move || fold.join()).await;
+        }
+        closed.map_err(|source| ExecuteError::Close { why: source.to_string() })
+    }
+}
+
+const TICK: std::time::Duration = std::time::Duration::from_secs(10);

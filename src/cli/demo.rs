@@ -1,0 +1,39 @@
+//! `doorbook demo`.
+
+use std::ffi::OsStr;
+use std::path::PathBuf;
+
+use super::failure::Failure;
+use super::outside::{Outside, block_on};
+use crate::serve::DemoOptions;
+use crate::telemetry::DEFAULT_FILTER;
+
+/// Try it: the server and a stand-in for Discord, on this machine alone
+///
+/// Needs no Discord account and no configuration, and reads none: neither .env nor doorbook.toml nor the
+/// environment. Everything is kept in ./demo-data, so that stopping and starting signs nobody out.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  doorbook demo --fresh    # start over, with an empty log")]
+pub(super) struct Args {
+    /// Forget the demo so far and start over
+    #[arg(long)]
+    fresh: bool,
+    #[arg(long, hide = true, default_value = "demo-data")]
+    data_dir: PathBuf,
+    #[arg(long, hide = true, default_value_t = 3001)]
+    port: u16,
+    #[arg(long, hide = true, default_value_t = 3002)]
+    discord_port: u16,
+}
+
+pub(super) fn run(args: Args, outside: &mut Outside) -> Result<(), Failure> {
+    let filter = outside.env.get(OsStr::new("RUST_LOG")).and_then(|value| value.to_str());
+    (outside.diagnostics)(None, filter.unwrap_or(DEFAULT_FILTER));
+    let options = DemoOptions {
+        data_dir: outside.path(&args.data_dir),
+        fresh: args.fresh,
+        port: args.port,
+        discord_port: args.discord_port,
+    };
+    block_on(async { Ok(crate::serve::demo(options).await?) })
+}

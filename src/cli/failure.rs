@@ -1,0 +1,114 @@
+//! How a command can fail, the exit code of each way, and the words.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+
+use super::rows::visible;
+use crate::config::ConfigErrors;
+use crate::control::{ControlError, Trouble};
+use crate::serve::ServeError;
+
+/// Why a command did not do what it was asked.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The answer is "no".
+    No(String),
+    /// Wrong use.
+    Usage(String),
+    /// Wrong configuration.
+    Config(ConfigErrors),
+    /// The server, or the log without one.
+    Serve(ServeError),
+    /// The control socket.
+    Control(ControlError),
+    /// Whoever was asked over it.
+    Trouble(Trouble),
+    /// Standard output.
+    Output(io::Error),
+    /// Standard input.
+    Input(io::Error),
+    /// The parts every program needs.
+    Runtime(io::Error),
+}
+
+impl Failure {
+    /// Returns the exit code; 0 where nothing is wrong.
+    pub(super) fn exit_code(&self) -> u8 {
+        match self {
+            Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
+            Failure::No(_) => 1,
+            Failure::Usage(_) | Failure::Config(_) | Failure::Trouble(Trouble::Ambiguous(_)) => 2,
+            Failure::Serve(error) if error.is_configuration() => 2,
+            Failure::Serve(_)
+            | Failure::Control(_)
+            | Failure::Trouble(_)
+            | Failure::Output(_)
+            | Failure::Input(_)
+            | Failure::Runtime(_) => 3,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::No(text) | Failure::Usage(text) => f.write_str(text),
+            Failure::Config(errors) => errors.fmt(f),
+            Failure::Serve(error) => chain(f, error),
+            Failure::Control(error) => chain(f, error),
+            Failure::Trouble(Trouble::Ambiguous(users)) => {
+                f.write_str("more than one person goes by that name; say which by id:")?;
+                for user in users {
+                    write!(
+                        f,
+                        "\n  {}  {} ({})",
+                        user.id,
+                        visible(&user.username),
+                        visible(&user.display_name)
+                    )?;
+                }
+                Ok(())
+            }
+            Failure::Trouble(error) => chain(f, error),
+            Failure::Output(error) => write!(f, "cannot write the result: {error}"),
+            Failure::Input(error) => write!(f, "cannot read from standard input: {error}"),
+            Failure::Runtime(error) => write!(f, "cannot start: {error}"),
+        }
+    }
+}
+
+/// Writes an error and what caused it, one line each.
+fn chain(f: &mut fmt::Formatter<'_>, error: &dyn Error) -> fmt::Result {
+    write!(f, "{error}")?;
+    let mut source = error.source();
+    while let Some(cause) = source {
+        write!(f, "\n  because: {cause}")?;
+        source = cause.source();
+    }
+    Ok(())
+}
+
+impl From<ConfigErrors> for Failure {
+    fn from(errors: ConfigErrors) -> Failure {
+        Failure::Config(errors)
+    }
+}
+
+impl From<ServeError> for Failure {
+    fn from(error: ServeError) -> Failure {
+        Failure::Serve(error)
+    }
+}
+
+impl From<ControlError> for Failure {
+    fn from(error: ControlError) -> Failure {
+        Failure::Control(error)
+    }
+}
+
+impl From<Trouble> for Failure {
+    fn from(trouble: Trouble) -> Failure {
+        Failure::Trouble(trouble)
+    }
+}

@@ -1,0 +1,105 @@
+//! Everything a command touches outside itself: passed in, so that tests can be the terminal.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::{self, BufRead, BufReader, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::tz::TimeZone;
+
+use super::Failure;
+use crate::clock::{Clock, SystemClock};
+use crate::config::{LogFormat, Sources};
+
+/// The world as a command sees it.
+pub struct Outside {
+    /// The environment.
+    pub env: BTreeMap<OsString, OsString>,
+    /// The working directory.
+    pub cwd: PathBuf,
+    /// The configuration file of the system.
+    pub system_file: PathBuf,
+    /// Standard input.
+    pub stdin: Box<dyn BufRead>,
+    /// Standard output: results.
+    pub stdout: Box<dyn Write>,
+    /// Standard error: everything else.
+    pub stderr: Box<dyn Write>,
+    /// Whether a person types.
+    pub stdin_is_terminal: bool,
+    /// Whether a person reads the results.
+    pub stdout_is_terminal: bool,
+    /// Whether a person reads the rest.
+    pub stderr_is_terminal: bool,
+    /// How wide the terminal is, where there is one.
+    pub width: Option<u16>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// In which zone times without an offset are meant.
+    pub zone: TimeZone,
+    /// Sets diagnostics up.
+    pub diagnostics: fn(Option<LogFormat>, &str),
+}
+
+impl Outside {
+    /// Returns the world of this process.
+    pub fn of_process() -> io::Result<Outside> {
+        let Sources { env, cwd, system_file, .. } = Sources::of_process(BTreeMap::new())?;
+        let stdout_is_terminal = io::stdout().is_terminal();
+        Ok(Outside {
+            env,
+            cwd,
+            system_file,
+            stdin: Box::new(BufReader::new(io::stdin())),
+            stdout: Box::new(io::stdout()),
+            stderr: Box::new(io::stderr()),
+            stdin_is_terminal: io::stdin().is_terminal(),
+            stdout_is_terminal,
+            stderr_is_terminal: io::stderr().is_terminal(),
+            width: if stdout_is_terminal { comfy_table::Table::new().width() } else { None },
+            clock: Arc::new(SystemClock::new()),
+            zone: TimeZone::system(),
+            diagnostics: crate::telemetry::init,
+        })
+    }
+
+    pub(super) fn sources(&self, flags: BTreeMap<&'static str, String>) -> Sources {
+        Sources { flags, env: self.env.clone(), cwd: self.cwd.clone(), system_file: self.system_file.clone() }
+    }
+
+    /// Resolves a path against the working directory.
+    pub(super) fn path(&self, path: &Path) -> PathBuf {
+        self.cwd.join(path)
+    }
+
+    /// Says something that is not a result.
+    pub(super) fn say(&mut self, text: impl std::fmt::Display) -> Result<(), Failure> {
+        writeln!(self.stderr, "{text}").map_err(Failure::Output)
+    }
+
+    /// Asks before something changes; without a terminal there is nobody to ask, and only `yes` counts.
+    pub(super) fn confirm(&mut self, question: &str, yes: bool) -> Result<bool, Failure> {
+        if yes {
+            return Ok(true);
+        }
+        if !self.stdin_is_terminal {
+            return Err(Failure::Usage(
+                "this changes something: without a terminal it needs --yes".to_owned(),
+            ));
+        }
+        write!(self.stderr, "{question} [y/N] ")
+            .and_then(|()| self.stderr.flush())
+            .map_err(Failure::Output)?;
+        let mut answer = String::new();
+        self.stdin.read_line(&mut answer).map_err(Failure::Input)?;
+        Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+    }
+}
+
+/// Runs async work to its end.
+pub(super) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::Runtime)?;
+    runtime.block_on(work)
+}

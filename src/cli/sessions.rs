@@ -1,0 +1,282 @@
+//! `doorbook sessions`: who is signed in, and ending it.
+
+use std::io::{BufRead as _, Read as _};
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use serde::Serialize;
+
+use super::failure::Failure;
+use super::flags::BriefFlags;
+use super::outside::{Outside, block_on};
+use super::rows::{self, Format, Row};
+use super::when;
+use crate::config::Local;
+use crate::control::{Answers, Client, SessionFilter, SessionRow};
+use crate::domain::id::{SessionId, SessionKey, SessionToken};
+
+/// No reason is longer; it is kept, sealed, in the log.
+const REASON_LIMIT: usize = 500;
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    List(List),
+    Revoke(Revoke),
+}
+
+/// List live sessions, newest first
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  doorbook sessions list --user nelly --since 7d --format jsonl")]
+pub(super) struct List {
+    #[command(flatten)]
+    which: Which,
+    /// How to print them
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    #[command(flatten)]
+    flags: BriefFlags,
+}
+
+/// End live sessions, at once and for good
+///
+/// Says which ones and asks first; without a terminal it needs --yes.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  doorbook sessions revoke --ip 203.0.113.0/24 --since 2h --reason \"stolen laptop\""
+)]
+pub(super) struct Revoke {
+    #[command(flatten)]
+    which: Which,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+    /// Why, for the record
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// How to print the sessions that were ended
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    #[command(flatten)]
+    flags: BriefFlags,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Which sessions")]
+struct Which {
+    /// Of that person: a Discord id, a username or a display name
+    #[arg(long, value_name = "USER")]
+    user: Option<String>,
+    /// The one with that id
+    #[arg(long, value_name = "ID", value_parser = session_id)]
+    session: Option<SessionId>,
+    /// Last seen from that network or address
+    #[arg(long, value_name = "CIDR", value_parser = network)]
+    ip: Option<IpNet>,
+    /// Opened since then: 2h, 7d, a date, "2026-11-17 14:03" or RFC 3339
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Opened by a leaked cookie, read from standard input
+    #[arg(long)]
+    token_stdin: bool,
+}
+
+fn session_id(text: &str) -> Result<SessionId, String> {
+    text.parse().map_err(|_| "a session's id is 32 hexadecimal digits".to_owned())
+}
+
+fn network(text: &str) -> Result<IpNet, String> {
+    let address = text.parse().ok().map(|address: std::net::IpAddr| IpNet::from(address.to_canonical()));
+    address
+        .or_else(|| text.parse().ok())
+        .ok_or_else(|| "not a network such as 203.0.113.0/24, and not an address".to_owned())
+}
+
+pub(super) fn run(command: Command, outside: &mut Outside) -> Result<(), Failure> {
+    match command {
+        Command::List(args) => list(args, outside),
+        Command::Revoke(args) => revoke(args, outside),
+    }
+}
+
+fn list(args: List, outside: &mut Outside) -> Result<(), Failure> {
+    let local = open_config(args.flags, outside)?;
+    let filter = args.which.filter(outside)?;
+    let some = !filter.is_everything();
+    let clock = Arc::clone(&outside.clock);
+    let found = block_on(async {
+        let answers = answers(local, clock).await?;
+        let found = answers.sessions(filter).await;
+        answers.close().await?;
+        Ok(found?)
+    })?;
+    if found.is_empty() && some {
+        return Err(Failure::No("no live session fits".to_owned()));
+    }
+    rows::write(&mut *outside.stdout, args.format, outside.width, &found).map_err(Failure::Output)
+}
+
+fn revoke(args: Revoke, outside: &mut Outside) -> Result<(), Failure> {
+    if args.reason.as_ref().is_some_and(|reason| reason.len() > REASON_LIMIT) {
+        return Err(Failure::Usage(format!("--reason is longer than {REASON_LIMIT} bytes")));
+    }
+    // Before anything is read: it would be asked for in vain.
+    if !args.yes && !outside.stdin_is_terminal {
+        outside.confirm("", false)?;
+    }
+    let local = open_config(args.flags, outside)?;
+    let filter = args.which.filter(outside)?;
+    if filter.is_everything() {
+        return Err(Failure::Usage(
+            "say which sessions: --user, --session, --ip, --since or --token-stdin".to_owned(),
+        ));
+    }
+    let clock = Arc::clone(&outside.clock);
+    let how = How { yes: args.yes, reason: args.reason, format: args.format };
+    block_on(async {
+        let answers = answers(local, clock).await?;
+        let ended = end(&*answers, filter, how, outside).await;
+        answers.close().await?;
+        ended
+    })
+}
+
+/// How sessions are to be ended.
+struct How {
+    yes: bool,
+    reason: Option<String>,
+    format: Format,
+}
+
+async fn end(
+    answers: &dyn Answers,
+    filter: SessionFilter,
+    how: How,
+    outside: &mut Outside,
+) -> Result<(), Failure> {
+    let found = answers.sessions(filter).await?;
+    if found.is_empty() {
+        return Err(Failure::No("no live session fits".to_owned()));
+    }
+    let all = count(found.len());
+    if !how.yes {
+        rows::write(&mut *outside.stderr, Format::Table, outside.width, &found).map_err(Failure::Output)?;
+    }
+    if !outside.confirm(&format!("End {all}?"), how.yes)? {
+        return Err(Failure::No("nothing was changed".to_owned()));
+    }
+    let ids = found.iter().map(|row| row.id).collect();
+    let ended = answers.revoke(ids, how.reason).await?;
+    rows::write(&mut *outside.stdout, how.format, outside.width, &found).map_err(Failure::Output)?;
+    outside.say(format_args!("{} ended", count(usize::try_from(ended).unwrap_or(usize::MAX))))
+}
+
+fn count(sessions: usize) -> String {
+    if sessions == 1 { "1 session".to_owned() } else { format!("{sessions} sessions") }
+}
+
+fn open_config(flags: BriefFlags, outside: &Outside) -> Result<Local, Failure> {
+    let local = Local::read(&outside.sources(flags.0))?;
+    (outside.diagnostics)(local.log_format, local.filter.as_deref().unwrap_or("warn"));
+    Ok(local)
+}
+
+/// Finds who answers: the running server, or this program itself.
+async fn answers(local: Local, clock: Arc<dyn crate::clock::Clock>) -> Result<Box<dyn Answers>, Failure> {
+    match Client::connect(&local.data_dir, clock).await? {
+        Some(client) => Ok(Box::new(client)),
+        None => Ok(crate::serve::open_local(local).await?),
+    }
+}
+
+impl Which {
+    fn filter(self, outside: &mut Outside) -> Result<SessionFilter, Failure> {
+        let since = match &self.since {
+            None => None,
+            Some(text) => {
+                let moment = when::parse(text, outside.clock.now(), &outside.zone)
+                    .map_err(|error| Failure::Usage(error.to_string()))?;
+                if !moment.exact {
+                    outside.say(format_args!("since {}", moment.at))?;
+                }
+                Some(moment.at)
+            }
+        };
+        let key = if self.token_stdin { Some(read_token(outside)?) } else { None };
+        Ok(SessionFilter { user: self.user, session: self.session, network: self.ip, since, key })
+    }
+}
+
+/// Reads a cookie from standard input: its value, or `name=value` as browsers' tools copy it.
+fn read_token(outside: &mut Outside) -> Result<SessionKey, Failure> {
+    let mut line = String::new();
+    outside.stdin.by_ref().take(4_096).read_line(&mut line).map_err(Failure::Input)?;
+    let value = line.trim().trim_end_matches(';');
+    let value = value.rsplit_once('=').map_or(value, |(_, value)| value).trim_matches('"');
+    // What was read is never repeated: it may be worth something.
+    let token = SessionToken::from_cookie(value)
+        .ok_or_else(|| Failure::Usage("what came on standard input is not a session cookie".to_owned()))?;
+    Ok(token.key())
+}
+
+#[derive(Serialize)]
+struct Json<'a> {
+    id: String,
+    user: Option<JsonUser<'a>>,
+    opened_at: String,
+    last_seen_at: String,
+    expires_at: String,
+    ip: Option<std::net::IpAddr>,
+    user_agent: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct JsonUser<'a> {
+    id: String,
+    username: &'a str,
+    display_name: &'a str,
+}
+
+impl Row for SessionRow {
+    const COLUMNS: &'static [&'static str] = &[
+        "id",
+        "user_id",
+        "username",
+        "display_name",
+        "opened_at",
+        "last_seen_at",
+        "expires_at",
+        "ip",
+        "user_agent",
+    ];
+
+    fn cells(&self) -> Vec<Option<String>> {
+        let user = self.user.as_ref();
+        vec![
+            Some(self.id.to_string()),
+            user.map(|user| user.id.to_string()),
+            user.map(|user| user.username.clone()),
+            user.map(|user| user.display_name.clone()),
+            Some(self.opened_at.to_string()),
+            Some(self.last_seen_at.to_string()),
+            Some(self.expires_at.to_string()),
+            self.ip.map(|ip| ip.to_string()),
+            self.user_agent.clone(),
+        ]
+    }
+
+    fn json(&self) -> impl Serialize {
+        Json {
+            id: self.id.to_string(),
+            user: self.user.as_ref().map(|user| JsonUser {
+                id: user.id.to_string(),
+                username: &user.username,
+                display_name: &user.display_name,
+            }),
+            opened_at: self.opened_at.to_string(),
+            last_seen_at: self.last_seen_at.to_string(),
+            expires_at: self.expires_at.to_string(),
+            ip: self.ip,
+            user_agent: self.user_agent.as_deref(),
+        }
+    }
+}

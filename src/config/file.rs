@@ -1,0 +1,138 @@
+//! The configuration file: which one it is, and its top-level values with their lines.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use toml::de::{DeTable, DeValue};
+
+use super::error::{Mistake, Place, Wrong};
+use super::settings::{self, Kind, Setting};
+
+/// One value of the file.
+pub(super) struct Entry {
+    pub(super) key: String,
+    pub(super) value: String,
+    pub(super) line: usize,
+}
+
+/// The file as found.
+#[derive(Default)]
+pub(super) struct ConfigFile {
+    pub(super) path: PathBuf,
+    pub(super) entries: Vec<Entry>,
+}
+
+/// Reads the first file that is there; one that was named has to be there.
+pub(super) fn read(
+    cwd: &Path,
+    named: Option<(Place, String)>,
+    system: &Path,
+    mistakes: &mut Vec<Mistake>,
+) -> ConfigFile {
+    if let Some((place, name)) = named {
+        let path = PathBuf::from(name);
+        return match std::fs::read_to_string(cwd.join(&path)) {
+            Ok(text) => parse(path, &text, mistakes),
+            Err(error) => {
+                mistakes.push(Mistake { place, wrong: Wrong::unreadable(&path, &error) });
+                ConfigFile::default()
+            }
+        };
+    }
+    for path in [Path::new("doorbook.toml"), system] {
+        match std::fs::read_to_string(cwd.join(path)) {
+            Ok(text) => return parse(path.to_owned(), &text, mistakes),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                let place = Place::Whole(path.to_owned());
+                mistakes.push(Mistake { place, wrong: Wrong::unreadable(path, &error) });
+                return ConfigFile::default();
+            }
+        }
+    }
+    ConfigFile::default()
+}
+
+fn parse(path: PathBuf, text: &str, mistakes: &mut Vec<Mistake>) -> ConfigFile {
+    let place =
+        |at: usize, key: &str| Place::File { path: path.clone(), line: line_of(text, at), key: key.into() };
+    let mut entries = Vec::new();
+    let (table, errors) = DeTable::parse_recoverable(text);
+    for error in &errors {
+        let at = error.span().map_or(0, |span| span.start);
+        // Only the message: the rest of the error quotes the line, which may hold a secret.
+        mistakes.push(Mistake { place: place(at, ""), wrong: Wrong::NotToml(error.message().to_owned()) });
+    }
+    if errors.is_empty() {
+        for (key, value) in table.get_ref() {
+            let at = place(key.span().start, key.get_ref());
+            match understand(key.get_ref(), value.get_ref()) {
+                Ok(value) => entries.push(Entry {
+                    key: key.get_ref().to_string(),
+                    value,
+                    line: line_of(text, key.span().start),
+                }),
+                Err(wrong) => mistakes.push(Mistake { place: at, wrong }),
+            }
+        }
+        entries.sort_by_key(|entry| entry.line);
+    }
+    ConfigFile { path, entries }
+}
+
+fn understand(key: &str, value: &DeValue<'_>) -> Result<String, Wrong> {
+    if settings::LATER_TABLES.contains(&key) {
+        return Err(Wrong::Later);
+    }
+    let known = settings::ALL.iter().find(|s| s.key == key || is_file_key(s, key));
+    let Some(setting) = known else {
+        return Err(Wrong::UnknownKey(nearest(key)));
+    };
+    match value {
+        _ if setting.kind == Kind::Later => Err(Wrong::Later),
+        DeValue::String(text) => Ok(text.to_string()),
+        DeValue::Integer(number) if setting.kind == Kind::Plain => Ok(number.as_str().to_owned()),
+        DeValue::Array(items) if setting.kind == Kind::Plain => {
+            let texts: Option<Vec<&str>> = items.iter().map(|item| item.get_ref().as_str()).collect();
+            texts
+                .map(|texts| texts.join(","))
+                .ok_or(Wrong::Type { expected: "text or a list of texts", found: "a list of something else" })
+        }
+        other => Err(Wrong::Type { expected: "text", found: type_of(other) }),
+    }
+}
+
+/// Returns whether `key` names the file in which the secret stands.
+pub(super) fn is_file_key(setting: &Setting, key: &str) -> bool {
+    setting.kind == Kind::Secret && key.strip_suffix("_file") == Some(setting.key)
+}
+
+fn nearest(key: &str) -> Option<&'static str> {
+    let known = settings::ALL.iter().map(|setting| setting.key).chain(settings::LATER_TABLES.iter().copied());
+    closest(key, known)
+}
+
+/// Returns the known name that somebody who wrote `name` most likely meant.
+pub(super) fn closest(name: &str, known: impl Iterator<Item = &'static str>) -> Option<&'static str> {
+    known
+        .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
+        .filter(|&(distance, candidate)| distance <= 2.max(candidate.len() / 4))
+        .min()
+        .map(|(_, candidate)| candidate)
+}
+
+fn type_of(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "text",
+        DeValue::Integer(_) => "a number",
+        DeValue::Float(_) => "a number with a fraction",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}
+
+fn line_of(text: &str, at: usize) -> usize {
+    text.as_bytes().iter().take(at).filter(|&&b| b == b'\n').count() + 1
+}

@@ -1,0 +1,108 @@
+//! The operator's questions, answered from the state; the same code with a server and without one.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+use super::{Answers, Health, Listed, SessionFilter, SessionRow, SessionUser, Trouble, select};
+use crate::app::{App, By};
+use crate::domain::command::Which;
+use crate::domain::event::{Cause, Route};
+use crate::domain::id::{RequestId, SessionId, Sub};
+use crate::domain::record::Actor;
+use crate::entropy::Entropy;
+
+/// Answers from the state of this process.
+pub struct AppAnswers {
+    app: Arc<App>,
+    entropy: Arc<dyn Entropy>,
+}
+
+impl AppAnswers {
+    /// Answers for `app`.
+    pub fn new(app: Arc<App>, entropy: Arc<dyn Entropy>) -> AppAnswers {
+        AppAnswers { app, entropy }
+    }
+
+    fn listed(&self) -> Vec<Listed> {
+        let listed = self.app.sessions().into_iter().filter_map(|live| {
+            let key = self.app.state().session(live.id)?.key;
+            let origin = self.app.origin_of(live.id);
+            let user = self.app.profile_of(live.user).map(|known| SessionUser {
+                id: known.profile.id,
+                username: known.profile.username.clone(),
+                display_name: known.profile.display_name().to_owned(),
+            });
+            let row = SessionRow {
+                id: live.id,
+                user,
+                opened_at: live.opened_at,
+                last_seen_at: live.last_seen_at,
+                expires_at: live.expires_at,
+                ip: origin.as_ref().and_then(|origin| origin.ip),
+                user_agent: origin.and_then(|origin| origin.user_agent),
+            };
+            Some(Listed { row, key })
+        });
+        listed.collect()
+    }
+
+    async fn end(&self, sessions: Vec<SessionId>, reason: Option<String>) -> Result<u32, Trouble> {
+        let mut by_user: BTreeMap<Sub, Vec<SessionId>> = BTreeMap::new();
+        for id in sessions {
+            if let Some(live) = self.app.session_by_id(id) {
+                by_user.entry(live.user).or_default().push(id);
+            }
+        }
+        // One record for each user, and one request that binds them together.
+        let by = By {
+            actor: Actor::OPERATOR,
+            request: Some(RequestId(self.entropy.draw())),
+            cause: None,
+            route: Some(Route::Control),
+            origin: None,
+        };
+        let mut ended = 0;
+        for (user, sessions) in by_user {
+            let done =
+                self.app.end_sessions(user, Which::Listed(sessions), Cause::Admin, reason.clone(), &by).await;
+            ended += done.map_err(|error| {
+                let error: &dyn std::error::Error = &error;
+                tracing::error!(error, "sessions could not be ended");
+                Trouble::LogUnavailable
+            })?;
+        }
+        Ok(ended)
+    }
+}
+
+impl Answers for AppAnswers {
+    fn health(&self) -> BoxFuture<'_, Result<Health, Trouble>> {
+        let log_available = self.app.log_is_available();
+        Box::pin(async move { Ok(Health { ready: true, log_available }) })
+    }
+
+    fn sessions(&self, filter: SessionFilter) -> BoxFuture<'_, Result<Vec<SessionRow>, Trouble>> {
+        Box::pin(async move { select(self.listed(), &filter) })
+    }
+
+    fn revoke(
+        &self,
+        sessions: Vec<SessionId>,
+        reason: Option<String>,
+    ) -> BoxFuture<'_, Result<u32, Trouble>> {
+        Box::pin(self.end(sessions, reason))
+    }
+
+    /// Closes the log; never called by a server, whose log outlives a question.
+    fn close(&self) -> BoxFuture<'_, Result<(), Trouble>> {
+        Box::pin(async {
+            self.app.close().await.map_err(|error| {
+                let error: &dyn std::error::Error = &error;
+                tracing::error!(error, "the log could not be closed");
+                Trouble::LogUnavailable
+            })
+        })
+    }
+}

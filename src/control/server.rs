@@ -1,0 +1,179 @@
+//! The side of the socket that answers.
+
+use std::fs::Permissions;
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+
+use super::socket::{Lines, SOCKET_NAME, ShortPath};
+use super::wire::{Ask, Line, Question, Say, Session, VERSION, Version};
+use super::{Answers, ControlError, SessionFilter, Trouble};
+use crate::clock::Clock;
+
+/// Who asks at all, asks within this time, and takes the answer within it.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// So many may ask at once; the others wait.
+const AT_ONCE: usize = 16;
+
+/// The socket, bound.
+#[derive(Debug)]
+pub struct Server {
+    listener: UnixListener,
+    path: PathBuf,
+    inode: u64,
+}
+
+impl Server {
+    /// Binds the socket in the data directory, for this user alone.
+    ///
+    /// What a dead server left is replaced; a live one, or a file that is no socket, is refused.
+    pub fn bind(data_dir: &Path) -> Result<Server, ControlError> {
+        let path = data_dir.join(SOCKET_NAME);
+        let failed = |source| ControlError::Io { path: path.clone(), source };
+        match std::fs::symlink_metadata(&path) {
+            Ok(found) if !found.file_type().is_socket() => return Err(ControlError::NotASocket(path)),
+            Ok(_) if is_live(data_dir).map_err(failed)? => return Err(ControlError::Taken(path)),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed(error)),
+        }
+        // Under another name first, so that nobody meets the socket before its mode is right.
+        let bind = || {
+            let fresh = format!("{SOCKET_NAME}.new");
+            let fresh_path = data_dir.join(&fresh);
+            match std::fs::remove_file(&fresh_path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            let listener = UnixListener::bind(ShortPath::new(data_dir, &fresh)?.path())?;
+            std::fs::set_permissions(&fresh_path, Permissions::from_mode(0o600))?;
+            std::fs::rename(&fresh_path, &path)?;
+            let inode = std::fs::symlink_metadata(&path)?.ino();
+            Ok((listener, inode))
+        };
+        let (listener, inode) = bind().map_err(failed)?;
+        Ok(Server { listener, path, inode })
+    }
+
+    /// Answers until `shutdown` is done; the socket is gone afterwards.
+    pub async fn serve(
+        self,
+        answers: Arc<dyn Answers>,
+        clock: Arc<dyn Clock>,
+        shutdown: impl Future<Output = ()> + Send,
+    ) {
+        let seats = Arc::new(Semaphore::new(AT_ONCE));
+        let mut shutdown = std::pin::pin!(shutdown);
+        loop {
+            let next = async {
+                let seat = Arc::clone(&seats).acquire_owned().await;
+                (seat, self.listener.accept().await)
+            };
+            let (seat, accepted) = match select(std::pin::pin!(next), shutdown.as_mut()).await {
+                Either::Left((next, _)) => next,
+                Either::Right(_) => return,
+            };
+            match accepted {
+                Ok((stream, _)) => {
+                    let (answers, clock) = (Arc::clone(&answers), Arc::clone(&clock));
+                    tokio::spawn(async move {
+                        let _seat = seat;
+                        if let Err(error) = converse(stream, &*answers, &*clock).await {
+                            tracing::debug!(error = %error, "a conversation over the control socket ended");
+                        }
+                    });
+                }
+                Err(error) => {
+                    // No file descriptor is left, most likely: asking again at once would spin.
+                    tracing::warn!(error = %error, "the control socket could not accept");
+                    clock.sleep(Duration::from_secs(1)).await;
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let ours = std::fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode);
+        if ours && let Err(error) = std::fs::remove_file(&self.path) {
+            tracing::debug!(error = %error, "the control socket could not be removed");
+        }
+    }
+}
+
+fn is_live(data_dir: &Path) -> io::Result<bool> {
+    let short = ShortPath::new(data_dir, SOCKET_NAME)?;
+    match std::os::unix::net::UnixStream::connect(short.path()) {
+        Ok(_) => Ok(true),
+        Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) => {
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+async fn converse(stream: UnixStream, answers: &dyn Answers, clock: &dyn Clock) -> Result<(), Trouble> {
+    let peer = stream.peer_cred().map_err(Trouble::Connection)?.uid();
+    let own = rustix::process::geteuid().as_raw();
+    if peer != own && peer != 0 {
+        tracing::warn!("another user of this machine reached the control socket and was turned away");
+        return Ok(());
+    }
+    let mut lines = Lines::new(stream, clock);
+    loop {
+        let line = match lines.read(PATIENCE).await {
+            Ok(Some(line)) => line,
+            Ok(None) => return Ok(()),
+            Err(trouble @ Trouble::TooLarge { .. }) => {
+                let say = Say::trouble(&trouble);
+                lines.write(&Line { doorbook: VERSION, say }, PATIENCE).await?;
+                return Err(trouble);
+            }
+            Err(trouble) => return Err(trouble),
+        };
+        for say in answer(&line, answers).await {
+            lines.write(&Line { doorbook: VERSION, say }, PATIENCE).await?;
+        }
+    }
+}
+
+async fn answer(line: &[u8], answers: &dyn Answers) -> Vec<Say> {
+    match serde_json::from_slice::<Version>(line) {
+        Ok(version) if version.doorbook == VERSION => {}
+        Ok(_) => return vec![Say::Version],
+        Err(_) => return vec![Say::NotUnderstood],
+    }
+    let Ok(question) = serde_json::from_slice::<Question>(line) else {
+        return vec![Say::NotUnderstood];
+    };
+    match carry_out(question.ask, answers).await {
+        Ok(says) => says,
+        Err(trouble) => vec![Say::trouble(&trouble)],
+    }
+}
+
+async fn carry_out(ask: Ask, answers: &dyn Answers) -> Result<Vec<Say>, Trouble> {
+    match ask {
+        Ask::Ping => Ok(vec![Say::Pong]),
+        Ask::Health => Ok(vec![answers.health().await?.into()]),
+        Ask::SessionsList(filter) => {
+            let filter = SessionFilter::try_from(filter).map_err(|_| Trouble::NotUnderstood)?;
+            let rows = answers.sessions(filter).await?;
+            let rows = rows.iter().map(|row| Say::Session(Session::from(row)));
+            Ok(rows.chain([Say::Listed]).collect())
+        }
+        Ask::SessionsRevoke { sessions, reason } => {
+            let ids = sessions.iter().map(|id| id.parse()).collect::<Result<Vec<_>, _>>();
+            let ids = ids.map_err(|_| Trouble::NotUnderstood)?;
+            Ok(vec![Say::Revoked { ended: answers.revoke(ids, reason).await? }])
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! What goes over the socket: one JSON object per line, each with the version it is written in.
+//!
+//! A question is one line. An answer is any number of rows and then one line that ends it, so that a long
+//! list needs no large message.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Health, SessionFilter, SessionRow, SessionUser, Trouble};
+use crate::domain::id::{DiscordId, NotAnId, SessionId};
+use crate::domain::time::Timestamp;
+
+/// The version that this program speaks.
+pub(super) const VERSION: u32 = 1;
+
+/// No line is longer.
+pub(super) const LINE_LIMIT: usize = 64 * 1024;
+
+/// That many ids fit into one question.
+pub(super) const IDS_PER_QUESTION: usize = 1_000;
+
+/// The part of every line that never changes.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Version {
+    pub(super) doorbook: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct Question {
+    pub(super) doorbook: u32,
+    pub(super) ask: Ask,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(super) enum Ask {
+    Ping,
+    Health,
+    SessionsList(Filter),
+    SessionsRevoke { sessions: Vec<String>, reason: Option<String> },
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct Line {
+    pub(super) doorbook: u32,
+    pub(super) say: Say,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Say {
+    Session(Session),
+    Pong,
+    Health { ready: bool, log_available: bool },
+    Listed,
+    Revoked { ended: u32 },
+    Ambiguous(Vec<User>),
+    LogUnavailable,
+    Version,
+    NotUnderstood,
+    TooLarge { limit: usize },
+    Failed { why: String },
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Filter {
+    user: Option<String>,
+    session: Option<String>,
+    network: Option<String>,
+    since: Option<i64>,
+    key: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct User {
+    id: String,
+    username: String,
+    display_name: String,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct Session {
+    id: String,
+    user: Option<User>,
+    opened_at: i64,
+    last_seen_at: i64,
+    expires_at: i64,
+    ip: Option<IpAddr>,
+    user_agent: Option<String>,
+}
+
+impl Say {
+    /// Returns how a trouble is said; what only the asking side can have becomes words.
+    pub(super) fn trouble(trouble: &Trouble) -> Say {
+        match trouble {
+            Trouble::Ambiguous(users) => Say::Ambiguous(users.iter().map(User::from).collect()),
+            Trouble::LogUnavailable => Say::LogUnavailable,
+            Trouble::NotUnderstood => Say::NotUnderstood,
+            Trouble::TooLarge { limit } => Say::TooLarge { limit: *limit },
+            other => Say::Failed { why: other.to_string() },
+        }
+    }
+}
+
+impl From<&SessionFilter> for Filter {
+    fn from(filter: &SessionFilter) -> Filter {
+        Filter {
+            user: filter.user.clone(),
+            session: filter.session.map(|id| id.to_string()),
+            network: filter.network.map(|network| network.to_string()),
+            since: filter.since.map(|at| at.0),
+            key: filter.key.map(|key| key.to_string()),
+        }
+    }
+}
+
+impl TryFrom<Filter> for SessionFilter {
+    type Error = NotAnId;
+
+    fn try_from(filter: Filter) -> Result<SessionFilter, NotAnId> {
+        Ok(SessionFilter {
+            user: filter.user,
+            session: filter.session.map(|id| id.parse()).transpose()?,
+            network: filter.network.map(|network| network.parse().map_err(|_| NotAnId)).transpose()?,
+            since: filter.since.map(Timestamp),
+            key: filter.key.map(|key| key.parse()).transpose()?,
+        })
+    }
+}
+
+impl From<&SessionUser> for User {
+    fn from(user: &SessionUser) -> User {
+        User {
+            id: user.id.to_string(),
+            username: user.username.clone(),
+            display_name: user.display_name.clone(),
+        }
+    }
+}
+
+impl TryFrom<User> for SessionUser {
+    type Error = NotAnId;
+
+    fn try_from(user: User) -> Result<SessionUser, NotAnId> {
+        let id: DiscordId = user.id.parse()?;
+        Ok(SessionUser { id, username: user.username, display_name: user.display_name })
+    }
+}
+
+impl From<&SessionRow> for Session {
+    fn from(row: &SessionRow) -> Session {
+        Session {
+            id: row.id.to_string(),
+            user: row.user.as_ref().map(User::from),
+            opened_at: row.opened_at.0,
+            last_seen_at: row.last_seen_at.0,
+            expires_at: row.expires_at.0,
+            ip: row.ip,
+            user_agent: row.user_agent.clone(),
+        }
+    }
+}
+
+impl TryFrom<Session> for SessionRow {
+    type Error = NotAnId;
+
+    fn try_from(session: Session) -> Result<SessionRow, NotAnId> {
+        let id: SessionId = session.id.parse()?;
+        Ok(SessionRow {
+            id,
+            user: session.user.map(SessionUser::try_from).transpose()?,
+            opened_at: Timestamp(session.opened_at),
+            last_seen_at: Timestamp(session.last_seen_at),
+            expires_at: Timestamp(session.expires_at),
+            ip: session.ip,
+            user_agent: session.user_agent,
+        })
+    }
+}
+
+impl From<Health> for Say {
+    fn from(health: Health) -> Say {
+        Say::Health { ready: health.ready, log_available: health.log_available }
+    }
+}

@@ -1,0 +1,116 @@
+//! What can be wrong with keys: each variant is another thing for the operator to do.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::domain::id::LogId;
+
+/// The keys cannot be used as they are.
+///
+/// It can be copied because everybody who waited for one write gets the same answer.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum KeyError {
+    /// `ENCRYPT_SECRET` is given now and was not when the keys were sealed.
+    #[error("ENCRYPT_SECRET is set, but the keys in {} were sealed without it", dir.display())]
+    SecretSet {
+        /// The directory of the key files.
+        dir: PathBuf,
+    },
+    /// `ENCRYPT_SECRET` was given when the keys were sealed and is not now.
+    #[error("ENCRYPT_SECRET is not set, but the keys in {} were sealed with it", dir.display())]
+    SecretRemoved {
+        /// The directory of the key files.
+        dir: PathBuf,
+    },
+    /// `ENCRYPT_SECRET` is another one than the keys were sealed with.
+    #[error("ENCRYPT_SECRET is not the one that the keys in {} were sealed with", dir.display())]
+    SecretChanged {
+        /// The directory of the key files.
+        dir: PathBuf,
+    },
+    /// A key file is not there.
+    #[error("the key file {} is missing", file.display())]
+    Missing {
+        /// The file.
+        file: PathBuf,
+    },
+    /// A key file is not as doorbook wrote it.
+    #[error("the key file {} is damaged at byte {at}: {what}", file.display())]
+    Damaged {
+        /// The file.
+        file: PathBuf,
+        /// Where the damaged part of it begins.
+        at: u64,
+        /// What is wrong with that part.
+        what: &'static str,
+    },
+    /// A key file belongs to another log.
+    #[error("the key file {} belongs to the log {found}, not to {expected}", file.display())]
+    OtherLog {
+        /// The file.
+        file: PathBuf,
+        /// The log whose keys it holds.
+        found: LogId,
+        /// The log whose keys are needed.
+        expected: LogId,
+    },
+    /// A later version of doorbook wrote the key file.
+    #[error("the key file {} was written by a newer doorbook (format {format})", file.display())]
+    Newer {
+        /// The file.
+        file: PathBuf,
+        /// The format that it names.
+        format: u16,
+    },
+    /// The file system refused.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// With which file or directory.
+        path: PathBuf,
+        /// What it said.
+        source: Arc<io::Error>,
+    },
+    /// The thread that writes key files has ended, so nothing new can be kept.
+    #[error("the key files are not written any more")]
+    Stopped,
+}
+
+impl KeyError {
+    /// Says whether only the settings are wrong: the keys are whole and nothing was written.
+    pub fn is_configuration(&self) -> bool {
+        matches!(self, Self::SecretSet { .. } | Self::SecretRemoved { .. } | Self::SecretChanged { .. })
+    }
+
+    pub(super) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> KeyError {
+        let path = path.into();
+        move |source| KeyError::Io { action, path, source: Arc::new(source) }
+    }
+}
+
+/// Nothing was sealed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SealError {
+    /// The owner has no key (yet, or any more).
+    #[error("there is no key of this owner to seal with")]
+    NoKey,
+    /// The text is longer than the cipher takes.
+    #[error("the text is too long to seal")]
+    TooLong,
+}
+
+/// A box stays closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// A key of the owner is gone: what was in the box is unknown for good, and that is no failure.
+    #[error("there is no key of this owner to open with")]
+    NoKey,
+    /// The box names a scheme that this version does not know.
+    #[error("the box is sealed by the unknown scheme {0}")]
+    UnknownScheme(u8),
+    /// The box was changed, or belongs to another record or owner.
+    #[error("the box is damaged or not of this record")]
+    Damaged,
+}

@@ -1,0 +1,28 @@
+//! What keeps personal facts and tokens unreadable without `data/keys/`, and what forgets them for good.
+//!
+//! [`KeyRing`] is the whole of `data/keys/` in memory: it seals and opens boxes, knows which Discord user is
+//! which pseudonym, signs, and holds the [`CookieKey`]. Reading it never touches the disk.
+//!
+//! ```text
+//! kek          the root: one random key, two while a rekey is going on
+//! subjects     Discord id, pseudonym and key of each user      months    a key for each calendar month
+//! log, signer  one key each                                    cookie    one key, without COOKIE_SECRET
+//! ```
+
+mod block;
+mod cookie;
+mod directory;
+mod error;
+mod keeper;
+mod kek;
+mod key_file;
+mod key_ring;
+mod known;
+mod sealing;
+mod secret_key;
+#[cfg(test)]
+mod trial;
+
+pub use cookie::CookieKey;
+pub use error::{KeyError, OpenError, SealError};
+pub use key_ring::{KeyRing, KeySettings};

@@ -1,0 +1,171 @@
+//! What the tests of this room share: a key directory of their own, and a disk that is watched.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::disk::{Disk, Synced};
+use crate::domain::id::{DiscordId, LogId, Sub};
+use crate::domain::time::Month;
+use crate::entropy::SeededEntropy;
+
+use super::{KeyError, KeyRing, KeySettings};
+
+/// A test that fails must end, too.
+const LONG: Duration = Duration::from_secs(20);
+
+pub(super) const NELLY: DiscordId = DiscordId(80_351_110_224_678_912);
+pub(super) const MASON: DiscordId = DiscordId(555_769_466_601_213_960);
+pub(super) const JUNE: Month = Month(202_606);
+
+/// A place for keys.
+pub(super) struct Trial {
+    pub(super) settings: KeySettings,
+    pub(super) disk: Arc<WatchedDisk>,
+    pub(super) entropy: Arc<SeededEntropy>,
+    _dir: TempDir,
+}
+
+impl Trial {
+    pub(super) fn new() -> Trial {
+        Trial::new_of(LogId([0x4C; 16]))
+    }
+
+    pub(super) fn new_of(log_id: LogId) -> Trial {
+        let parent = tempfile::tempdir().unwrap();
+        let dir = parent.path().join("keys");
+        let disk = Arc::new(WatchedDisk { dir: dir.clone(), ..WatchedDisk::default() });
+        let settings = KeySettings { dir, log_id, encrypt_secret: None, cookie_secret: None };
+        Trial { settings, disk, entropy: Arc::new(SeededEntropy::new("crypto")), _dir: parent }
+    }
+
+    pub(super) fn create(&self) -> Result<KeyRing, KeyError> {
+        KeyRing::create(self.settings.clone(), self.entropy.clone(), self.disk.clone())
+    }
+
+    pub(super) fn open(&self) -> Result<KeyRing, KeyError> {
+        KeyRing::open(self.settings.clone(), self.entropy.clone(), self.disk.clone())
+    }
+
+    /// Makes keys with two users and a month.
+    pub(super) fn lived_in(&self) -> (Sub, Sub) {
+        let ring = self.create().unwrap();
+        block_on(async {
+            ring.ensure_month(JUNE).await.unwrap();
+            (ring.ensure_subject(NELLY).await.unwrap(), ring.ensure_subject(MASON).await.unwrap())
+        })
+    }
+
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.settings.dir.join(name)
+    }
+
+    /// Every file with its bytes.
+    pub(super) fn files(&self) -> BTreeMap<String, Vec<u8>> {
+        names(&self.settings.dir)
+            .into_iter()
+            .map(|name| (name.clone(), fs::read(self.path(&name)).unwrap()))
+            .collect()
+    }
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+/// Runs a future to its end.
+pub(super) fn block_on<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}
+
+/// A disk that notes each sync, and can hold it at a gate or let it fail. It syncs nothing.
+#[derive(Default)]
+pub(super) struct WatchedDisk {
+    dir: PathBuf,
+    state: Mutex<Watched>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Watched {
+    calls: Vec<Call>,
+    gate_is_closed: bool,
+    fail_after: Option<usize>,
+}
+
+/// One sync: of what, how long the file was, and which files were there.
+#[derive(Clone, Debug)]
+pub(super) struct Call {
+    pub(super) what: Synced,
+    pub(super) len: u64,
+    pub(super) names: Vec<String>,
+}
+
+impl WatchedDisk {
+    pub(super) fn calls(&self) -> Vec<Call> {
+        self.state.lock().unwrap().calls.clone()
+    }
+
+    /// Lets `count` more syncs succeed and none after them.
+    pub(super) fn fail_after(&self, count: usize) {
+        self.state.lock().unwrap().fail_after = Some(count);
+    }
+
+    pub(super) fn repair(&self) {
+        self.state.lock().unwrap().fail_after = None;
+    }
+
+    pub(super) fn close_gate(&self) {
+        self.state.lock().unwrap().gate_is_closed = true;
+    }
+
+    pub(super) fn open_gate(&self) {
+        self.state.lock().unwrap().gate_is_closed = false;
+        self.changed.notify_all();
+    }
+
+    /// Waits until `count` syncs were asked for, those at the gate included.
+    pub(super) fn wait_for_calls(&self, count: usize) {
+        let state = self.state.lock().unwrap();
+        let waited = self.changed.wait_timeout_while(state, LONG, |state| state.calls.len() < count);
+        let came = waited.unwrap().0.calls.len() >= count;
+        assert!(came, "a sync that was expected was never asked for");
+    }
+
+    fn sync(&self, what: Synced, file: &File) -> io::Result<()> {
+        let call = Call { what, len: file.metadata()?.len(), names: names(&self.dir) };
+        let mut state = self.state.lock().unwrap();
+        state.calls.push(call);
+        self.changed.notify_all();
+        let (mut state, _) =
+            self.changed.wait_timeout_while(state, LONG, |state| state.gate_is_closed).unwrap();
+        match &mut state.fail_after {
+            None => Ok(()),
+            Some(0) => Err(io::Error::other("the disk is gone")),
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Disk for WatchedDisk {
+    fn sync_data(&self, what: Synced, file: &File) -> io::Result<()> {
+        self.sync(what, file)
+    }
+
+    fn sync_all(&self, what: Synced, file: &File) -> io::Result<()> {
+        self.sync(what, file)
+    }
+
+    fn free_space(&self, _: &Path) -> io::Result<u64> {
+        Ok(u64::MAX)
+    }
+}

@@ -1,0 +1,142 @@
+//! A code becomes a session: exchange, who is it, may they, record.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use governor::clock::Clock as _;
+use governor::middleware::NoOpMiddleware;
+use governor::state::keyed::DefaultKeyedStateStore;
+use governor::{Quota, RateLimiter};
+
+use super::{Grants, SignInError, SignInRequest, SignedIn};
+use crate::app::{By, ExecuteError};
+use crate::clock::{Clock, Ticks};
+use crate::discord::CallError;
+use crate::domain::command::{Command, SignIn};
+use crate::domain::event::{FailureCode, Method, Profile, Stage, Tokens};
+use crate::domain::id::{DiscordId, GrantId, SessionId, SessionToken, Sub};
+use crate::domain::record::Actor;
+use crate::domain::rules::Admission;
+
+impl Grants {
+    /// Exchanges a code, asks who it is, and signs them in.
+    ///
+    /// What Discord has begun is brought to its end even where the browser goes away.
+    pub async fn sign_in(self: &Arc<Self>, request: SignInRequest, by: &By) -> Result<SignedIn, SignInError> {
+        let (grants, by) = (self.clone(), by.clone());
+        let task = self.spawn(async move { grants.complete_sign_in(request, by).await });
+        task.await.unwrap_or(Err(SignInError::DiscordUnavailable))
+    }
+
+    async fn complete_sign_in(&self, request: SignInRequest, by: By) -> Result<SignedIn, SignInError> {
+        let began = self.revocations_sent.now();
+        let exchanged = self.client.exchange_code(&request.code, &request.verifier, &self.settings.scopes);
+        let issued = match exchanged.await {
+            Ok(issued) => issued,
+            Err(error) => return Err(self.failed(Stage::Token, error, &by).await),
+        };
+        let profile = match self.client.current_user(&issued.tokens.access).await {
+            Ok(profile) => profile,
+            Err(error) => return Err(self.failed(Stage::Identity, error, &by).await),
+        };
+        if let Err(retry_after) = self.sign_ins.check(profile.id) {
+            return Err(SignInError::TooMany { retry_after });
+        }
+
+        let _held = self.discord.lock(profile.id).await;
+        if self.revocations_sent.since(profile.id, began) {
+            // Revoking kills every token of the user, the ones we have just been given among them.
+            match self.client.current_user(&issued.tokens.access).await {
+                Ok(_) => {}
+                Err(CallError::Unauthorized) => return Err(SignInError::StartAgain),
+                Err(error) => return Err(self.failed(Stage::Identity, error, &by).await),
+            }
+        }
+        let expires_at = self.clock.now().plus(issued.expires_in);
+        self.record(profile, issued.tokens, issued.scopes, expires_at, request.replaces, by).await
+    }
+
+    async fn record(
+        &self,
+        profile: Profile,
+        tokens: Tokens,
+        scopes: Vec<String>,
+        expires_at: crate::domain::time::Timestamp,
+        replaces: Option<SessionId>,
+        by: By,
+    ) -> Result<SignedIn, SignInError> {
+        let admitted = self.app.rules().admit(&profile) == Admission::Admitted;
+        let keys = self.app.keys();
+        let user: Option<Sub> = if admitted {
+            let made = keys.ensure_subject(profile.id).await;
+            Some(made.map_err(|error| SignInError::Execute(Arc::new(ExecuteError::Key(error))))?)
+        } else {
+            if !self.app.note_stranger(FailureCode::NotAllowed, &by).await {
+                return Err(SignInError::NotAllowed);
+            }
+            keys.sub_of(profile.id)
+        };
+        let token = SessionToken::new(self.entropy.draw());
+        let session = SessionId(self.entropy.draw());
+        let command = Command::SignIn(Box::new(SignIn {
+            user,
+            profile,
+            grant: GrantId(self.entropy.draw()),
+            application: self.client.application(),
+            scopes,
+            expires_at,
+            tokens,
+            session,
+            key: token.key(),
+            method: Method::Discord,
+            replaces,
+        }));
+        let by = By { actor: user.map_or(Actor::NOBODY, |sub| Actor::user(sub, None)), ..by };
+        let recorded = self.app.execute(command, &by).await;
+        recorded.map_err(|error| SignInError::Execute(Arc::new(error)))?;
+        // The outcome is what was recorded: a session that is in the state, or none.
+        let session = self.app.session_by_id(session).ok_or(SignInError::NotAllowed)?;
+        self.note_fetched(session.user);
+        Ok(SignedIn { token, session })
+    }
+
+    async fn failed(&self, stage: Stage, error: CallError, by: &By) -> SignInError {
+        self.app.sign_in_failed(stage, error.failure_code(), by).await;
+        match error {
+            CallError::Paused { .. } | CallError::RateLimited { .. } => {
+                SignInError::DiscordRateLimited { retry_after: self.seconds_to_wait(&error) }
+            }
+            CallError::Refused { .. } if stage == Stage::Token => SignInError::CodeRejected,
+            CallError::ClientRejected { .. } => SignInError::ClientRejected,
+            _ => SignInError::DiscordUnavailable,
+        }
+    }
+}
+
+/// How many sign-ins one user may make in an hour.
+const PER_HOUR: NonZeroU32 = match NonZeroU32::new(60) {
+    Some(sixty) => sixty,
+    None => NonZeroU32::MIN,
+};
+
+/// Counts sign-ins by user.
+pub(super) struct Limits {
+    limiter: RateLimiter<DiscordId, DefaultKeyedStateStore<DiscordId>, Ticks, NoOpMiddleware<Duration>>,
+}
+
+impl Limits {
+    pub(super) fn new(clock: Arc<dyn Clock>) -> Limits {
+        Limits { limiter: RateLimiter::new(Quota::per_hour(PER_HOUR), Default::default(), Ticks(clock)) }
+    }
+
+    /// Counts one sign-in; where it is one too many, returns the seconds to wait.
+    fn check(&self, id: DiscordId) -> Result<(), u64> {
+        if self.limiter.len() > 10_000 {
+            self.limiter.retain_recent();
+        }
+        self.limiter
+            .check_key(&id)
+            .map_err(|not_until| not_until.wait_time_from(self.limiter.clock().now()).as_secs().max(1))
+    }
+}

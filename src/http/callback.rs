@@ -1,0 +1,160 @@
+//! `GET /api/auth/discord/redirect`: the browser comes back from Discord.
+//!
+//! First the state, then an error, then the code; Discord is asked only when all three are in order.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+
+use super::problem::Problem;
+use super::query::Param;
+use super::reply::{self, Answer, Refused};
+use super::request::Request;
+use super::session::{self, serialize_session};
+use super::used_states::{Claim, Use};
+use super::{Front, login, user};
+use crate::app::{By, LiveSession};
+use crate::domain::event::{FailureCode, Route, Stage};
+use crate::domain::id::{Secret, SessionToken};
+use crate::domain::login::Accepted;
+use crate::domain::target::Target;
+use crate::grants::{SignInError, SignInRequest};
+
+/// The longest state and the longest code, in bytes.
+const MAX_LEN: usize = 2_048;
+
+/// What a callback led to; all who came at the same time with the same state share it.
+#[derive(Debug)]
+pub enum Landed {
+    /// Signed in, on stable storage.
+    SignedIn {
+        /// The secret for the cookie.
+        token: SessionToken,
+        /// The session.
+        session: LiveSession,
+        /// Where to go.
+        target: Target,
+    },
+    /// The person said no.
+    Cancelled,
+    /// A revocation overtook the sign-in: once more, to the same place.
+    Again(Target),
+    /// It failed.
+    Failed(Problem, Target),
+}
+
+/// Completes a sign-in.
+pub async fn complete(front: Arc<Front>, request: Request) -> Answer {
+    front.count(&request)?;
+    let by = front.by(&request, Route::Callback, None);
+    let Some(state) = request.query.get("state").value(MAX_LEN) else {
+        return mismatch(&front, &by).await;
+    };
+    let Some(accepted) = front.attempts.accept(&request, state, front.clock.now()) else {
+        return match front.used.find(state) {
+            Some(back) => late(&front, &request, back, &by).await,
+            None => mismatch(&front, &by).await,
+        };
+    };
+    let outcome = match front.used.claim(state) {
+        Use::Late(back) => return late(&front, &request, back, &by).await,
+        Use::Meanwhile(outcome) => outcome,
+        Use::First(claim) => {
+            let outcome = claim.outcome();
+            // On a task of its own: if this browser goes away, the state is used all the same, and
+            // whoever waits gets an answer.
+            tokio::spawn(conclude(front.clone(), request.clone(), accepted, claim, by));
+            outcome
+        }
+    };
+    match outcome.wait().await {
+        Some(landed) => answer(&front, &request, state, &landed),
+        None => Err(Problem::Internal { request: request.id }.into()),
+    }
+}
+
+/// Acts on an accepted state, once.
+async fn conclude(front: Arc<Front>, request: Request, accepted: Accepted, claim: Claim<Landed>, by: By) {
+    let Accepted { verifier, target } = accepted;
+    let fail = |problem, stage, code| (Landed::Failed(problem, target.clone()), Some((stage, code)));
+    let (landed, failure) = match error(&request) {
+        Some(FailureCode::AccessDenied) => {
+            (Landed::Cancelled, Some((Stage::Callback, FailureCode::AccessDenied)))
+        }
+        Some(code) => fail(Problem::AuthorizationFailed, Stage::Callback, code),
+        None => match request.query.get("code").value(MAX_LEN) {
+            None => fail(Problem::CodeRejected, Stage::Callback, FailureCode::CodeRejected),
+            Some(code) => {
+                let replaces = session::of_request(&front, &request).map(|live| live.id);
+                let sign_in = SignInRequest { code: Secret::new(code), verifier, replaces };
+                match front.grants.sign_in(sign_in, &by).await {
+                    Ok(done) => {
+                        let (token, session) = (done.token, done.session);
+                        (Landed::SignedIn { token, session, target: target.clone() }, None)
+                    }
+                    Err(SignInError::StartAgain) => (Landed::Again(target.clone()), None),
+                    // What Discord refused has been recorded where Discord was asked.
+                    Err(error) => (Landed::Failed(error.into(), target.clone()), None),
+                }
+            }
+        },
+    };
+    if let Some((stage, code)) = failure {
+        front.app.sign_in_failed(stage, code, &by).await;
+    }
+    // Only a sign-in leaves its target behind: there are no more of those than people who did it.
+    let back = matches!(landed, Landed::SignedIn { .. }).then_some(target);
+    claim.conclude(landed, back);
+}
+
+/// Returns the error that Discord sent, by its name in RFC 6749.
+fn error(request: &Request) -> Option<FailureCode> {
+    let name = match request.query.get("error") {
+        Param::Missing => return None,
+        Param::Once(name) => name,
+        Param::Malformed => "",
+    };
+    let named =
+        FailureCode::ALL.iter().find(|code| (1..32).contains(&code.code()) && code.to_string() == name);
+    Some(named.copied().unwrap_or(FailureCode::Other))
+}
+
+fn answer(front: &Front, request: &Request, state: &str, landed: &Landed) -> Answer {
+    let mut cookies = vec![front.attempts.clear(state)];
+    let response = match landed {
+        Landed::SignedIn { token, session, target } => {
+            cookies.push(front.cookies().set_session(&serialize_session(token)));
+            let ask = front.cookies().ask_name();
+            if request.cookies(ask).next().is_some() {
+                cookies.push(front.cookies().clear(ask));
+            }
+            if request.wants_json() {
+                reply::json(StatusCode::OK, &user::document(front, request, session, false)?)
+            } else {
+                reply::see_other(target.location())
+            }
+        }
+        Landed::Again(target) => reply::see_other(&login::address(Some(target))),
+        Landed::Cancelled if request.wants_json() => {
+            return Err(Refused::from(Problem::SignInCancelled).with_cookies(cookies));
+        }
+        Landed::Cancelled => reply::see_other("/?signin=cancelled"),
+        Landed::Failed(problem, target) => {
+            return Err(Refused::from(problem.clone()).back_to(Some(target.clone())).with_cookies(cookies));
+        }
+    };
+    Ok(reply::with_cookies(response, cookies))
+}
+
+/// Answers a state that has been used: whoever is signed in goes where the sign-in went.
+async fn late(front: &Front, request: &Request, back: Option<Target>, by: &By) -> Answer {
+    if session::of_request(front, request).is_some() {
+        return Ok(reply::see_other(back.unwrap_or_else(Target::root).location()));
+    }
+    mismatch(front, by).await
+}
+
+async fn mismatch(front: &Front, by: &By) -> Answer {
+    front.app.sign_in_failed(Stage::Callback, FailureCode::StateMismatch, by).await;
+    Err(Problem::StateMismatch.into())
+}

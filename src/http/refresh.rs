@@ -1,0 +1,27 @@
+//! `POST /api/auth/refresh`: new tokens from Discord, now.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+
+use super::reply::{self, Answer};
+use super::request::Request;
+use super::{Front, user};
+use crate::domain::event::Route;
+use crate::grants::RefreshError;
+
+/// Refreshes the grant of whoever asks.
+pub async fn now(front: Arc<Front>, request: Request) -> Answer {
+    let session = front.signed_in(&request)?;
+    let by = front.by(&request, Route::Refresh, Some(&session));
+    match front.grants.refresh_now(session.user, &by).await {
+        Ok(()) => {}
+        Err(RefreshError::Ended) => return Err(user::ended(&front)),
+        Err(error) => return Err(error.into()),
+    }
+    let Some(session) = front.app.session_by_id(session.id) else { return Err(user::ended(&front)) };
+    if request.is_navigation() {
+        return Ok(reply::see_other("/account?done=refreshed"));
+    }
+    Ok(reply::json(StatusCode::OK, &user::document(&front, &request, &session, false)?))
+}

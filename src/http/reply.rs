@@ -1,0 +1,233 @@
+//! Answers: how each kind is made, and the headers that every one of them carries.
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, StatusCode};
+use maud::Markup;
+use serde::Serialize;
+use warp::reply::Response;
+
+use super::Settings;
+use super::pages;
+use super::problem::Problem;
+use super::request;
+use crate::domain::id::RequestId;
+use crate::domain::target::Target;
+
+/// What a handler gives back.
+pub type Answer = Result<Response, Refused>;
+
+/// A problem, with what its answer needs besides.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    /// What is wrong.
+    pub problem: Problem,
+    /// Where the person wanted to go; a new sign-in leads there.
+    pub back: Option<Target>,
+    /// Cookies that end with it.
+    pub cookies: Vec<HeaderValue>,
+}
+
+impl<P: Into<Problem>> From<P> for Refused {
+    fn from(problem: P) -> Refused {
+        Refused { problem: problem.into(), back: None, cookies: Vec::new() }
+    }
+}
+
+impl Refused {
+    /// Adds cookies.
+    pub fn with_cookies(mut self, cookies: Vec<HeaderValue>) -> Refused {
+        self.cookies = cookies;
+        self
+    }
+
+    /// Names where the person wanted to go.
+    pub fn back_to(mut self, target: Option<Target>) -> Refused {
+        self.back = target;
+        self
+    }
+}
+
+/// Answers with JSON.
+pub fn json(status: StatusCode, body: &impl Serialize) -> Response {
+    match serde_json::to_vec(body) {
+        Ok(body) => with_body(status, "application/json", body),
+        // Our own structs have string keys and no maps of anything else; there is nothing to fail.
+        Err(_) => empty(StatusCode::INTERNAL_SERVER_ERROR),
+    }
+}
+
+/// Answers with nothing but a status.
+pub fn empty(status: StatusCode) -> Response {
+    let mut response = Response::new(bytes::Bytes::new().into());
+    *response.status_mut() = status;
+    response
+}
+
+/// Sends the browser on with 302; the request was a `GET`.
+pub fn found(location: &str) -> Response {
+    redirect(StatusCode::FOUND, location)
+}
+
+/// Sends the browser on with 303: whatever the request was, the next one is a `GET` without a body.
+pub fn see_other(location: &str) -> Response {
+    redirect(StatusCode::SEE_OTHER, location)
+}
+
+/// Answers with a page under a strict policy.
+pub fn page(settings: &Settings, status: StatusCode, markup: Markup, forms: Forms) -> Response {
+    let mut response = with_body(status, "text/html; charset=utf-8", markup.into_string().into_bytes());
+    if let Ok(policy) = HeaderValue::from_str(&pages::policy(settings, forms)) {
+        response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
+    response
+}
+
+/// Where the forms of a page may lead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forms {
+    /// To this site.
+    Here,
+    /// To this site, whose answer may lead elsewhere: browsers apply `form-action` to every redirect that follows.
+    Elsewhere,
+}
+
+/// Adds cookies to an answer.
+pub fn with_cookies(mut response: Response, cookies: impl IntoIterator<Item = HeaderValue>) -> Response {
+    for cookie in cookies {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+    response
+}
+
+/// What the ending of an answer must know of its request.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// The request's number.
+    pub id: RequestId,
+    /// Its path and query, for a link that tries again.
+    pub path_and_query: String,
+    /// Its path.
+    pub path: String,
+    /// Whether trying again is a link.
+    pub is_get: bool,
+    /// Whether a person is waiting for a page.
+    pub is_navigation: bool,
+    /// Its one `Origin`.
+    pub origin: Option<String>,
+}
+
+impl Asked {
+    /// Reads what is needed.
+    pub fn new(id: RequestId, method: &Method, path: &str, query: &str, headers: &HeaderMap) -> Asked {
+        let path_and_query = if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") };
+        Asked {
+            id,
+            path_and_query,
+            path: path.to_owned(),
+            is_get: matches!(*method, Method::GET | Method::HEAD),
+            is_navigation: request::is_navigation(method, headers),
+            origin: request::origin(headers).map(str::to_owned),
+        }
+    }
+}
+
+/// Ends every answer: a problem becomes its page or its document, and the common headers are set.
+pub fn finish(settings: &Settings, asked: &Asked, answer: Answer) -> Response {
+    let response = answer.unwrap_or_else(|refused| refuse(settings, asked, refused));
+    harden(settings, asked, response)
+}
+
+fn refuse(settings: &Settings, asked: &Asked, refused: Refused) -> Response {
+    let facts = refused.problem.facts();
+    if let Problem::Internal { request } = &refused.problem {
+        tracing::error!(%request, path = asked.path, "a request failed by a defect");
+    }
+    let mut response = if asked.is_navigation {
+        let markup = pages::problem::page(&refused, asked);
+        page(settings, facts.status, markup, Forms::Here)
+    } else {
+        let mut response = json(facts.status, &refused.problem.document());
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        response
+    };
+    if let Some(seconds) = refused.problem.retry_after() {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if let Problem::MethodNotAllowed { allow } = &refused.problem
+        && let Ok(allow) = HeaderValue::from_str(allow)
+    {
+        response.headers_mut().insert(header::ALLOW, allow);
+    }
+    with_cookies(response, refused.cookies)
+}
+
+/// Sets the headers that every answer carries.
+///
+/// There is no HSTS: it would bind every other service of this host, which is for its proxy to decide.
+fn harden(settings: &Settings, asked: &Asked, mut response: Response) -> Response {
+    const FIXED: &[(&str, &str)] = &[
+        ("x-content-type-options", "nosniff"),
+        ("referrer-policy", "same-origin"),
+        ("x-frame-options", "DENY"),
+        ("permissions-policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
+    ];
+    let headers = response.headers_mut();
+    for (name, value) in FIXED {
+        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+    headers
+        .entry(header::CONTENT_SECURITY_POLICY)
+        .or_insert(HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    if asked.path.starts_with("/api/") {
+        headers.insert(header::VARY, HeaderValue::from_static("Origin"));
+        if let Some(origin) = cors_origin(settings, asked) {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+            headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+        }
+    }
+    response
+}
+
+/// Returns the origin that may read this answer, as its header.
+fn cors_origin(settings: &Settings, asked: &Asked) -> Option<HeaderValue> {
+    let origin = asked.origin.as_deref().filter(|origin| settings.site().may_read(origin))?;
+    if is_cors_path(&asked.path) { HeaderValue::from_str(origin).ok() } else { None }
+}
+
+/// Answers a preflight; `None` where this origin may not read this path.
+pub fn preflight(settings: &Settings, asked: &Asked) -> Option<Response> {
+    cors_origin(settings, asked)?;
+    let mut response = empty(StatusCode::NO_CONTENT);
+    let headers = response.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, DELETE"));
+    headers.insert(
+        header::ACCESS_CONTROL_ALLOW_HEADERS,
+        HeaderValue::from_static("Content-Type, X-Requested-With"),
+    );
+    headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+    Some(response)
+}
+
+/// The way to Discord and back is for browsers, not for scripts of other origins.
+fn is_cors_path(path: &str) -> bool {
+    path.starts_with("/api/") && !path.starts_with("/api/auth/discord/")
+}
+
+fn redirect(status: StatusCode, location: &str) -> Response {
+    let Ok(location) = HeaderValue::from_str(location) else {
+        return empty(StatusCode::INTERNAL_SERVER_ERROR);
+    };
+    let mut response = empty(status);
+    response.headers_mut().insert(header::LOCATION, location);
+    response
+}
+
+fn with_body(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Response {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}

@@ -1,0 +1,134 @@
+//! `GET /api/auth/user`: who is signed in, as a document.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use serde::Serialize;
+
+use super::Front;
+use super::problem::Problem;
+use super::reply::{self, Answer, Refused};
+use super::request::Request;
+use crate::app::LiveSession;
+use crate::domain::event::Route;
+use crate::grants::Freshness;
+
+/// The user, from memory; with `?fresh=1` as Discord says now.
+pub async fn show(front: Arc<Front>, request: Request) -> Answer {
+    if request.query.is("fresh", "1") {
+        return profile(front, request).await;
+    }
+    let session = front.signed_in(&request)?;
+    front.grants.profile_used(session.user);
+    Ok(reply::json(StatusCode::OK, &document(&front, &request, &session, false)?))
+}
+
+/// The user, as Discord says now or, where it does not answer, as it last said.
+pub async fn profile(front: Arc<Front>, request: Request) -> Answer {
+    let session = front.signed_in(&request)?;
+    let by = front.by(&request, Route::User, Some(&session));
+    let stale = match front.grants.fresh_profile(session.user, &by).await {
+        Freshness::Fresh => false,
+        Freshness::Stale => true,
+        Freshness::Ended => return Err(ended(&front)),
+    };
+    // Looked at again: the session may have ended while Discord was asked.
+    let Some(session) = front.app.session_by_id(session.id) else { return Err(ended(&front)) };
+    Ok(reply::json(StatusCode::OK, &document(&front, &request, &session, stale)?))
+}
+
+/// Says that a session has just ended, and takes its cookie back.
+pub fn ended(front: &Front) -> Refused {
+    let cookies = front.cookies();
+    Refused::from(Problem::NotSignedIn).with_cookies(vec![cookies.clear(cookies.session_name())])
+}
+
+/// The user document.
+#[derive(Debug, Serialize)]
+pub struct User {
+    id: String,
+    username: String,
+    global_name: Option<String>,
+    display_name: String,
+    discriminator: String,
+    tag: String,
+    avatar: Option<String>,
+    avatar_url: String,
+    locale: Option<String>,
+    #[serde(flatten)]
+    email: Option<Email>,
+    scopes: Vec<String>,
+    groups: Vec<String>,
+    admin: bool,
+    memberships: Vec<Membership>,
+    fetched_at: String,
+    stale: bool,
+    session: Session,
+}
+
+/// There only with the scope.
+#[derive(Debug, Serialize)]
+struct Email {
+    email: Option<String>,
+    email_verified: bool,
+}
+
+/// What is known of the user in one guild.
+#[derive(Debug, Serialize)]
+struct Membership {
+    guild: String,
+    roles: Vec<String>,
+    nick: Option<String>,
+    stale: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Session {
+    id: String,
+    opened_at: String,
+    last_seen_at: String,
+    expires_at: String,
+}
+
+/// Returns the document of whoever has `session`.
+pub fn document(
+    front: &Front,
+    request: &Request,
+    session: &LiveSession,
+    stale: bool,
+) -> Result<User, Problem> {
+    let Some(known) = front.app.profile_of(session.user) else {
+        tracing::error!(request = %request.id, "the profile of somebody who is signed in cannot be opened");
+        return Err(Problem::Internal { request: request.id });
+    };
+    let profile = &known.profile;
+    let scopes = front.app.scopes_of(session.user);
+    let email = scopes.iter().any(|scope| scope == "email").then(|| Email {
+        email: profile.email.clone(),
+        email_verified: profile.email_verified.unwrap_or(false),
+    });
+    Ok(User {
+        id: profile.id.to_string(),
+        username: profile.username.clone(),
+        global_name: profile.global_name.clone(),
+        display_name: profile.display_name().to_owned(),
+        discriminator: profile.discriminator.clone(),
+        tag: profile.tag(),
+        avatar: profile.avatar.clone(),
+        avatar_url: profile.avatar_url(front.settings.cdn_url.as_str()),
+        locale: profile.locale.clone(),
+        email,
+        scopes,
+        groups: Vec::new(),
+        admin: false,
+        memberships: Vec::new(),
+        fetched_at: known.fetched_at.to_string(),
+        stale,
+        session: Session {
+            id: session.id.to_string(),
+            opened_at: session.opened_at.to_string(),
+            last_seen_at: session.last_seen_at.to_string(),
+            expires_at: session.expires_at.to_string(),
+        },
+    })
+}

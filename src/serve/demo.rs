@@ -1,0 +1,155 @@
+//! The server and a local Discord together: ready to click through, without an account or configuration.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::{self, Write as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use tokio::net::TcpListener;
+
+use super::{Running, ServeError, World, start_on, until_signal};
+use crate::config::{Config, ConfigErrors, Sources};
+use crate::discord::stand_in::{self, StandIn};
+use crate::domain::event::MadeBy;
+use crate::domain::id::{DiscordId, Secret};
+
+/// How the demo is to run.
+#[derive(Clone, Debug)]
+pub struct DemoOptions {
+    /// Where it keeps everything.
+    pub data_dir: PathBuf,
+    /// Whether to start over.
+    pub fresh: bool,
+    /// doorbook's port on loopback.
+    pub port: u16,
+    /// The stand-in's port on loopback.
+    pub discord_port: u16,
+}
+
+/// The demo's application at its own stand-in; it opens nothing else.
+const CLIENT_ID: u64 = 1_457_667_441_164_427_281;
+const CLIENT_SECRET: &str = "the-demo-talks-to-its-own-stand-in-only";
+/// What the demo leaves in its directory, and so what starting over removes.
+const OURS: &[&str] = &["log", "log.probe", "HEAD", "states", "keys", "doorbook.sock", "stand-in.json"];
+
+/// Runs the server and the stand-in together.
+pub async fn demo(options: DemoOptions) -> Result<(), ServeError> {
+    let (running, stand_in) = start_demo(&options, World::real()).await?;
+    let address = running.addresses.first().map_or(options.port, SocketAddr::port);
+    // The address is the result of this command; everything else goes to standard error.
+    let _ = writeln!(io::stdout(), "{}", welcome(address, &options.data_dir, &stand_in));
+    let stopped = until_signal(running).await;
+    stand_in.stop().await;
+    stopped
+}
+
+/// Starts both, the stand-in first: doorbook's client needs its address.
+pub async fn start_demo(options: &DemoOptions, world: World) -> Result<(Running, StandIn), ServeError> {
+    let listeners = loopback(options.port).await?;
+    let port = listeners.first().and_then(|l| l.local_addr().ok()).map_or(options.port, |a| a.port());
+    // Another site than `localhost`, as Discord is another site than yours.
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, options.discord_port));
+    let discord =
+        TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })?;
+    if options.fresh {
+        start_over(&options.data_dir)?;
+    }
+    make_directory(&options.data_dir)?;
+    let data_dir = std::path::absolute(&options.data_dir)
+        .map_err(|source| ServeError::Fresh { path: options.data_dir.clone(), source })?;
+    let origin = format!("http://localhost:{port}");
+    let redirect_url = format!("{origin}/api/auth/discord/redirect");
+    let mut settings = stand_in::Settings::new(stand_in::Application {
+        client_id: DiscordId(CLIENT_ID),
+        client_secret: Secret::new(CLIENT_SECRET),
+        redirect_uris: vec![redirect_url.clone()],
+        name: "doorbook demo".into(),
+    });
+    settings.store = Some(options.data_dir.join("stand-in.json"));
+    let stand_in = stand_in::start(settings, discord, world.clock.clone(), world.entropy.clone()).await?;
+    let config = configuration(&data_dir, &redirect_url, &stand_in).map_err(ServeError::DemoConfig)?;
+    let running = start_on(listeners, &config, MadeBy::Demo, false, world).await?;
+    Ok((running, stand_in))
+}
+
+/// The demo reads nothing from outside: no `.env`, no file, no variable.
+fn configuration(data_dir: &Path, redirect_url: &str, stand_in: &StandIn) -> Result<Config, ConfigErrors> {
+    let set: [(&str, String); 8] = [
+        ("DISCORD_OAUTH_CLIENT_ID", CLIENT_ID.to_string()),
+        ("DISCORD_OAUTH_SECRET", CLIENT_SECRET.to_owned()),
+        ("DISCORD_REDIRECT_URL", redirect_url.to_owned()),
+        ("DISCORD_API_URL", stand_in.api_url()),
+        ("DISCORD_AUTHORIZE_URL", stand_in.authorize_url()),
+        ("DISCORD_CDN_URL", stand_in.cdn_url()),
+        ("DISCORD_SCOPES", "identify email".to_owned()),
+        ("DOORBOOK_DATA_DIR", data_dir.display().to_string()),
+    ];
+    let env: BTreeMap<OsString, OsString> =
+        set.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+    // An empty directory: neither `.env` nor a file is found there.
+    let cwd = data_dir.join("keys");
+    let system_file = cwd.join("none");
+    Config::read(&Sources { flags: BTreeMap::new(), env, cwd, system_file })
+}
+
+/// Listens on both loopback addresses, because `localhost` may mean either; IPv6 may be missing.
+async fn loopback(port: u16) -> Result<Vec<TcpListener>, ServeError> {
+    let bind = async |ip: IpAddr, port: u16| {
+        let address = SocketAddr::new(ip, port);
+        TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })
+    };
+    let first = bind(Ipv4Addr::LOCALHOST.into(), port).await?;
+    let port = first.local_addr().map_or(port, |address| address.port());
+    let mut listeners = vec![first];
+    match bind(Ipv6Addr::LOCALHOST.into(), port).await {
+        Ok(second) => listeners.push(second),
+        Err(ServeError::Listen { source, .. }) if source.kind() != io::ErrorKind::AddrInUse => {
+            tracing::debug!("there is no IPv6 loopback on this machine");
+        }
+        Err(taken) => return Err(taken),
+    }
+    Ok(listeners)
+}
+
+fn make_directory(path: &Path) -> Result<(), ServeError> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|source| ServeError::Fresh { path: path.into(), source })
+}
+
+/// Removes what a demo left, and nothing that it did not.
+fn start_over(data_dir: &Path) -> Result<(), ServeError> {
+    for name in OURS {
+        let path = data_dir.join(name);
+        let removed = match std::fs::symlink_metadata(&path) {
+            Ok(found) if found.is_dir() => std::fs::remove_dir_all(&path),
+            Ok(_) => std::fs::remove_file(&path),
+            Err(error) => Err(error),
+        };
+        match removed {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(ServeError::Fresh { path, source });
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn welcome(port: u16, data_dir: &Path, stand_in: &StandIn) -> String {
+    let people: Vec<String> =
+        stand_in::seeded().iter().map(|person| person.display_name().to_owned()).collect();
+    format!(
+        "doorbook demo is ready:\n\n  http://localhost:{port}\n\n\
+         Sign in as one of {} people who live in a Discord stand-in at {}: {}.\n\
+         Everything is kept in {}; start the demo again and you are still signed in. Start over with --fresh. Ctrl-C stops it.",
+        people.len(),
+        stand_in.url(),
+        people.join(", "),
+        data_dir.display(),
+    )
+}

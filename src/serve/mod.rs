@@ -1,0 +1,426 @@
+//! Builds every part from the configuration, listens, and drains on a signal.
+
+mod demo;
+mod replaying;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use crate::app::{self, App, ExecuteError, OpenError, Replayed, Role};
+use crate::clock::{Clock, SystemClock};
+use crate::config::{Config, ConfigErrors, Local};
+use crate::control::{self, Answers, AppAnswers, ControlError};
+use crate::crypto::KeyError;
+use crate::discord::stand_in::{self, StandInError};
+use crate::discord::{self, CallError, Client, ClientError};
+use crate::disk::{Disk, RealDisk};
+use crate::domain::event::MadeBy;
+use crate::domain::id::{NotAnId, Secret};
+use crate::entropy::{Entropy, SystemEntropy};
+use crate::event_log::{Health, Probe};
+use crate::grants::{self, Grants};
+use crate::http::{self, Gate};
+
+pub use demo::{DemoOptions, demo};
+
+/// The version of doorbook.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// How long to wait for a log that cannot be closed.
+const LAST_WAIT: Duration = Duration::from_secs(20);
+
+/// Why the server did not run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// Somebody else listens there.
+    #[error("cannot listen on {address}: {source}; stop what listens there, or set another port with --port")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The data directory, the log or the keys.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The client for Discord.
+    #[error("the client for Discord cannot be built")]
+    Client(#[from] ClientError),
+    /// The control socket.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// The stand-in.
+    #[error(transparent)]
+    StandIn(#[from] StandInError),
+    /// The log was not closed in order.
+    #[error(transparent)]
+    Close(#[from] ExecuteError),
+    /// The storage failed in a way that only a new start can judge.
+    #[error("the disk failed: {why}; doorbook stops here, and the next start looks at the log closely")]
+    DiskFailed {
+        /// What happened.
+        why: String,
+    },
+    /// The stand-in hands out accounts to whoever asks.
+    #[error(
+        "{address} is not a loopback address: the stand-in signs anybody in as anybody; say --listen to mean it"
+    )]
+    NotLoopback {
+        /// Where it was to listen.
+        address: SocketAddr,
+    },
+    /// A number that Discord would not give.
+    #[error("the client id is not a Discord id")]
+    ClientId(#[from] NotAnId),
+    /// Discord refused id and secret.
+    #[error(
+        "discord refuses the client id or the secret: copy both again from the application's OAuth2 page"
+    )]
+    ClientRejected,
+    /// Discord said nothing of use.
+    #[error("discord could not be asked")]
+    Discord(#[source] CallError),
+    /// The demo's own configuration.
+    #[error("the demo cannot be configured")]
+    DemoConfig(#[source] ConfigErrors),
+    /// Something of the demo could not be removed.
+    #[error("cannot start over in {}: {source}", path.display())]
+    Fresh {
+        /// What.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+impl ServeError {
+    /// Returns whether the configuration is to blame, and not the machine.
+    pub fn is_configuration(&self) -> bool {
+        match self {
+            ServeError::Open(OpenError::Key(error)) => KeyError::is_configuration(error),
+            ServeError::ClientId(_) | ServeError::NotLoopback { .. } | ServeError::ClientRejected => true,
+            ServeError::Client(ClientError::NotAUrl { .. }) => true,
+            _ => false,
+        }
+    }
+}
+
+/// The world outside the process, passed in.
+#[derive(Clone)]
+pub struct World {
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Random bytes.
+    pub entropy: Arc<dyn Entropy>,
+    /// What is on stable storage.
+    pub disk: Arc<dyn Disk>,
+    /// How a copy of the log is looked through after an unclean stop.
+    pub probe: Probe,
+}
+
+impl World {
+    /// Returns the world as it is.
+    pub fn real() -> World {
+        World {
+            clock: Arc::new(SystemClock::new()),
+            entropy: Arc::new(SystemEntropy),
+            disk: Arc::new(RealDisk),
+            probe: match std::env::current_exe() {
+                Ok(program) => Probe::Child { program, args: vec!["probe-log".into()] },
+                Err(_) => Probe::InProcess,
+            },
+        }
+    }
+}
+
+/// A server that has replayed its log and answers.
+pub struct Running {
+    /// Where it listens.
+    pub addresses: Vec<SocketAddr>,
+    /// The state and the only way to change it.
+    pub app: Arc<App>,
+    /// What the replay found.
+    pub replayed: Replayed,
+    grants: Arc<Grants>,
+    clock: Arc<dyn Clock>,
+    stopping: CancellationToken,
+    serving: JoinHandle<bool>,
+    control: JoinHandle<()>,
+}
+
+/// Binds, opens, replays, and then lets everybody in.
+///
+/// Health checks are answered from the first moment on.
+pub async fn start(
+    config: &Config,
+    made_by: MadeBy,
+    accept_loss: bool,
+    world: World,
+) -> Result<Running, ServeError> {
+    let listeners = bind(&config.listen).await?;
+    start_on(listeners, config, made_by, accept_loss, world).await
+}
+
+/// Like [`start`], on listeners that are bound.
+pub async fn start_on(
+    listeners: Vec<TcpListener>,
+    config: &Config,
+    made_by: MadeBy,
+    accept_loss: bool,
+    world: World,
+) -> Result<Running, ServeError> {
+    let addresses = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+    let World { clock, entropy, .. } = world.clone();
+    let client = Arc::new(Client::new(discord_settings(config), clock.clone(), entropy.clone())?);
+
+    let gate = Gate::new(http_settings(config), clock.clone(), entropy.clone());
+    let stopping = CancellationToken::new();
+    let serving = tokio::spawn({
+        let (gate, stopping) = (gate.clone(), stopping.clone());
+        async move { http::listen::serve(listeners, gate, stopping.cancelled()).await }
+    });
+    // Whatever goes wrong from here on, nobody is answered any more.
+    let stop_on_error = stopping.clone().drop_guard();
+
+    let role =
+        Role::Server { made_by, origin: origin(&config.public_origin), config: config.hash, accept_loss };
+    let opened = open(&config.local, role, world).await?;
+    let (app, replayed) = replaying::shown(opened, clock.clone()).await?;
+
+    let grants_settings =
+        grants::Settings { scopes: config.scopes.clone(), profile_max_age: config.profile_max_age };
+    let grants = Grants::new(app.clone(), client.clone(), grants_settings, clock.clone(), entropy.clone());
+    let socket = control::Server::bind(&config.local.data_dir)?;
+    let control = tokio::spawn({
+        let answers = Arc::new(AppAnswers::new(app.clone(), entropy));
+        let (clock, stopping) = (clock.clone(), stopping.clone());
+        async move { socket.serve(answers, clock, stopping.cancelled_owned()).await }
+    });
+    grants.start();
+    tokio::spawn(app.clone().run_background());
+    let cookie_key = app.keys().cookie_key().clone();
+    gate.open(app.clone(), grants.clone(), client, cookie_key);
+    stop_on_error.disarm();
+    Ok(Running { addresses, app, replayed, grants, clock, stopping, serving, control })
+}
+
+impl Running {
+    /// Takes no more requests, finishes those under way, and closes the log last.
+    pub async fn stop(self) -> Result<(), ServeError> {
+        self.stopping.cancel();
+        let _ = self.serving.await;
+        let _ = self.control.await;
+        self.grants.stop().await;
+        let closed = tokio::select! {
+            closed = self.app.close() => closed,
+            () = self.clock.sleep(LAST_WAIT) => Err(ExecuteError::FoldStopped),
+        };
+        closed.map_err(ServeError::Close)
+    }
+
+    /// Waits until the storage has failed for good.
+    pub async fn failed(&self) -> ServeError {
+        let mut health = self.app.log_health();
+        let failed = health.wait_for(|health| matches!(health, Health::Failed { .. })).await;
+        let why = match failed.as_deref() {
+            Ok(Health::Failed { why }) => why.to_string(),
+            _ => return std::future::pending().await,
+        };
+        ServeError::DiskFailed { why }
+    }
+}
+
+/// Runs the server until a signal ends it.
+pub async fn run(config: Config, accept_loss: bool) -> Result<(), ServeError> {
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let running = start(&config, MadeBy::Serve, accept_loss, World::real()).await?;
+    tracing::info!(
+        listening = ?running.addresses,
+        origin = %origin(&config.public_origin),
+        "doorbook {VERSION} is ready"
+    );
+    tracing::info!(
+        redirect_url = %config.discord.redirect_url,
+        portal = %portal(&config),
+        "this exact redirect URL must be registered under OAuth2 in the Discord Developer Portal"
+    );
+    until_signal(running).await
+}
+
+/// Serves until a signal comes or the disk fails; then stops in order.
+async fn until_signal(running: Running) -> Result<(), ServeError> {
+    let failed = tokio::select! {
+        () = signal() => None,
+        failed = running.failed() => Some(failed),
+    };
+    match failed {
+        None => {
+            tracing::info!("stopping: finishing what is under way");
+            let stopped = tokio::select! {
+                stopped = running.stop() => stopped,
+                () = second_signal() => {
+                    tracing::warn!("stopping at once; the next start looks at the log closely");
+                    Ok(())
+                }
+            };
+            tracing::info!("stopped");
+            stopped
+        }
+        Some(failed) => {
+            running.stopping.cancel();
+            Err(failed)
+        }
+    }
+}
+
+async fn signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+        (Ok(mut terminate), Ok(mut interrupt)) => {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        }
+        _ => {
+            let _ = tokio::signal::ctrl_c().await;
+        }
+    }
+}
+
+async fn second_signal() {
+    signal().await;
+}
+
+/// Runs the stand-in alone.
+pub async fn mock_discord(options: MockDiscordOptions) -> Result<(), ServeError> {
+    let address = options.listen;
+    if !address.ip().is_loopback() && !options.listen_given {
+        return Err(ServeError::NotLoopback { address });
+    }
+    let listener =
+        TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })?;
+    let application = stand_in::Application {
+        client_id: options.client_id.parse()?,
+        client_secret: options.client_secret,
+        redirect_uris: options.redirect_uris.iter().map(ToString::to_string).collect(),
+        name: "Your app".into(),
+    };
+    let World { clock, entropy, .. } = World::real();
+    let stand_in = stand_in::start(stand_in::Settings::new(application), listener, clock, entropy).await?;
+    tracing::info!(
+        api = %stand_in.api_url(),
+        authorize = %stand_in.authorize_url(),
+        control = %format!("{}/_control/", stand_in.url()),
+        "the Discord stand-in is ready; this is not Discord"
+    );
+    signal().await;
+    stand_in.stop().await;
+    Ok(())
+}
+
+/// How the stand-in is to run alone.
+#[derive(Clone, Debug)]
+pub struct MockDiscordOptions {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Whether somebody said so.
+    pub listen_given: bool,
+    /// The id of the one application it knows.
+    pub client_id: String,
+    /// That application's secret.
+    pub client_secret: Secret,
+    /// The redirect URLs registered for it.
+    pub redirect_uris: Vec<Url>,
+}
+
+/// Opens the log without a server, to answer one command; the answers must be closed.
+pub async fn open_local(local: Local) -> Result<Box<dyn Answers>, ServeError> {
+    let world = World::real();
+    let opened = open(&local, Role::Command, world.clone()).await?;
+    let (app, _) = replaying::shown(opened, world.clock).await?;
+    Ok(Box::new(AppAnswers::new(app, world.entropy)))
+}
+
+/// Proves id and secret to Discord with one call.
+pub async fn check_online(config: &Config) -> Result<(), ServeError> {
+    let World { clock, entropy, .. } = World::real();
+    let client = Client::new(discord_settings(config), clock, entropy)?;
+    client.client_credentials().await.map_err(|error| match error {
+        CallError::ClientRejected { .. } => ServeError::ClientRejected,
+        other => ServeError::Discord(other),
+    })
+}
+
+async fn open(local: &Local, role: Role, world: World) -> Result<app::Opened, ServeError> {
+    let settings = app::Settings {
+        data_dir: local.data_dir.clone(),
+        encrypt_secret: local.encrypt_secret.clone(),
+        cookie_secret: local.cookie_secret.clone(),
+        role,
+        version: VERSION.into(),
+        rules: local.rules.clone(),
+        probe: world.probe.clone(),
+    };
+    // It waits for the disk, after an unclean stop for long.
+    let opening =
+        tokio::task::spawn_blocking(move || App::open(settings, world.clock, world.entropy, world.disk));
+    match opening.await {
+        Ok(opened) => Ok(opened?),
+        Err(panicked) => Err(ServeError::DiskFailed { why: panicked.to_string() }),
+    }
+}
+
+async fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, ServeError> {
+    let mut listeners = Vec::with_capacity(addresses.len());
+    for address in addresses {
+        match TcpListener::bind(address).await {
+            Ok(listener) => listeners.push(listener),
+            Err(source) => return Err(ServeError::Listen { address: *address, source }),
+        }
+    }
+    Ok(listeners)
+}
+
+fn discord_settings(config: &Config) -> discord::Settings {
+    discord::Settings {
+        client_id: config.discord.client_id,
+        client_secret: config.discord.client_secret.clone(),
+        redirect_url: config.discord.redirect_url.to_string(),
+        api_url: config.discord.api_url.to_string(),
+        authorize_url: config.discord.authorize_url.to_string(),
+        cdn_url: config.discord.cdn_url.to_string(),
+        public_origin: origin(&config.public_origin),
+    }
+}
+
+fn http_settings(config: &Config) -> http::Settings {
+    let mut settings = http::Settings::new(
+        config.public_origin.clone(),
+        config.allowed_origins.clone(),
+        config.discord.cdn_url.clone(),
+        config.scopes.clone(),
+    );
+    settings.trusted_proxies = config.trusted_proxies.clone();
+    settings.session_max_age = config.local.rules.session_max_age;
+    settings
+}
+
+fn origin(url: &Url) -> String {
+    url.origin().ascii_serialization()
+}
+
+fn portal(config: &Config) -> String {
+    format!("https://discord.com/developers/applications/{}/oauth2", config.discord.client_id)
+}
