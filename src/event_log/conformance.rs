@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::EventLog;
 use super::codec::MAX_FRAME;
 use super::engine::{AppendError, Engine, FollowError, HeadError, Health, NotWritten};
 use super::memory_engine::MemoryEngine;
@@ -43,6 +44,8 @@ every_engine! {
     concurrent_appends_each_get_a_place_of_their_own
     an_append_whose_caller_went_away_stands
     a_closed_log_takes_and_gives_nothing_more
+    a_follower_that_reads_nothing_holds_no_append_up
+    the_log_is_the_engine_behind_it
 }
 
 async fn records_get_the_next_positions_in_order((engine, _rig): Fresh) {
@@ -148,4 +151,28 @@ async fn a_closed_log_takes_and_gives_nothing_more((engine, _rig): Fresh) {
     let follow = engine.follow(Position(4));
     let ended = tokio::task::spawn_blocking(move || read_all(follow)).await.expect("read");
     assert_eq!(ended, (0, FollowError::Closed));
+}
+
+async fn a_follower_that_reads_nothing_holds_no_append_up((engine, _rig): Fresh) {
+    let mut at_the_head = engine.follow(Position(1));
+    let mut behind = engine.follow(Position(0));
+    behind.next().await.expect("the first record");
+    for group in 0..30 {
+        let first = 1 + group * 400;
+        let frames = (first..first + 400).map(frame).collect();
+        assert_eq!(engine.append(frames, None).await, Ok(Position(first)));
+    }
+    for follow in [&mut at_the_head, &mut behind] {
+        assert_eq!(read_to(follow, 12_000).await.len(), 12_000);
+    }
+}
+
+async fn the_log_is_the_engine_behind_it((engine, _rig): Fresh) {
+    let log = EventLog::new(engine);
+    assert_eq!(log.append(vec![frame(1)], Some(Position(1))).await, Ok(Position(1)));
+    assert_eq!(log.head().await, Ok(Some(Position(1))));
+    assert_eq!(read_to(&mut log.follow(Position(1)), 1).await, [(1, frame(1))]);
+    assert_eq!(*log.health().borrow(), Health::Ok);
+    log.close().await.expect("closed");
+    assert_eq!(log.head().await, Err(HeadError::Closed));
 }

@@ -126,7 +126,7 @@ pub enum FollowError {
         /// What is known about it.
         why: String,
     },
-    /// The log was closed, and everything before was delivered.
+    /// The log was closed, or failed.
     #[error("the log is closed")]
     Closed,
 }

@@ -7,7 +7,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -46,8 +46,27 @@ pub(super) struct Head {
     pub(super) state: StopState,
     /// The last acknowledged record; none while the log is empty.
     pub(super) last: Option<Last>,
-    /// The length of sled's data file.
-    pub(super) db_length: u64,
+    /// sled's data file, as it was.
+    pub(super) db: DataFile,
+}
+
+/// What tells whether sled's data file is the one that was closed: whoever wrote to it or put another in
+/// its place has changed this, and a start looks closely.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct DataFile {
+    pub(super) length: u64,
+    /// When it was last written to, in seconds and nanoseconds; kept at a clean stop only.
+    pub(super) modified: (i64, i64),
+}
+
+impl DataFile {
+    pub(super) fn of(found: &std::fs::Metadata) -> DataFile {
+        DataFile { length: found.len(), modified: (found.mtime(), found.mtime_nsec()) }
+    }
+
+    pub(super) fn of_length(length: u64) -> DataFile {
+        DataFile { length, modified: (0, 0) }
+    }
 }
 
 /// The last acknowledged record.
@@ -142,10 +161,9 @@ impl HeadFile {
         &mut self,
         state: StopState,
         last: Option<Last>,
-        db_length: u64,
+        db: DataFile,
     ) -> Result<(), WriteError> {
-        let head =
-            Head { log: self.current.log, sequence: self.current.sequence + 1, state, last, db_length };
+        let head = Head { log: self.current.log, sequence: self.current.sequence + 1, state, last, db };
         let at = self.spare * u64::try_from(SLOT).unwrap_or(u64::MAX);
         self.file.write_all_at(&encode(&head), at).map_err(WriteError::Write)?;
         self.disk.sync_data(Synced::Head, &self.file).map_err(WriteError::Sync)?;
@@ -159,8 +177,8 @@ impl HeadFile {
     pub(super) fn open_for_use(&mut self) -> Result<(), WriteError> {
         let mut bytes = vec![0; 2 * SLOT];
         self.file.read_exact_at(&mut bytes, 0).map_err(WriteError::Write)?;
-        let Head { last, db_length, .. } = self.current;
-        self.write(StopState::Open, last, db_length)?;
+        let Head { last, db, .. } = self.current;
+        self.write(StopState::Open, last, db)?;
         self.untouched = Some(bytes);
         Ok(())
     }
@@ -230,7 +248,7 @@ fn read_slots(file: &File) -> io::Result<[Slot; 2]> {
 }
 
 /// magic 8 | format u16 | log 16 | sequence u64 | state u8 | 0 or 1 | position u64 | leaf 32 | db length
-/// u64 | zeros | SHA-256 of all before; numbers are big-endian.
+/// u64 | modified 2 × i64 | zeros | SHA-256 of all before; numbers are big-endian.
 fn encode(head: &Head) -> Vec<u8> {
     let mut out = Vec::with_capacity(SLOT);
     out.extend(MAGIC);
@@ -246,7 +264,9 @@ fn encode(head: &Head) -> Vec<u8> {
     out.push(u8::from(head.last.is_some()));
     out.extend(head.last.map_or(0, |last| last.position.0).to_be_bytes());
     out.extend(head.last.map_or([0; 32], |last| last.leaf.0));
-    out.extend(head.db_length.to_be_bytes());
+    out.extend(head.db.length.to_be_bytes());
+    out.extend(head.db.modified.0.to_be_bytes());
+    out.extend(head.db.modified.1.to_be_bytes());
     out.resize(SLOT - 32, 0);
     let checksum = Sha256::digest(&out);
     out.extend_from_slice(&checksum);
@@ -289,8 +309,10 @@ fn read_facts(mut facts: &[u8]) -> Option<Slot> {
     };
     let [there] = take(facts)?;
     let last = Last { position: Position(u64::from_be_bytes(take(facts)?)), leaf: Hash(take(facts)?) };
-    let db_length = u64::from_be_bytes(take(facts)?);
-    Some(Slot::Valid(Head { log, sequence, state, last: (there == 1).then_some(last), db_length }))
+    let length = u64::from_be_bytes(take(facts)?);
+    let modified = (i64::from_be_bytes(take(facts)?), i64::from_be_bytes(take(facts)?));
+    let db = DataFile { length, modified };
+    Some(Slot::Valid(Head { log, sequence, state, last: (there == 1).then_some(last), db }))
 }
 
 #[cfg(test)]
@@ -300,7 +322,13 @@ mod tests {
 
     fn head(sequence: u64) -> Head {
         let last = Some(Last { position: Position(41), leaf: Hash([7; 32]) });
-        Head { log: LogId([3; 16]), sequence, state: StopState::Open, last, db_length: 12_345 }
+        Head {
+            log: LogId([3; 16]),
+            sequence,
+            state: StopState::Open,
+            last,
+            db: DataFile { length: 12_345, modified: (-7, 8) },
+        }
     }
 
     fn created() -> (tempfile::TempDir, HeadFile) {
@@ -323,18 +351,18 @@ mod tests {
     fn what_is_written_is_read_back_and_the_larger_sequence_counts() {
         let (dir, mut file) = created();
         for length in 0..5 {
-            file.write(StopState::Clean, None, length).expect("written");
+            file.write(StopState::Clean, None, DataFile::of_length(length)).expect("written");
         }
         drop(file);
         let current = *reopen(dir.path()).expect("opened").current();
-        assert_eq!((current.sequence, current.db_length, current.last), (6, 4, None));
+        assert_eq!((current.sequence, current.db.length, current.last), (6, 4, None));
         assert_eq!(std::fs::metadata(path(dir.path())).expect("HEAD").len(), 8_192);
     }
 
     #[test]
     fn any_flipped_bit_spoils_its_slot_and_the_other_one_counts() {
         let (dir, mut file) = created();
-        file.write(StopState::Open, head(1).last, 99).expect("written");
+        file.write(StopState::Open, head(1).last, DataFile::of_length(99)).expect("written");
         drop(file);
         for at in [SLOT, SLOT + 9, SLOT + 60, 2 * SLOT - 40, 2 * SLOT - 1] {
             flip(dir.path(), at);
@@ -347,7 +375,7 @@ mod tests {
     #[test]
     fn two_damaged_slots_are_no_head() {
         let (dir, mut file) = created();
-        file.write(StopState::Open, None, 0).expect("written");
+        file.write(StopState::Open, None, DataFile::default()).expect("written");
         drop(file);
         flip(dir.path(), 100);
         flip(dir.path(), SLOT + 100);
@@ -361,7 +389,7 @@ mod tests {
         let (dir, mut file) = created();
         for length in 0..4 {
             let before = std::fs::read(path(dir.path())).expect("HEAD");
-            file.write(StopState::Open, None, length).expect("written");
+            file.write(StopState::Open, None, DataFile::of_length(length)).expect("written");
             let after = std::fs::read(path(dir.path())).expect("HEAD");
             let kept = if length % 2 == 0 { 0..SLOT } else { SLOT..2 * SLOT };
             assert_eq!(before[kept.clone()], after[kept]);

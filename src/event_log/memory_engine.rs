@@ -167,3 +167,47 @@ impl Engine for MemoryEngine {
         Box::pin(ready(Ok(())))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_refused_append_leaves_nothing_behind_and_the_next_one_works() {
+        let engine = MemoryEngine::new();
+        assert_eq!(engine.head().await, Ok(None));
+        engine.fail_next(Fault::Refuse(NotWritten::QueueFull));
+        let refused = engine.append(vec![vec![1]], None).await;
+        assert_eq!(refused, Err(AppendError::NotWritten(NotWritten::QueueFull)));
+        assert_eq!(engine.append(vec![vec![2]], None).await, Ok(Position(0)));
+        assert_eq!(engine.frames(), [[2]]);
+    }
+
+    #[tokio::test]
+    async fn an_unknown_outcome_is_known_once_the_log_has_been_opened_again() {
+        for written in [true, false] {
+            let engine = MemoryEngine::new();
+            let mut follow = engine.follow(Position(0));
+            engine.fail_next(Fault::Unknown { written });
+            assert_eq!(engine.append(vec![vec![1]], None).await, Err(AppendError::Unknown));
+            assert_eq!(engine.head().await, Err(HeadError::Unavailable));
+            let unavailable = Err(AppendError::NotWritten(NotWritten::Unavailable));
+            assert_eq!(engine.append(vec![vec![2]], None).await, unavailable);
+            engine.recover();
+            assert_eq!(*engine.health().borrow(), Health::Ok);
+            assert_eq!(engine.head().await, Ok(written.then_some(Position(0))));
+            let next = Position(u64::from(written));
+            assert_eq!(engine.append(vec![vec![2]], Some(next)).await, Ok(next));
+            let first: u8 = if written { 1 } else { 2 };
+            assert_eq!(follow.next().await.expect("a record")[0].1[..], [first]);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_record_may_be_stored_twice() {
+        let engine = MemoryEngine::new();
+        engine.fail_next(Fault::Duplicate);
+        assert_eq!(engine.append(vec![vec![1]], None).await, Ok(Position(0)));
+        assert_eq!(engine.frames(), [[1], [1]]);
+    }
+}

@@ -51,7 +51,6 @@ impl EventLog {
 
     /// Appends frames in this order and returns the position of the first; see [`Engine::append`].
     // Only `app::App::execute` may change the log.
-    #[cfg_attr(not(test), allow(dead_code, reason = "app calls it"))]
     pub(crate) async fn append(
         &self,
         frames: Vec<Vec<u8>>,

@@ -5,6 +5,7 @@
 
 use std::ffi::OsString;
 use std::io::Write as _;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
@@ -14,6 +15,9 @@ use super::codec::{DecodeError, decode_record, leaf_hash};
 use super::sled_guard::{self, SledFault, guarded};
 use crate::domain::event::Event;
 use crate::domain::id::Position;
+
+/// `SIGKILL`.
+const KILLED: i32 = 9;
 
 /// How a copy of the database is looked at.
 #[derive(Clone, Debug)]
@@ -54,7 +58,6 @@ impl Probe {
         match self {
             Probe::InProcess => look_and_close(dir, at),
             Probe::Child { program, args } => {
-                let fault = |why: String| SledFault { why };
                 let child = Command::new(program)
                     .args(args)
                     .arg(dir)
@@ -62,16 +65,24 @@ impl Probe {
                     .stdin(Stdio::null())
                     .stdout(Stdio::piped())
                     .stderr(Stdio::null())
-                    .output()
-                    .map_err(|error| fault(format!("the program that looks at it did not start: {error}")))?;
-                let found: Option<Result<Found, String>> = serde_json::from_slice(&child.stdout).ok();
+                    .output();
+                let child = child.map_err(|error| {
+                    SledFault::machine(format!("the program that looks at it did not start: {error}"))
+                })?;
+                let mut lines = child.stdout.split(|byte| *byte == b'\n');
+                let found: Option<Result<Found, SledFault>> =
+                    lines.find_map(|line| serde_json::from_slice(line).ok());
                 match found {
                     Some(Ok(found)) if child.status.success() => Ok(found),
-                    Some(Err(why)) => Err(fault(why)),
-                    _ => Err(fault(format!(
-                        "the database is damaged (reading it ended with {})",
-                        child.status
-                    ))),
+                    Some(Err(fault)) => Err(fault),
+                    // Somebody else ended it, most likely for want of memory.
+                    _ if child.status.signal() == Some(KILLED) => {
+                        Err(SledFault::machine("the program that looks at it was killed"))
+                    }
+                    _ => {
+                        let why = format!("the database is damaged (reading it ended with {})", child.status);
+                        Err(SledFault::damage(why))
+                    }
                 }
             }
         }
@@ -84,9 +95,9 @@ pub fn probe_child(args: &[OsString]) -> ExitCode {
     let found = match args {
         [dir, at] => {
             let at = at.to_str().and_then(|at| at.parse().ok()).map(Position);
-            look_and_close(Path::new(dir), at).map_err(|fault| fault.why)
+            look_and_close(Path::new(dir), at)
         }
-        _ => Err("a directory and a position are needed".to_owned()),
+        _ => Err(SledFault::machine("a directory and a position are needed")),
     };
     let printed = serde_json::to_string(&found).map_err(std::io::Error::other);
     let printed = printed.and_then(|line| writeln!(std::io::stdout(), "{line}"));
@@ -99,7 +110,7 @@ fn look_and_close(dir: &Path, at: Option<Position>) -> Result<Found, SledFault> 
     sled_guard::close(db)?;
     let file = std::fs::File::open(dir.join("db"));
     file.and_then(|file| file.sync_all())
-        .map_err(|error| SledFault { why: format!("the copy could not be synced: {error}") })?;
+        .map_err(|error| SledFault::machine(format!("the copy could not be synced: {error}")))?;
     found
 }
 
@@ -157,5 +168,69 @@ fn note(found: &mut Found, position: Position, frame: &[u8], at: Option<Position
 fn note_unreadable(found: &mut Found, position: Position, error: &DecodeError) {
     if found.unreadable.is_none() {
         found.unreadable = Some((position.0, error.to_string()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event_log::rig::{Rig, frame};
+
+    /// This test program as the child.
+    fn child() -> Probe {
+        let name = concat!(module_path!(), "::the_side_of_the_child");
+        let name = name.split_once("::").expect("a crate").1;
+        let args = ["--quiet", "--nocapture", "--ignored", "--exact", name];
+        Probe::Child {
+            program: std::env::current_exe().expect("a program"),
+            args: args.map(OsString::from).to_vec(),
+        }
+    }
+
+    #[test]
+    #[ignore = "run by the tests below, with the two arguments of a child"]
+    fn the_side_of_the_child() {
+        let args: Vec<OsString> = std::env::args_os().collect();
+        if let [.., dir, at] = &args[..]
+            && Path::new(dir).join("db").exists()
+        {
+            probe_child(&[dir.clone(), at.clone()]);
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_child_says_what_this_process_would() {
+        let rig = Rig::filled(9, true).await;
+        let log = rig.path().join("log");
+        for at in [None, Some(Position(0)), Some(Position(8)), Some(Position(9))] {
+            let found = child().run(&log, at).expect("it is whole");
+            assert_eq!(Ok(found.clone()), Probe::InProcess.run(&log, at));
+            assert_eq!((found.end, found.behind, &found.broken), (Some(8), 0, &None));
+            assert_eq!(found.leaf.is_some(), at.is_some_and(|at| at.0 < 9));
+        }
+        let found = child().run(&log, Some(Position(8))).expect("it is whole");
+        assert_eq!(found.leaf, Some(leaf_hash(&frame(8)).to_string()));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn an_unclean_log_is_started_by_way_of_a_child() {
+        let rig = Rig::filled(9, false).await;
+        let settings = crate::event_log::start::StartSettings { probe: child(), ..rig.settings(false) };
+        let Ok(crate::event_log::start::Begun::Existing(log)) = crate::event_log::start::begin(settings)
+        else {
+            panic!("there is a log");
+        };
+        let started = log.open().expect("a start");
+        assert_eq!((started.head, started.clean), (Some(Position(8)), false));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_torn_database_that_takes_the_child_with_it_is_damage() {
+        let rig = Rig::filled(9, false).await;
+        std::fs::write(rig.db(), vec![0xA5; 9 << 20]).expect("torn");
+        match child().run(&rig.path().join("log"), Some(Position(8))) {
+            Ok(found) => assert_eq!(found.end, None),
+            Err(fault) => assert!(fault.damage, "{fault}"),
+        }
     }
 }

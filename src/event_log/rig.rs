@@ -122,7 +122,11 @@ pub(super) fn copy_tree(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).expect("a directory") {
         let path = entry.expect("an entry").path();
         let target = to.join(path.file_name().expect("a name"));
-        if path.is_dir() { copy_tree(&path, &target) } else { drop(fs::copy(&path, target).expect("a copy")) }
+        if path.is_dir() {
+            copy_tree(&path, &target)
+        } else {
+            fs::copy(&path, target).map(|_| ()).expect("a copy")
+        }
     }
 }
 
@@ -197,6 +201,8 @@ pub(super) struct TestDisk {
     /// Syncs wait while this is set.
     pub(super) blocked: Mutex<bool>,
     pub(super) unblock: Condvar,
+    /// How many wait.
+    pub(super) held: AtomicU64,
     pub(super) is_full: AtomicBool,
     /// What is free, where it is said to be anything.
     pub(super) free: AtomicU64,
@@ -221,9 +227,15 @@ impl TestDisk {
         self.unblock.notify_all();
     }
 
+    pub(super) fn waiting(&self) -> u64 {
+        self.held.load(Ordering::SeqCst)
+    }
+
     fn sync(&self, what: Synced, sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         let blocked = self.blocked.lock().expect("not poisoned");
+        self.held.fetch_add(1, Ordering::SeqCst);
         drop(self.unblock.wait_while(blocked, |blocked| *blocked).expect("not poisoned"));
+        self.held.fetch_sub(1, Ordering::SeqCst);
         if *self.failing.lock().expect("not poisoned") == Some(what) {
             return Err(io::Error::other("the disk is broken"));
         }

@@ -13,6 +13,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use sled::Db;
 
 use super::engine::FollowError;
@@ -43,19 +44,35 @@ pub fn is_sled_source(file: &str) -> bool {
 }
 
 /// sled could not do something.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[error("{why}")]
 pub(super) struct SledFault {
     pub(super) why: String,
+    /// Whether the bytes are wrong, rather than the machine: only then may a loss be accepted.
+    pub(super) damage: bool,
+}
+
+impl SledFault {
+    pub(super) fn damage(why: impl Into<String>) -> SledFault {
+        SledFault { why: why.into(), damage: true }
+    }
+
+    pub(super) fn machine(why: impl Into<String>) -> SledFault {
+        SledFault { why: why.into(), damage: false }
+    }
 }
 
 impl From<sled::Error> for SledFault {
     fn from(error: sled::Error) -> SledFault {
-        SledFault {
-            why: match error {
-                sled::Error::Corruption { .. } => "the database is damaged there".into(),
-                error => error.to_string().trim_end().to_owned(),
+        match error {
+            sled::Error::Corruption { .. } => SledFault::damage("the database is damaged there"),
+            sled::Error::Io(error) => match error.kind() {
+                io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => {
+                    SledFault::damage(format!("the database is damaged ({error})"))
+                }
+                _ => SledFault::machine(error.to_string()),
             },
+            error => SledFault::damage(error.to_string()),
         }
     }
 }
@@ -68,7 +85,7 @@ pub(super) fn guarded<T>(call: impl FnOnce() -> Result<T, SledFault>) -> Result<
     outcome.unwrap_or_else(|panic| {
         // What was thrown may itself panic when it is dropped.
         std::mem::forget(panic);
-        Err(SledFault { why: "the database is damaged (sled stopped while it was read)".into() })
+        Err(SledFault::damage("the database is damaged (sled stopped while it was read)"))
     })
 }
 
@@ -129,7 +146,7 @@ pub(super) fn write(db: &Db, first: Position, frames: &[Bytes]) -> Result<(), Sl
 /// Reads a key.
 pub(super) fn position(key: &[u8]) -> Result<Position, SledFault> {
     let bytes = <[u8; 8]>::try_from(key);
-    let foreign = |_| SledFault { why: "the database holds a key that doorbook never writes".into() };
+    let foreign = |_| SledFault::damage("the database holds a key that doorbook never writes");
     bytes.map(u64::from_be_bytes).map(Position).map_err(foreign)
 }
 
@@ -162,6 +179,20 @@ pub(super) fn close(db: Db) -> Result<(), SledFault> {
     })
 }
 
+/// Opens and drops a closed database once more, so that the next open changes no byte of it.
+///
+/// sled tidies up when it opens, not when it closes: it fills the last segment up and writes down where
+/// it ends. A start that is refused must leave the bytes as they were, so this is done at a clean stop.
+pub(super) fn settle(dir: &Path, expected: Option<Position>) -> Result<(), SledFault> {
+    let db = open(dir)?;
+    let found = end(&db);
+    close(db)?;
+    match found? {
+        found if found == expected => Ok(()),
+        _ => Err(SledFault::damage("the database does not end where it did when it was closed")),
+    }
+}
+
 impl Storage for Store {
     fn read(&self, from: Position, to: Position) -> Result<Chunk, ReadError> {
         self.with(|db| read(db, from, to)).unwrap_or(Err(ReadError::NotOpen))
@@ -177,7 +208,7 @@ fn read(db: &Db, from: Position, to: Position) -> Result<Chunk, ReadError> {
             let (key, value) = entry?;
             let found = position(&key)?;
             if found != expected {
-                return Err(SledFault { why: format!("it is missing; the next one stands at {found}") });
+                return Err(SledFault::damage(format!("it is missing; the next one stands at {found}")));
             }
             buffer.extend_from_slice(&value);
             ends.push(buffer.len());
@@ -194,4 +225,45 @@ fn read(db: &Db, from: Position, to: Position) -> Result<Chunk, ReadError> {
     let mut start = 0;
     let slices = ends.into_iter().map(|end| buffer.slice(std::mem::replace(&mut start, end)..end));
     Ok((from.0..).map(Position).zip(slices).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_becomes_a_fault_and_is_quiet_only_while_sled_is_called() {
+        let fault = guarded::<()>(|| {
+            assert!(quiet_panics());
+            panic!("as sled would");
+        });
+        assert!(fault.expect_err("a fault").damage);
+        assert!(!quiet_panics());
+        assert!(is_sled_source("/home/x/.cargo/registry/src/index-1/sled-0.34.7/src/pagecache/mod.rs"));
+        assert!(!is_sled_source(file!()));
+    }
+
+    #[test]
+    fn only_wrong_bytes_are_damage() {
+        let of = |kind: io::ErrorKind| SledFault::from(sled::Error::Io(kind.into())).damage;
+        assert!(of(io::ErrorKind::UnexpectedEof));
+        for machine in [io::ErrorKind::PermissionDenied, io::ErrorKind::StorageFull, io::ErrorKind::Other] {
+            assert!(!of(machine), "{machine}");
+        }
+    }
+
+    #[test]
+    fn the_database_keeps_its_records_in_its_one_file_even_when_they_are_large() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let db = open(dir.path()).expect("a database");
+        // As much as the append thread ever puts into one group.
+        for group in 0..3 {
+            let frames: Vec<_> = (0..129).map(|_| Bytes::from(vec![0x5A; 65_535])).collect();
+            write(&db, Position(group * 129), &frames).expect("written");
+        }
+        assert_eq!(end(&db).expect("read"), Some(Position(386)));
+        close(db).expect("closed");
+        settle(dir.path(), Some(Position(386))).expect("settled");
+        assert!(!has_blobs(dir.path()).expect("read"));
+    }
 }

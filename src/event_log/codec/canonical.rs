@@ -5,54 +5,58 @@
 //! wide gives a second frame, and so a second leaf hash, for the same record.
 
 use bincode::config::{self, Config};
+use bincode::de::BorrowDecode;
+use bincode::enc::Encode;
 use bincode::enc::write::{SizeWriter, Writer};
-use serde::{Deserialize, Serialize};
 
 use super::{DecodeError, EncodeError, MAX_FRAME};
 
+/// What decoding may ask for in memory: as much as a frame full of the smallest items takes.
+const MEMORY: usize = 16 * MAX_FRAME;
+
 fn config() -> impl Config {
-    config::standard().with_limit::<MAX_FRAME>()
+    config::standard().with_limit::<MEMORY>()
 }
 
 /// Writes `value`, in one piece of memory, so that a secret leaves no copies behind.
-pub(super) fn encode<T: Serialize>(what: &'static str, value: &T) -> Result<Vec<u8>, EncodeError> {
+pub(super) fn encode<T: Encode>(what: &'static str, value: &T) -> Result<Vec<u8>, EncodeError> {
     encode_after(what, &[], value)
 }
 
 /// Writes `prefix` and then `value`.
-pub(super) fn encode_after<T: Serialize>(
+pub(super) fn encode_after<T: Encode>(
     what: &'static str,
     prefix: &[u8],
     value: &T,
 ) -> Result<Vec<u8>, EncodeError> {
     let unwritable = |_| EncodeError::Unwritable { what };
     let mut size = SizeWriter::default();
-    bincode::serde::encode_into_writer(value, &mut size, config()).map_err(unwritable)?;
+    bincode::encode_into_writer(value, &mut size, config()).map_err(unwritable)?;
     let bytes = prefix.len() + size.bytes_written;
     if bytes > MAX_FRAME {
         return Err(EncodeError::TooLarge { what, bytes });
     }
     let mut out = Vec::with_capacity(bytes);
     out.extend_from_slice(prefix);
-    bincode::serde::encode_into_writer(value, Appending(&mut out), config()).map_err(unwritable)?;
+    bincode::encode_into_writer(value, Appending(&mut out), config()).map_err(unwritable)?;
     Ok(out)
 }
 
 /// Reads a value that takes all of `bytes` and would be written as exactly these.
 pub(super) fn decode<'a, T>(what: &'static str, bytes: &'a [u8]) -> Result<T, DecodeError>
 where
-    T: Serialize + Deserialize<'a>,
+    T: Encode + BorrowDecode<'a, ()>,
 {
     if bytes.len() > MAX_FRAME {
         return Err(DecodeError::TooLarge { what, bytes: bytes.len() });
     }
-    let (value, read): (T, usize) = bincode::serde::borrow_decode_from_slice(bytes, config())
-        .map_err(|_| DecodeError::Malformed { what })?;
+    let (value, read): (T, usize) =
+        bincode::borrow_decode_from_slice(bytes, config()).map_err(|_| DecodeError::Malformed { what })?;
     if read != bytes.len() {
         return Err(DecodeError::LeftOver { what, bytes: bytes.len() - read });
     }
     let mut rest = Comparing(bytes);
-    match bincode::serde::encode_into_writer(&value, &mut rest, config()) {
+    match bincode::encode_into_writer(&value, &mut rest, config()) {
         Ok(()) if rest.0.is_empty() => Ok(value),
         _ => Err(DecodeError::NotCanonical { what }),
     }

@@ -36,11 +36,7 @@ impl std::fmt::Debug for SealedFact {
 pub fn encode_sealed(facts: &[SealedFact]) -> Result<Zeroizing<Vec<u8>>, EncodeError> {
     let facts: Vec<wire::SealedFactV1<'_>> = facts
         .iter()
-        .map(|fact| wire::SealedFactV1 {
-            index: fact.index,
-            version: fact.version,
-            payload: wire::Bytes(&fact.payload),
-        })
+        .map(|fact| wire::SealedFactV1 { index: fact.index, version: fact.version, payload: &fact.payload })
         .collect();
     encode("the content of a box", &facts).map(Zeroizing::new)
 }
@@ -53,7 +49,7 @@ pub fn decode_sealed(bytes: &[u8]) -> Result<Vec<SealedFact>, DecodeError> {
         .map(|fact| SealedFact {
             index: fact.index,
             version: fact.version,
-            payload: Zeroizing::new(fact.payload.0.to_vec()),
+            payload: Zeroizing::new(fact.payload.to_vec()),
         })
         .collect())
 }

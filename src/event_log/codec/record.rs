@@ -65,7 +65,7 @@ pub fn encode_record(record: &Record) -> Result<Vec<u8>, EncodeError> {
             writer: writer.0,
             actor: wire::ActorV1 {
                 kind: actor.kind.code(),
-                id: wire::Bytes(actor.sub.as_ref().map_or(&[], |sub| &sub.0)),
+                id: actor.sub.as_ref().map_or(&[], |sub| &sub.0),
                 via: actor.via.map(|session| session.0),
             },
             request: request.map(|request| request.0),
@@ -74,11 +74,7 @@ pub fn encode_record(record: &Record) -> Result<Vec<u8>, EncodeError> {
         },
         events: stored
             .iter()
-            .map(|event| wire::EventV1 {
-                kind: event.kind,
-                version: event.version,
-                payload: wire::Bytes(&event.clear),
-            })
+            .map(|event| wire::EventV1 { kind: event.kind, version: event.version, payload: &event.clear })
             .collect(),
         sealed: record.sealed.iter().map(box_v1).collect(),
     };
@@ -95,7 +91,7 @@ pub fn decode_record(frame: &[u8]) -> Result<Record, DecodeError> {
     let events = body
         .events
         .iter()
-        .map(|event| deserialize_event(event.kind, event.version, event.payload.0))
+        .map(|event| deserialize_event(event.kind, event.version, event.payload))
         .collect::<Result<Vec<_>, _>>()?;
     Ok(Record {
         id: RecordId(body.id),
@@ -118,11 +114,7 @@ pub fn decode_raw(frame: &[u8]) -> Result<RawRecord, DecodeError> {
         events: body
             .events
             .iter()
-            .map(|event| RawEvent {
-                kind: event.kind,
-                version: event.version,
-                clear: event.payload.0.to_vec(),
-            })
+            .map(|event| RawEvent { kind: event.kind, version: event.version, clear: event.payload.to_vec() })
             .collect(),
         sealed: body.sealed.iter().map(sealed_box).collect(),
     })
@@ -160,7 +152,7 @@ fn subject(body: &wire::RecordV1<'_>) -> Option<Subject> {
 }
 
 fn context(stored: &wire::ContextV1<'_>) -> Result<Context, DecodeError> {
-    let sub = match stored.actor.id.0 {
+    let sub = match stored.actor.id {
         [] => None,
         id => Some(Sub(id.try_into().map_err(|_| DecodeError::Malformed { what: "an actor" })?)),
     };
@@ -186,7 +178,7 @@ fn box_v1(sealed: &SealedBox) -> wire::BoxV1<'_> {
             Owner::Log => wire::OwnerV1::Log,
         },
         nonce: sealed.nonce,
-        ciphertext: wire::Bytes(&sealed.ciphertext),
+        ciphertext: &sealed.ciphertext,
     }
 }
 
@@ -199,6 +191,6 @@ fn sealed_box(stored: &wire::BoxV1<'_>) -> SealedBox {
             wire::OwnerV1::Log => Owner::Log,
         },
         nonce: stored.nonce,
-        ciphertext: stored.ciphertext.0.to_vec(),
+        ciphertext: stored.ciphertext.to_vec(),
     }
 }

@@ -46,6 +46,22 @@ pub enum StartError {
         /// Our group.
         gid: u32,
     },
+    /// It is not there, and we may not make it.
+    #[error(
+        "the data directory {} cannot be made by user {uid}; \
+         make it and hand it over: mkdir -p {} && chown {uid}:{gid} {}",
+        dir.display(),
+        dir.display(),
+        dir.display()
+    )]
+    NotMade {
+        /// Which.
+        dir: PathBuf,
+        /// Who we are.
+        uid: u32,
+        /// Our group.
+        gid: u32,
+    },
     /// There is a log or what belongs to one, but not the file that says where it ends.
     #[error(
         "HEAD is missing in {} although {beside} is there: nobody can say which records were acknowledged; \
@@ -107,6 +123,14 @@ pub enum StartError {
         path.display()
     )]
     Damaged {
+        /// Where it is.
+        path: PathBuf,
+        /// What is known.
+        why: String,
+    },
+    /// The machine keeps sled from opening it.
+    #[error("the database {} cannot be opened: {why}", path.display())]
+    Unopened {
         /// Where it is.
         path: PathBuf,
         /// What is known.
@@ -195,7 +219,7 @@ pub enum StartError {
 impl StartError {
     /// Returns whether it makes no sense to try again without the operator.
     pub(in super::super) fn is_final(&self) -> bool {
-        !matches!(self, StartError::NoRoom { .. } | StartError::Io { .. })
+        !matches!(self, StartError::NoRoom { .. } | StartError::Unopened { .. } | StartError::Io { .. })
     }
 
     /// Returns whether `--accept-loss` is a way on.

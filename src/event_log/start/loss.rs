@@ -1,18 +1,20 @@
 //! Going on although acknowledged records are gone, because the operator says so.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 
-use super::{Place, StartError};
+use super::place::Ready;
+use super::{DATABASE, Place, StartError, make_directory};
 use crate::disk::Synced;
 use crate::domain::event::Event;
 use crate::domain::id::{Hash, Position};
-use crate::event_log::head::{Head, sync_directory};
+use crate::event_log::head::{Head, HeadFile, sync_directory};
+use crate::event_log::probe::Found;
 use crate::event_log::sled_guard::{self, SledFault, guarded};
 
 /// What the operator accepted to lose.
@@ -64,14 +66,74 @@ impl Loss {
 }
 
 impl Place {
+    /// Goes on at a hole: with a new database of what stands before it. The old one is kept.
+    pub(super) fn cut(
+        &self,
+        head: &mut HeadFile,
+        found: &Found,
+        mut loss: Loss,
+    ) -> Result<Ready, StartError> {
+        let damaged = |fault| self.damaged(fault);
+        let old = sled_guard::open(&self.copy()).map_err(damaged)?;
+        let next = found.end.map_or(0, |end| end + 1);
+        loss.salvaged = self.salvage(&old, Position(next))?;
+        let made = self.data_dir.join("log.cut");
+        self.remove(&made)?;
+        make_directory(&made)?;
+        let new = sled_guard::open(&made).map_err(damaged)?;
+        let mut at = Position(0);
+        while at.0 < next {
+            let mut frames = Vec::new();
+            while at.0 + u64::try_from(frames.len()).unwrap_or(u64::MAX) < next && frames.len() < 512 {
+                let position = Position(at.0 + u64::try_from(frames.len()).unwrap_or(u64::MAX));
+                frames.push(sled_guard::get(&old, position).map_err(damaged)?.unwrap_or_default());
+            }
+            sled_guard::write(&new, at, &frames).map_err(damaged)?;
+            at = Position(at.0 + u64::try_from(frames.len()).unwrap_or(u64::MAX));
+        }
+        sled_guard::close(new).map_err(damaged)?;
+        sled_guard::close(old).map_err(damaged)?;
+        self.remove_copy()?;
+        let synced = File::open(made.join("db"))
+            .and_then(|file| self.disk.sync_all(DATABASE, &file))
+            .and_then(|()| sync_directory(&made, &*self.disk));
+        synced.map_err(|source| self.failed("the new log cannot be brought to stable storage", source))?;
+        loss.set_aside = Some(self.set_aside(&made)?);
+        self.use_database(head, found.end.map(Position), Some(loss))
+    }
+
+    /// Goes on with an empty database. The old one, if there is one, is kept.
+    pub(super) fn start_over(
+        &self,
+        head: &mut HeadFile,
+        mut loss: Option<Loss>,
+    ) -> Result<Ready, StartError> {
+        self.remove_copy()?;
+        if self.log().exists() {
+            make_directory(&self.copy())?;
+            let kept = self.set_aside(&self.copy())?;
+            if let Some(loss) = &mut loss {
+                loss.set_aside = Some(kept);
+            }
+        } else {
+            make_directory(&self.log())?;
+        }
+        self.use_database(head, None, loss)
+    }
+
+    /// Puts a directory in the place of the log, in one step, and keeps the log by a name of its own.
+    fn set_aside(&self, new: &Path) -> Result<PathBuf, StartError> {
+        let kept = self.data_dir.join(format!("log.lost-{}", self.file_time()));
+        // Under that name before the exchange: a kill after it must not leave the log where copies are removed.
+        fs::rename(new, &kept).map_err(|source| self.failed("the log cannot be set aside", source))?;
+        self.exchange_with(&kept)?;
+        Ok(kept)
+    }
+
     /// Writes the records behind `from` to a file, one line of JSON each: position and frame.
     ///
     /// It takes what can be read from both ends and gives up in the middle.
-    pub(super) fn salvage(
-        &self,
-        db: &sled::Db,
-        from: Position,
-    ) -> Result<Option<(PathBuf, Hash)>, StartError> {
+    fn salvage(&self, db: &sled::Db, from: Position) -> Result<Option<(PathBuf, Hash)>, StartError> {
         let mut lines: Vec<(Position, String)> = Vec::new();
         let forwards = guarded(|| take(&mut lines, db.range(from.0.to_be_bytes()..)));
         if forwards.is_err() {
@@ -95,7 +157,7 @@ impl Place {
         Ok(Some((path, Hash(Sha256::digest(&text).into()))))
     }
 
-    fn write_salvaged(&self, path: &std::path::Path, text: &str) -> io::Result<()> {
+    fn write_salvaged(&self, path: &Path, text: &str) -> io::Result<()> {
         let mut file = File::create_new(path)?;
         file.write_all(text.as_bytes())?;
         self.disk.sync_all(Synced::Other, &file)?;
@@ -103,7 +165,7 @@ impl Place {
     }
 
     /// Returns the time as part of a file name.
-    pub(super) fn file_time(&self) -> String {
+    fn file_time(&self) -> String {
         self.clock.now().to_string().replace(':', "")
     }
 }

@@ -12,6 +12,7 @@ mod place;
 #[cfg(test)]
 mod tests;
 
+use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,7 +25,7 @@ pub(super) use place::{Place, Ready};
 
 use super::codec::leaf_hash;
 use super::engine::Engine;
-use super::head::{Head, HeadFile, Last, StopState, Unusable, sync_directory};
+use super::head::{DataFile, Head, HeadFile, Last, StopState, Unusable, sync_directory};
 use super::probe::Probe;
 use super::sled_engine::{Pace, SledEngine};
 use super::sled_guard;
@@ -117,10 +118,12 @@ fn make_directory(dir: &Path) -> Result<(), StartError> {
         return Ok(());
     }
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
-    made.map_err(|source| StartError::Io {
-        what: "the data directory cannot be made",
-        path: dir.into(),
-        source,
+    made.map_err(|source| match source.kind() {
+        io::ErrorKind::PermissionDenied => {
+            let (uid, gid) = place::us();
+            StartError::NotMade { dir: dir.into(), uid, gid }
+        }
+        _ => StartError::Io { what: "the directory cannot be made", path: dir.into(), source },
     })
 }
 
@@ -135,7 +138,7 @@ fn create(place: &Place, entropy: &dyn Entropy) -> Result<HeadFile, StartError> 
         sequence: 1,
         state: StopState::Creating,
         last: None,
-        db_length: 0,
+        db: DataFile::default(),
     };
     HeadFile::create(&place.data_dir, head, Arc::clone(&place.disk)).map_err(|error| place.unusable(error))
 }
@@ -179,7 +182,7 @@ impl NewLog {
             })?;
         }
         let last = Last { position: Position(0), leaf: leaf_hash(&first) };
-        let written = self.head.write(StopState::Open, Some(last), db_length);
+        let written = self.head.write(StopState::Open, Some(last), DataFile::of_length(db_length));
         written.map_err(|error| self.place.head_failed(&error))?;
         let ready = Ready { db, db_file, db_length, end: Some(Position(0)), clean: true, loss: None };
         started(self.place, self.head, ready, self.pace)

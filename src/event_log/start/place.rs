@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,12 +11,14 @@ use rustix::fs::{Access, AtFlags, CWD, RenameFlags, accessat, renameat_with};
 use sled::Db;
 
 use super::copy::{copy, size};
-use super::{DATABASE, Loss, StartError, make_directory};
+use super::{DATABASE, Loss, StartError};
 use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::domain::id::Position;
 use crate::event_log::codec::leaf_hash;
-use crate::event_log::head::{Head, HeadFile, Last, StopState, Unusable, WriteError, sync_directory};
+use crate::event_log::head::{
+    DataFile, Head, HeadFile, Last, StopState, Unusable, WriteError, sync_directory,
+};
 use crate::event_log::probe::{Found, Probe};
 use crate::event_log::sled_guard::{self, SledFault};
 
@@ -42,6 +44,14 @@ pub(in super::super) struct Ready {
     pub(in super::super) loss: Option<Loss>,
 }
 
+/// What a look at a copy gave.
+struct Looked {
+    /// What is in it, where it could be read.
+    found: Option<Found>,
+    /// Whether that may take the place of the log.
+    verdict: Result<(), StartError>,
+}
+
 impl Place {
     pub(in super::super) fn log(&self) -> PathBuf {
         self.data_dir.join("log")
@@ -51,7 +61,7 @@ impl Place {
         self.log().join("db")
     }
 
-    fn copy(&self) -> PathBuf {
+    pub(super) fn copy(&self) -> PathBuf {
         self.data_dir.join("log.probe")
     }
 
@@ -60,9 +70,9 @@ impl Place {
         self.open_unclean(head, false)
     }
 
-    pub(super) fn open(&self, head: &mut HeadFile, accept_loss: bool) -> Result<Ready, StartError> {
+    pub(in super::super) fn open(&self, head: &mut HeadFile, accept_loss: bool) -> Result<Ready, StartError> {
         self.remove_copy()?;
-        let Some(length) = self.db_length()? else {
+        let Some(found) = self.data_file()? else {
             let Some(Last { position: acknowledged, .. }) = head.current().last else {
                 return self.start_over(head, None);
             };
@@ -71,18 +81,17 @@ impl Place {
             }
             return Err(StartError::DatabaseMissing { path: self.db(), acknowledged });
         };
+        self.check_access()?;
         self.check_blobs()?;
-        let Head { state, db_length, .. } = *head.current();
-        if state == StopState::Clean && length == db_length && self.has_snapshot()? {
-            match self.open_clean(head) {
-                Err(error) if accept_loss && error.can_be_accepted() => {}
-                outcome => return outcome,
-            }
+        let Head { state, db, .. } = *head.current();
+        // Whoever accepts a loss has met one: then the log is looked at whatever HEAD says.
+        if state == StopState::Clean && found == db && !accept_loss && self.has_snapshot()? {
+            return self.open_clean(head);
         }
         self.open_unclean(head, accept_loss)
     }
 
-    /// Opens a log that was closed in order and whose data file has the length that it had then.
+    /// Opens a log that was closed in order and whose data file nobody has written to since.
     fn open_clean(&self, head: &mut HeadFile) -> Result<Ready, StartError> {
         head.open_for_use().map_err(|error| self.head_failed(&error))?;
         let opened = self.open_and_compare(head.current());
@@ -126,46 +135,48 @@ impl Place {
     /// Opens a log that was not: only a copy that was found whole takes its place.
     fn open_unclean(&self, head: &mut HeadFile, accept_loss: bool) -> Result<Ready, StartError> {
         self.remove_copy()?;
-        let outcome = self.look_at_copy(head.current());
-        let (found, loss) = match outcome {
-            Ok(found) => (found, None),
-            Err((error, found)) if accept_loss && error.can_be_accepted() => {
+        let Looked { found, verdict } = self.look_at_copy(head.current());
+        let loss = match verdict {
+            Ok(()) => None,
+            Err(error) if accept_loss && error.can_be_accepted() => {
                 let last_found = found.as_ref().and_then(|found| found.end).map(Position);
-                let loss = Loss::new(head.current(), last_found);
-                match found {
-                    None => return self.start_over(head, Some(loss)),
-                    Some(found) if found.broken.is_some() => return self.cut(head, &found, loss),
-                    Some(found) => (found, Some(loss)),
-                }
+                Some(Loss::new(head.current(), last_found))
             }
-            Err((error, _)) => {
+            Err(error) => {
                 self.remove_copy()?;
                 return Err(error);
             }
         };
-        self.exchange(None)?;
+        let Some(found) = found else { return self.start_over(head, loss) };
+        if let Some(loss) = &loss
+            && found.broken.is_some()
+        {
+            return self.cut(head, &found, loss.clone());
+        }
+        self.exchange()?;
         self.use_database(head, found.end.map(Position), loss)
     }
 
     /// Copies the database and says what is in the copy.
-    fn look_at_copy(&self, head: &Head) -> Result<Found, (StartError, Option<Found>)> {
-        let io = |what, source| (StartError::Io { what, path: self.copy(), source }, None);
-        let needed = size(&self.log()).map_err(|error| io("the log cannot be read", error))? + PROBE_MARGIN;
-        let free = self
-            .disk
-            .free_space(&self.data_dir)
-            .map_err(|error| io("the disk does not say how much is free", error))?;
+    fn look_at_copy(&self, head: &Head) -> Looked {
+        match self.copy_and_look(head) {
+            Ok(found) => Looked { verdict: self.compare(head, &found), found: Some(found) },
+            Err(error) => Looked { verdict: Err(error), found: None },
+        }
+    }
+
+    fn copy_and_look(&self, head: &Head) -> Result<Found, StartError> {
+        let io = |what| move |source| StartError::Io { what, path: self.data_dir.clone(), source };
+        let needed = size(&self.log()).map_err(io("the log cannot be read"))? + PROBE_MARGIN;
+        let free = self.disk.free_space(&self.data_dir);
+        let free = free.map_err(io("the disk does not say how much is free"))?;
         if free < needed {
-            return Err((StartError::NoRoom { dir: self.data_dir.clone(), needed, free }, None));
+            return Err(StartError::NoRoom { dir: self.data_dir.clone(), needed, free });
         }
-        copy(&self.log(), &self.copy(), &*self.disk)
-            .map_err(|error| io("the log cannot be copied", error))?;
+        copy(&self.log(), &self.copy(), &*self.disk).map_err(io("the log cannot be copied"))?;
+        sync_directory(&self.data_dir, &*self.disk).map_err(io("the log cannot be copied"))?;
         let at = head.last.map(|last| last.position);
-        let found = self.probe.run(&self.copy(), at).map_err(|fault| (self.damaged(fault), None))?;
-        match self.compare(head, &found) {
-            Ok(()) => Ok(found),
-            Err(error) => Err((error, Some(found))),
-        }
+        self.probe.run(&self.copy(), at).map_err(|fault| self.damaged(fault))
     }
 
     /// Holds what was found against what was acknowledged.
@@ -201,22 +212,22 @@ impl Place {
     }
 
     /// Opens the database that now stands in its place.
-    fn use_database(
+    pub(super) fn use_database(
         &self,
         head: &mut HeadFile,
         expected: Option<Position>,
         loss: Option<Loss>,
     ) -> Result<Ready, StartError> {
-        let Head { state, last, db_length, .. } = *head.current();
+        let Head { state, last, db, .. } = *head.current();
         if state == StopState::Clean {
-            let written = head.write(StopState::Open, last, db_length);
+            let written = head.write(StopState::Open, last, db);
             written.map_err(|error| self.head_failed(&error))?;
         }
         let db = sled_guard::open(&self.log()).map_err(|fault| self.damaged(fault))?;
         let found = end(&db).map_err(|fault| self.damaged(fault))?.map(Position);
         if found != expected {
             let why = "it holds something else than a moment ago".into();
-            return Err(self.damaged(SledFault { why }));
+            return Err(self.damaged(SledFault { why, damage: true }));
         }
         let ready = self.ready(db, found, false, loss)?;
         self.catch_up(head, &ready)?;
@@ -251,70 +262,24 @@ impl Place {
             StopState::Restored => StopState::Restored,
             _ => StopState::Open,
         };
-        head.write(state, Some(last), length).map_err(|error| self.head_failed(&error))
-    }
-
-    /// Goes on at a hole: with a new database of what stands before it. The old one is kept.
-    fn cut(&self, head: &mut HeadFile, found: &Found, mut loss: Loss) -> Result<Ready, StartError> {
-        let damaged = |fault| self.damaged(fault);
-        let old = sled_guard::open(&self.copy()).map_err(damaged)?;
-        let next = found.end.map_or(0, |end| end + 1);
-        loss.salvaged = self.salvage(&old, Position(next))?;
-        let made = self.data_dir.join("log.cut");
-        self.remove(&made)?;
-        make_directory(&made)?;
-        let new = sled_guard::open(&made).map_err(damaged)?;
-        let mut at = Position(0);
-        while at.0 < next {
-            let mut frames = Vec::new();
-            while at.0 + u64::try_from(frames.len()).unwrap_or(u64::MAX) < next && frames.len() < 512 {
-                let position = Position(at.0 + u64::try_from(frames.len()).unwrap_or(u64::MAX));
-                frames.push(sled_guard::get(&old, position).map_err(damaged)?.unwrap_or_default());
-            }
-            sled_guard::write(&new, at, &frames).map_err(damaged)?;
-            at = Position(at.0 + u64::try_from(frames.len()).unwrap_or(u64::MAX));
-        }
-        sled_guard::close(new).map_err(damaged)?;
-        sled_guard::close(old).map_err(damaged)?;
-        self.remove_copy()?;
-        fs::rename(&made, self.copy())
-            .map_err(|source| self.failed("the new log cannot be put in place", source))?;
-        let synced = File::open(self.copy().join("db")).and_then(|file| self.disk.sync_all(DATABASE, &file));
-        synced.map_err(|source| self.failed("the new log cannot be brought to stable storage", source))?;
-        loss.set_aside = Some(self.exchange(Some("log.lost"))?);
-        self.use_database(head, found.end.map(Position), Some(loss))
-    }
-
-    /// Goes on with an empty database. The old one, if there is one, is kept.
-    fn start_over(&self, head: &mut HeadFile, mut loss: Option<Loss>) -> Result<Ready, StartError> {
-        self.remove_copy()?;
-        if self.log().exists() {
-            make_directory(&self.copy())?;
-            let kept = self.exchange(Some("log.lost"))?;
-            if let Some(loss) = &mut loss {
-                loss.set_aside = Some(kept);
-            }
-        } else {
-            make_directory(&self.log())?;
-        }
-        self.use_database(head, None, loss)
+        head.write(state, Some(last), DataFile::of_length(length)).map_err(|error| self.head_failed(&error))
     }
 
     /// Refuses where `HEAD` says *creating* beside more than the first record.
     pub(super) fn check_unfinished(&self, head: &HeadFile) -> Result<(), StartError> {
         self.remove_copy()?;
         let never = |why: String| StartError::NeverFinished { dir: self.data_dir.clone(), why };
-        if self.db_length()?.is_none_or(|length| length == 0) {
+        if self.data_file()?.is_none_or(|found| found.length == 0) {
             return Ok(());
         }
         self.check_blobs()?;
-        let outcome = self.look_at_copy(head.current()).map_err(|(error, _)| error);
-        let whole = outcome.and_then(|found| match found.end {
+        let Looked { found, verdict } = self.look_at_copy(head.current());
+        let whole = verdict.and_then(|()| match found.and_then(|found| found.end) {
             None | Some(0) => Ok(()),
             Some(end) => Err(never(format!("it has {} records", end + 1))),
         });
         match whole {
-            Ok(()) => self.exchange(None).map(drop),
+            Ok(()) => self.exchange(),
             Err(error) => {
                 self.remove_copy()?;
                 Err(error)
@@ -322,31 +287,25 @@ impl Place {
         }
     }
 
-    /// Puts the copy in the place of the log, in one step, and removes the log or keeps it by a name.
-    fn exchange(&self, keep_as: Option<&str>) -> Result<PathBuf, StartError> {
-        let failed = |source| self.failed("the log cannot be put in place", source);
-        let (log, copy) = (self.log(), self.copy());
-        renameat_with(CWD, &copy, CWD, &log, RenameFlags::EXCHANGE).map_err(|errno| failed(errno.into()))?;
-        sync_directory(&self.data_dir, &*self.disk).map_err(failed)?;
-        match keep_as {
-            None => {
-                self.remove_copy()?;
-                Ok(copy)
-            }
-            Some(name) => {
-                let kept = self.data_dir.join(format!("{name}-{}", self.file_time()));
-                fs::rename(&copy, &kept).map_err(failed)?;
-                sync_directory(&self.data_dir, &*self.disk).map_err(failed)?;
-                Ok(kept)
-            }
-        }
+    /// Puts the copy in the place of the log, in one step, and removes the log.
+    fn exchange(&self) -> Result<(), StartError> {
+        self.exchange_with(&self.copy())?;
+        self.remove_copy()
     }
 
-    fn remove_copy(&self) -> Result<(), StartError> {
+    pub(super) fn exchange_with(&self, other: &Path) -> Result<(), StartError> {
+        let exchanged = renameat_with(CWD, other, CWD, self.log(), RenameFlags::EXCHANGE);
+        exchanged
+            .map_err(io::Error::from)
+            .and_then(|()| sync_directory(&self.data_dir, &*self.disk))
+            .map_err(|source| self.failed("the log cannot be put in place", source))
+    }
+
+    pub(super) fn remove_copy(&self) -> Result<(), StartError> {
         self.remove(&self.copy())
     }
 
-    fn remove(&self, dir: &std::path::Path) -> Result<(), StartError> {
+    pub(super) fn remove(&self, dir: &Path) -> Result<(), StartError> {
         match fs::remove_dir_all(dir) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => Err(StartError::Io {
                 what: "an old copy of the log cannot be removed",
@@ -373,14 +332,27 @@ impl Place {
         Ok(read.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with("snap.")))
     }
 
+    fn not_writable(&self) -> StartError {
+        let (uid, gid) = us();
+        StartError::NotWritable { dir: self.data_dir.clone(), uid, gid }
+    }
+
+    /// Refuses where a file is not ours to write, before anything takes that for damage.
+    fn check_access(&self) -> Result<(), StartError> {
+        match File::options().read(true).write(true).open(self.db()) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(self.not_writable()),
+            _ => Ok(()),
+        }
+    }
+
     pub(super) fn check_owner(&self) -> Result<(), StartError> {
         let found = fs::metadata(&self.data_dir)
             .map_err(|source| self.failed("the data directory cannot be read", source))?;
-        let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        let (uid, gid) = us();
         let dir = self.data_dir.clone();
         let access = Access::WRITE_OK | Access::READ_OK | Access::EXEC_OK;
         if accessat(CWD, &dir, access, AtFlags::EACCESS).is_err() {
-            return Err(StartError::NotWritable { dir, uid, gid });
+            return Err(self.not_writable());
         }
         if found.uid() != uid {
             return Err(StartError::NotOurs { dir, owner: found.uid(), uid, gid });
@@ -396,9 +368,9 @@ impl Place {
         }
     }
 
-    fn db_length(&self) -> Result<Option<u64>, StartError> {
+    fn data_file(&self) -> Result<Option<DataFile>, StartError> {
         match fs::metadata(self.db()) {
-            Ok(found) => Ok(Some(found.len())),
+            Ok(found) => Ok(Some(DataFile::of(&found))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(self.failed("the database cannot be read", source)),
         }
@@ -418,7 +390,8 @@ impl Place {
     }
 
     pub(super) fn damaged(&self, fault: SledFault) -> StartError {
-        StartError::Damaged { path: self.log(), why: fault.why }
+        let (path, why) = (self.log(), fault.why);
+        if fault.damage { StartError::Damaged { path, why } } else { StartError::Unopened { path, why } }
     }
 
     pub(super) fn head_failed(&self, error: &WriteError) -> StartError {
@@ -433,13 +406,19 @@ impl Place {
             Unusable::Locked => StartError::Locked { dir },
             Unusable::Damaged => StartError::HeadDamaged { dir },
             Unusable::Newer { format } => StartError::HeadNewer { dir, format },
+            Unusable::Io(error) if error.kind() == io::ErrorKind::PermissionDenied => self.not_writable(),
             Unusable::Io(source) => StartError::Io { what: "HEAD cannot be used", path: dir, source },
         }
     }
 
-    fn failed(&self, what: &'static str, source: io::Error) -> StartError {
+    pub(super) fn failed(&self, what: &'static str, source: io::Error) -> StartError {
         StartError::Io { what, path: self.data_dir.clone(), source }
     }
+}
+
+/// Returns the user and the group that this process writes as.
+pub(super) fn us() -> (u32, u32) {
+    (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw())
 }
 
 fn end(db: &Db) -> Result<Option<u64>, SledFault> {
