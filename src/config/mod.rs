@@ -284,7 +284,12 @@ impl<'a> Reader<'a> {
             (None, None, None) => return None,
         };
         let text = if setting.kind == Kind::Secret { text.as_str() } else { text.trim() };
-        let parsed = if text.is_empty() && !setting.may_be_empty { Err(Wrong::Empty) } else { parse(text) };
+        let parsed = match setting.required {
+            _ if !text.is_empty() || setting.may_be_empty => parse(text),
+            // As in an `.env` that was copied and not filled in.
+            Some(place) => Err(Wrong::Missing(place)),
+            None => Err(Wrong::Empty),
+        };
         match parsed {
             Ok(value) => {
                 let shown = (setting.kind != Kind::Secret).then(|| text.to_owned());

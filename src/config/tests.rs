@@ -320,9 +320,11 @@ fn a_value_that_is_empty_is_never_taken_for_one_that_is_not_there() {
         ]
     );
     assert_eq!(
-        Place::good().env("DISCORD_OAUTH_SECRET", "").mistakes(),
-        ["DISCORD_OAUTH_SECRET: is set but empty; give it a value or remove it"]
+        Place::good().env("COOKIE_SECRET", "").mistakes(),
+        ["COOKIE_SECRET: is set but empty; give it a value or remove it"]
     );
+    let unfilled = Place::good().env("DISCORD_OAUTH_SECRET", "").mistakes();
+    assert!(unfilled[0].starts_with("DISCORD_OAUTH_SECRET: missing\n    get it at"), "{unfilled:?}");
     assert!(Place::good().env("DOORBOOK_TRUSTED_PROXIES", "").read().unwrap().trusted_proxies.is_empty());
 }
 
