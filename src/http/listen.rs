@@ -27,7 +27,7 @@ use warp::reply::Response;
 use super::Gate;
 use super::problem::Problem;
 use super::reply::{self, Asked};
-use super::request::{Numbered, Peer};
+use super::request::Peer;
 use crate::domain::id::RequestId;
 
 /// How connections are taken.
@@ -149,11 +149,11 @@ fn service(
         let (gate, filters) = (gate.clone(), filters.clone());
         async move {
             let id = RequestId(gate.entropy.draw());
+            let uri = request.uri();
+            let (path, query) = (uri.path(), uri.query().unwrap_or_default());
+            let asked = Arc::new(Asked::new(id, request.method(), path, query, request.headers()));
             request.extensions_mut().insert(Peer(peer));
-            request.extensions_mut().insert(Numbered(id));
-            let (method, uri) = (request.method().clone(), request.uri().clone());
-            let asked =
-                Asked::new(id, &method, uri.path(), uri.query().unwrap_or_default(), request.headers());
+            request.extensions_mut().insert(asked.clone());
             let answer = AssertUnwindSafe(async { filters.call(request).await }).catch_unwind().await;
             answer.unwrap_or_else(|_| {
                 Ok(reply::finish(&gate.settings, &asked, Err(Problem::Internal { request: id }.into())))

@@ -51,7 +51,7 @@ use self::cookie::Cookies;
 use self::limit::AddressLimit;
 use self::query::Query;
 use self::reply::{Answer, Asked};
-use self::request::{Numbered, Peer, Request};
+use self::request::{Peer, Request};
 use self::site::Site;
 use self::used_states::UsedStates;
 use crate::app::{App, By, LiveSession};
@@ -69,7 +69,6 @@ use crate::grants::Grants;
 /// Each group becomes one boxed filter. `Allow`, `HEAD` and preflights are read from here as well, so that the
 /// table and what happens cannot disagree.
 const TABLE: &[&[Row]] = &[
-    &[row("/healthz", &[GET(Early(health::alive))]), row("/readyz", &[GET(Early(health::ready))])],
     &[
         row("/api/auth/user", &[GET(Ready(|f, r| Box::pin(user::show(f, r))))]),
         row("/api/user/profile", &[GET(Ready(|f, r| Box::pin(user::profile(f, r))))]),
@@ -109,6 +108,7 @@ const TABLE: &[&[Row]] = &[
         row("/logout", &[GET(Ready(|f, r| Box::pin(logout::page(f, r))))]).at_home(),
         row("/favicon.svg", &[GET(Early(pages::icon))]),
     ],
+    &[row("/healthz", &[GET(Early(health::alive))]), row("/readyz", &[GET(Early(health::ready))])],
 ];
 
 /// One path.
@@ -361,17 +361,16 @@ fn exchange(gate: &Arc<Gate>, found: BoxedFilter<(Option<Found>,)>) -> BoxedFilt
         .and(query)
         .and(warp::header::headers_cloned())
         .and(warp::ext::optional::<Peer>())
-        .and(warp::ext::optional::<Numbered>())
+        .and(warp::ext::optional::<Arc<Asked>>())
         .and(warp::body::stream())
-        .then(move |found, method, path: FullPath, query: String, headers, peer, numbered, body| {
+        .then(move |found, method, path: FullPath, query: String, headers, peer, asked: Option<Arc<Asked>>, body| {
             let gate = gate.clone();
             async move {
-                let id = match numbered {
-                    Some(Numbered(id)) => id,
-                    None => RequestId(gate.entropy.draw()),
-                };
-                let asked = Asked::new(id, &method, path.as_str(), &query, &headers);
-                let head = Head { id, method, path: path.as_str().to_owned(), query, headers, peer };
+                let path = path.as_str();
+                let asked = asked.unwrap_or_else(|| {
+                    Arc::new(Asked::new(RequestId(gate.entropy.draw()), &method, path, &query, &headers))
+                });
+                let head = Head { id: asked.id, method, path: path.to_owned(), query, headers, peer };
                 let answer = answer(&gate, &asked, found, head, body).await;
                 let response = reply::finish(&gate.settings, &asked, answer);
                 tracing::debug!(request = %asked.id, status = response.status().as_u16(), "answered a request");
@@ -511,4 +510,185 @@ fn snapshot(name: &str, text: &str) {
     }, {
         insta::assert_snapshot!(name, text);
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use http_body_util::{BodyExt, Full};
+    use hyper::service::Service;
+    use hyper_util::service::TowerToHyperService;
+
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::domain::time::Timestamp;
+    use crate::entropy::SeededEntropy;
+
+    /// Asks a server that is still replaying its log, and writes the exchange down.
+    async fn ask(method: &str, path: &str, headers: &[(&'static str, &str)]) -> String {
+        let url = |text: &str| Url::parse(text).expect("a URL");
+        let settings = Settings::new(
+            url("http://localhost:3001"),
+            vec![url("http://localhost:5173"), url("https://app.example.org")],
+            url("https://cdn.discordapp.com"),
+            vec!["identify".into()],
+        );
+        let clock = Arc::new(ManualClock::new(Timestamp(1_767_323_045_000)));
+        let gate = Gate::new(settings, clock, Arc::new(SeededEntropy::new("http")));
+        let service = TowerToHyperService::new(warp::service(routes(&gate)));
+        let mut request =
+            http::Request::builder().method(method).uri(path).body(Full::new(Bytes::new())).expect("a request");
+        let mut shown = format!("{method} {path}\n");
+        for (name, value) in headers {
+            request.headers_mut().append(*name, HeaderValue::from_str(value).expect("a value"));
+            shown.push_str(&format!("{name}: {value}\n"));
+        }
+        let response = service.call(request).await.expect("routes always answer");
+        shown.push_str(&format!("\n{}\n", response.status()));
+        for (name, value) in response.headers() {
+            shown.push_str(&format!("{name}: {}\n", value.to_str().expect("ASCII")));
+        }
+        let body = response.into_body().collect().await.expect("a body").to_bytes();
+        shown + "\n" + &String::from_utf8_lossy(&body) + "\n"
+    }
+
+    #[track_caller]
+    fn has(shown: &str, parts: &[&str]) {
+        for part in parts {
+            assert!(shown.contains(part), "{part:?} is missing in:\n{shown}");
+        }
+    }
+
+    #[test]
+    fn each_path_stands_in_the_table_once() {
+        let rows: Vec<_> = TABLE.iter().flat_map(|rows| rows.iter()).collect();
+        for row in &rows {
+            let path = row.path.replace("{id}", "0123");
+            let matching: Vec<_> =
+                rows.iter().filter(|other| other.matches(&path).is_some()).map(|other| other.path).collect();
+            assert_eq!(matching, [row.path]);
+        }
+    }
+
+    #[test]
+    fn a_pattern_takes_whole_segments_only() {
+        let one = row("/api/auth/sessions/{id}/end", &[]);
+        assert_eq!(one.matches("/api/auth/sessions/x/end"), Some(vec!["x".to_owned()]));
+        for path in [
+            "/api/auth/sessions//end",
+            "/api/auth/sessions/x/end/",
+            "/api/auth/sessions/x",
+            "/api/auth/sessions/x/y/end",
+            "api/auth/sessions/x/end",
+            "",
+        ] {
+            assert_eq!(one.matches(path), None, "{path}");
+        }
+        assert!(row("/", &[]).matches("/").is_some() && row("/", &[]).matches("//").is_none());
+    }
+
+    #[tokio::test]
+    async fn a_wrong_method_is_told_which_ones_are_right() {
+        let table = [
+            ("POST", "/", "GET, HEAD"),
+            ("HEAD", "/api/auth/discord/login", "GET"),
+            ("HEAD", "/api/auth/discord/redirect", "GET"),
+            ("HEAD", "/api/auth/revoke", "GET, POST"),
+            ("PUT", "/api/auth/sessions", "GET, HEAD, DELETE"),
+            ("GET", "/api/auth/sessions/x", "DELETE"),
+            ("GET", "/api/auth/logout", "POST"),
+            ("OPTIONS", "/api/auth/user", "GET, HEAD"),
+        ];
+        for (method, path, allow) in table {
+            let shown = ask(method, path, &[]).await;
+            has(&shown, &["\n405 Method Not Allowed\n", &format!("\nallow: {allow}\n")]);
+        }
+        let shown = ask("POST", "/api/auth/user", &[("accept", "application/json")]).await;
+        snapshot("http_wrong_method", &shown);
+    }
+
+    #[tokio::test]
+    async fn what_is_not_there_is_told_to_programs_and_to_people() {
+        snapshot("http_not_found_program", &ask("GET", "/nowhere?x", &[]).await);
+        for path in ["/account/", "//", "/API/auth/user", "/api/auth/user%2f", "/.doorbook/finish"] {
+            has(&ask("GET", path, &[]).await, &["\n404 Not Found\n"]);
+        }
+        let page = ask("GET", "/nowhere", &[("sec-fetch-mode", "navigate")]).await;
+        has(&page, &["content-type: text/html", "<!DOCTYPE html>", "404 not_found"]);
+    }
+
+    #[tokio::test]
+    async fn a_sibling_may_ask_beforehand_and_others_may_not() {
+        let preflight = |origin| [("origin", origin), ("access-control-request-method", "DELETE")];
+        let shown = ask("OPTIONS", "/api/auth/sessions/x", &preflight("http://localhost:5173")).await;
+        snapshot("http_preflight", &shown);
+        for (path, origin) in [
+            ("/api/auth/user", "https://app.example.org"),
+            ("/api/auth/user", "https://evil.example"),
+            ("/api/auth/user", "null"),
+            ("/api/auth/discord/login", "http://localhost:5173"),
+            ("/account", "http://localhost:5173"),
+        ] {
+            let shown = ask("OPTIONS", path, &preflight(origin)).await;
+            has(&shown, &["\n405 "]);
+            assert!(!shown.contains("\naccess-control-allow"), "{shown}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_sibling_reads_answers_and_their_failures() {
+        let shown = ask("GET", "/api/auth/user", &[("origin", "http://localhost:5173")]).await;
+        has(
+            &shown,
+            &[
+                "access-control-allow-origin: http://localhost:5173\n",
+                "access-control-allow-credentials: true\n",
+                "vary: Origin\n",
+            ],
+        );
+        for path in ["/api/auth/discord/redirect", "/account"] {
+            let shown = ask("GET", path, &[("origin", "http://localhost:5173")]).await;
+            assert!(!shown.contains("\naccess-control-allow"), "{shown}");
+        }
+        has(&ask("GET", "/api/nowhere", &[]).await, &["vary: Origin\n"]);
+    }
+
+    #[tokio::test]
+    async fn another_loopback_name_is_sent_home_first() {
+        let host = [("host", "127.0.0.1:3001")];
+        for path in ["/", "/account?x=1", "/logout?rd=%2F", "/api/auth/discord/login?rd=%2Faccount"] {
+            let shown = ask("GET", path, &host).await;
+            has(&shown, &["\n302 Found\n", &format!("location: http://localhost:3001{path}\n")]);
+        }
+        has(&ask("GET", "/api/auth/user", &host).await, &["\n503 "]);
+        has(&ask("GET", "/account", &[("host", "localhost:8080")]).await, &["\n503 "]);
+    }
+
+    #[tokio::test]
+    async fn another_site_changes_nothing() {
+        for (method, path) in [
+            ("POST", "/api/auth/logout"),
+            ("POST", "/api/auth/refresh"),
+            ("POST", "/api/auth/revoke"),
+            ("DELETE", "/api/auth/sessions"),
+            ("DELETE", "/api/auth/sessions/x"),
+            ("POST", "/api/auth/sessions/end"),
+            ("POST", "/api/auth/sessions/x/end"),
+        ] {
+            let from = async |name, value| ask(method, path, &[(name, value)]).await;
+            has(&from("origin", "https://evil.example").await, &["\n403 ", "cross_site_request"]);
+            has(&from("sec-fetch-site", "same-site").await, &["\n403 "]);
+            has(&from("origin", "http://localhost:3001").await, &["\n503 ", "not_ready"]);
+            has(&ask(method, path, &[]).await, &["\n503 ", "not_ready"]);
+        }
+    }
+
+    #[tokio::test]
+    async fn before_the_log_is_known_it_says_so() {
+        snapshot("http_alive", &ask("GET", "/healthz", &[]).await);
+        snapshot("http_not_ready", &ask("GET", "/readyz", &[]).await);
+        has(&ask("GET", "/favicon.svg", &[]).await, &["image/svg+xml", "<svg"]);
+        let page = ask("GET", "/account", &[("accept", "text/html")]).await;
+        has(&page, &["\n503 ", "Try again", "href=\"/account\""]);
+    }
 }

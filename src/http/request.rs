@@ -15,10 +15,6 @@ use crate::domain::id::RequestId;
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub SocketAddr);
 
-/// The request's number, beside [`Peer`].
-#[derive(Clone, Copy, Debug)]
-pub struct Numbered(pub RequestId);
-
 /// A request whose body has been read.
 #[derive(Clone)]
 pub struct Request {

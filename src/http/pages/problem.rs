@@ -36,6 +36,10 @@ pub fn page(refused: &Refused, asked: &Asked) -> Markup {
 fn link(way: WayOn, refused: &Refused, asked: &Asked) -> Option<(&'static str, String)> {
     let login = login::address(refused.back.as_ref());
     Some(match way {
+        // Away from the sign-in, what happens at Discord is told to somebody who is signed in.
+        WayOn::SignInAgain if !asked.path.starts_with("/api/auth/discord/") => {
+            ("Your account", "/account".to_owned())
+        }
         WayOn::SignInAgain => ("Sign in again", login),
         WayOn::SignIn => ("Sign in with Discord", login),
         WayOn::AnotherAccount => {
