@@ -173,7 +173,8 @@ mod tests {
         fn take(&mut self, cookies: &[HeaderValue]) {
             for cookie in cookies {
                 let text = cookie.to_str().expect("ASCII");
-                let (name, value) = text.split(';').next().and_then(|pair| pair.split_once('=')).expect("a pair");
+                let (name, value) =
+                    text.split(';').next().and_then(|pair| pair.split_once('=')).expect("a pair");
                 self.0.retain(|(kept, _)| kept != name);
                 if !text.contains("Max-Age=0") {
                     self.0.push((name.to_owned(), value.to_owned()));
@@ -266,8 +267,10 @@ mod tests {
         }
         assert_eq!(browser.0.len(), MOST);
         let now = NOW.plus(Duration::from_secs(13));
-        let alive: Vec<_> =
-            begun.iter().map(|a| attempts.accept(&browser.request(), a.state.expose(), now).is_some()).collect();
+        let alive: Vec<_> = begun
+            .iter()
+            .map(|a| attempts.accept(&browser.request(), a.state.expose(), now).is_some())
+            .collect();
         assert_eq!(alive, [[false; 4].as_slice(), [true; 8].as_slice()].concat());
     }
 
@@ -305,7 +308,8 @@ mod tests {
     fn a_target_that_is_not_allowed_any_more_is_not_followed() {
         let url = |text: &str| Url::parse(text).expect("a URL");
         let mut before = attempts("secret");
-        before.targets = TargetRules::new(&url("https://login.example.org"), &[url("https://app.example.org")]);
+        before.targets =
+            TargetRules::new(&url("https://login.example.org"), &[url("https://app.example.org")]);
         let target = before.targets.read("https://app.example.org/").expect("a target");
         let begun = LoginAttempt::begin(&[1; 64], target, NOW);
         let mut browser = Browser::default();

@@ -291,7 +291,10 @@ mod tests {
             tokio::task::yield_now().await;
         }
         let answer = reading.await.expect("no panic");
-        assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("\"code\":\"bad_request\""), "{answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 400 ") && answer.contains("\"code\":\"bad_request\""),
+            "{answer}"
+        );
     }
 
     #[tokio::test]
@@ -375,7 +378,10 @@ mod tests {
         let mut answers = String::new();
         browser.read_to_string(&mut answers).await.expect("answers");
         assert_eq!(answers.matches("HTTP/1.1 500 ").count(), 2, "{answers}");
-        assert!(answers.contains("\"code\":\"internal\"") && answers.contains("urn:doorbook:request:"), "{answers}");
+        assert!(
+            answers.contains("\"code\":\"internal\"") && answers.contains("urn:doorbook:request:"),
+            "{answers}"
+        );
         assert!(answers.contains("<!DOCTYPE html>") && answers.ends_with("fine"), "{answers}");
         assert!(!answers.contains("broken"), "what happened inside stays inside");
     }
