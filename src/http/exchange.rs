@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use futures_util::future::{Either, select};
 use futures_util::{Stream, StreamExt, pin_mut};
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
@@ -71,7 +71,9 @@ async fn answer<B: Buf, E>(
     head: Head,
     body: impl Stream<Item = Result<B, E>>,
 ) -> Answer {
-    let Some(Found { row, handler, params }) = found else { return unmatched(gate, asked, &head.method, &head.headers) };
+    let Some(Found { row, handler, params }) = found else {
+        return unmatched(gate, asked, &head.method, &head.headers);
+    };
     read_body(gate, &head.headers, body).await?;
     let handler = match handler {
         Handler::Early(handler) => return handler(gate),
@@ -156,4 +158,3 @@ async fn read_body<B: Buf, E>(
         Either::Right(_) => Err(Problem::BadRequest),
     }
 }
-

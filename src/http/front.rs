@@ -107,4 +107,3 @@ impl Front {
         self.limit.count(request.client.ip).map_err(|retry_after| Problem::TooManyRequests { retry_after })
     }
 }
-

@@ -53,15 +53,15 @@ use request::Request;
 /// table and what happens cannot disagree.
 const TABLE: &[&[Row]] = &[
     &[
-        row("/api/auth/user", &[GET(Ready(|f, r| Box::pin(user::show(f, r))))]),
-        row("/api/user/profile", &[GET(Ready(|f, r| Box::pin(user::profile(f, r))))]),
-        row("/api/auth/refresh", &[POST(Ready(|f, r| Box::pin(refresh::now(f, r))))]),
-        row("/api/auth/logout", &[POST(Ready(|f, r| Box::pin(logout::end(f, r))))]),
+        row("/api/auth/user", &[Get(Ready(|f, r| Box::pin(user::show(f, r))))]),
+        row("/api/user/profile", &[Get(Ready(|f, r| Box::pin(user::profile(f, r))))]),
+        row("/api/auth/refresh", &[Post(Ready(|f, r| Box::pin(refresh::now(f, r))))]),
+        row("/api/auth/logout", &[Post(Ready(|f, r| Box::pin(logout::end(f, r))))]),
         row(
             "/api/auth/revoke",
             &[
-                GET(Ready(|f, r| Box::pin(revoke::get(f, r)))),
-                POST(Ready(|f, r| Box::pin(revoke::revoke(f, r)))),
+                Get(Ready(|f, r| Box::pin(revoke::get(f, r)))),
+                Post(Ready(|f, r| Box::pin(revoke::revoke(f, r)))),
             ],
         )
         .without_head(),
@@ -70,28 +70,28 @@ const TABLE: &[&[Row]] = &[
         row(
             "/api/auth/sessions",
             &[
-                GET(Ready(|f, r| Box::pin(sessions::list(f, r)))),
-                DELETE(Ready(|f, r| Box::pin(sessions::end_all(f, r)))),
+                Get(Ready(|f, r| Box::pin(sessions::list(f, r)))),
+                Delete(Ready(|f, r| Box::pin(sessions::end_all(f, r)))),
             ],
         ),
-        row("/api/auth/sessions/end", &[POST(Ready(|f, r| Box::pin(sessions::end_all(f, r))))]),
-        row("/api/auth/sessions/{id}", &[DELETE(Ready(|f, r| Box::pin(sessions::end_one(f, r))))]),
-        row("/api/auth/sessions/{id}/end", &[POST(Ready(|f, r| Box::pin(sessions::end_one(f, r))))]),
+        row("/api/auth/sessions/end", &[Post(Ready(|f, r| Box::pin(sessions::end_all(f, r))))]),
+        row("/api/auth/sessions/{id}", &[Delete(Ready(|f, r| Box::pin(sessions::end_one(f, r))))]),
+        row("/api/auth/sessions/{id}/end", &[Post(Ready(|f, r| Box::pin(sessions::end_one(f, r))))]),
     ],
     &[
-        row("/api/auth/discord/login", &[GET(Ready(|f, r| Box::pin(login::begin(f, r))))])
+        row("/api/auth/discord/login", &[Get(Ready(|f, r| Box::pin(login::begin(f, r))))])
             .without_head()
             .at_home(),
-        row("/api/auth/discord/redirect", &[GET(Ready(|f, r| Box::pin(callback::complete(f, r))))])
+        row("/api/auth/discord/redirect", &[Get(Ready(|f, r| Box::pin(callback::complete(f, r))))])
             .without_head(),
     ],
     &[
-        row("/", &[GET(Ready(|f, r| Box::pin(home::home(f, r))))]).at_home(),
-        row("/account", &[GET(Ready(|f, r| Box::pin(home::account(f, r))))]).at_home(),
-        row("/logout", &[GET(Ready(|f, r| Box::pin(logout::page(f, r))))]).at_home(),
-        row("/favicon.svg", &[GET(Early(pages::icon))]),
+        row("/", &[Get(Ready(|f, r| Box::pin(home::home(f, r))))]).at_home(),
+        row("/account", &[Get(Ready(|f, r| Box::pin(home::account(f, r))))]).at_home(),
+        row("/logout", &[Get(Ready(|f, r| Box::pin(logout::page(f, r))))]).at_home(),
+        row("/favicon.svg", &[Get(Early(pages::icon))]),
     ],
-    &[row("/healthz", &[GET(Early(health::alive))]), row("/readyz", &[GET(Early(health::ready))])],
+    &[row("/healthz", &[Get(Early(health::alive))]), row("/readyz", &[Get(Early(health::ready))])],
 ];
 
 /// One path.
@@ -107,13 +107,13 @@ struct Row {
 
 /// A method that a path takes.
 enum Takes {
-    GET(Handler),
-    POST(Handler),
-    DELETE(Handler),
+    Get(Handler),
+    Post(Handler),
+    Delete(Handler),
 }
 
 use Handler::{Early, Ready};
-use Takes::{DELETE, GET, POST};
+use Takes::{Delete, Get, Post};
 
 /// Who answers.
 #[derive(Clone, Copy)]
@@ -154,20 +154,20 @@ impl Row {
 
     fn handler(&self, method: &Method) -> Option<Handler> {
         self.methods.iter().find_map(|takes| match takes {
-            GET(handler) if *method == Method::GET => Some(*handler),
-            GET(handler) if *method == Method::HEAD && self.head => Some(*handler),
-            POST(handler) if *method == Method::POST => Some(*handler),
-            DELETE(handler) if *method == Method::DELETE => Some(*handler),
+            Get(handler) if *method == Method::GET => Some(*handler),
+            Get(handler) if *method == Method::HEAD && self.head => Some(*handler),
+            Post(handler) if *method == Method::POST => Some(*handler),
+            Delete(handler) if *method == Method::DELETE => Some(*handler),
             _ => None,
         })
     }
 
     fn allow(&self) -> String {
         let names = self.methods.iter().map(|takes| match takes {
-            GET(_) if self.head => "GET, HEAD",
-            GET(_) => "GET",
-            POST(_) => "POST",
-            DELETE(_) => "DELETE",
+            Get(_) if self.head => "GET, HEAD",
+            Get(_) => "GET",
+            Post(_) => "POST",
+            Delete(_) => "DELETE",
         });
         names.collect::<Vec<_>>().join(", ")
     }

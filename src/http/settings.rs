@@ -60,4 +60,3 @@ impl Settings {
         Cookies::new(self.origin.scheme() == "https", self.session_max_age)
     }
 }
-

@@ -8,7 +8,7 @@ use crate::http::problem::{Problem, WayOn};
 use crate::http::reply::{Asked, Refused};
 
 /// The page, with the same content as the document.
-pub fn page(refused: &Refused, asked: &Asked) -> Markup {
+pub(crate) fn page(refused: &Refused, asked: &Asked) -> Markup {
     let facts = refused.problem.facts();
     let ways: Vec<_> = facts.ways_on.iter().filter_map(|way| link(*way, refused, asked)).collect();
     let content = html! {
