@@ -136,3 +136,185 @@ impl Attempts {
 fn is_ours(id: &str) -> bool {
     id.len() == 16 && id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use http::{HeaderMap, Method};
+
+    use super::*;
+    use crate::domain::event::Origin;
+    use crate::domain::id::{LogId, RequestId};
+    use crate::domain::login::ATTEMPT_MAX_AGE;
+    use crate::entropy::{Entropy, SeededEntropy};
+    use crate::http::query::Query;
+
+    const NOW: Timestamp = Timestamp(1_767_323_045_000);
+
+    fn attempts(secret: &str) -> Attempts {
+        let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new("attempts"));
+        let key = CookieKey::from_secret(LogId([1; 16]), &Secret::new(secret), entropy);
+        let cookies = Cookies::new(true, Duration::from_secs(60));
+        Attempts::new(cookies, key, &Url::parse("https://login.example.org").expect("a URL"), &[])
+    }
+
+    fn attempt(n: u8, target: &str, now: Timestamp) -> LoginAttempt {
+        let target = attempts("").targets.read(target).expect("a target");
+        LoginAttempt::begin(&[n; 64], target, now)
+    }
+
+    /// What a browser does with cookies, as far as it matters here.
+    #[derive(Default, Clone)]
+    struct Browser(Vec<(String, String)>);
+
+    impl Browser {
+        fn take(&mut self, cookies: &[HeaderValue]) {
+            for cookie in cookies {
+                let text = cookie.to_str().expect("ASCII");
+                let (name, value) =
+                    text.split(';').next().and_then(|pair| pair.split_once('=')).expect("a pair");
+                self.0.retain(|(kept, _)| kept != name);
+                if !text.contains("Max-Age=0") {
+                    self.0.push((name.to_owned(), value.to_owned()));
+                }
+            }
+        }
+
+        fn request(&self) -> Request {
+            let line: Vec<_> = self.0.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            let mut headers = HeaderMap::new();
+            headers.insert("cookie", HeaderValue::from_str(&line.join("; ")).expect("ASCII"));
+            Request {
+                id: RequestId([0; 16]),
+                method: Method::GET,
+                path: "/".into(),
+                params: vec![],
+                query: Query::default(),
+                headers,
+                client: Origin::default(),
+            }
+        }
+
+        fn bytes(&self) -> usize {
+            self.0.iter().map(|(name, value)| name.len() + value.len()).sum()
+        }
+    }
+
+    #[test]
+    fn an_attempt_comes_back_whole_and_shows_nothing() {
+        let attempts = attempts("secret");
+        let begun = attempt(1, "/account?x=%22%27&y", NOW);
+        let mut browser = Browser::default();
+        browser.take(&attempts.begin(&browser.request(), &begun, NOW));
+        let (name, value) = &browser.0[0];
+        for secret in [&begun.state, &begun.verifier] {
+            assert!(!name.contains(secret.expose()) && !value.contains(secret.expose()));
+        }
+        let state = begun.state.expose();
+        let accepted = attempts.accept(&browser.request(), state, NOW).expect("accepted");
+        assert_eq!((accepted.verifier, accepted.target), (begun.verifier.clone(), begun.target.clone()));
+        assert_eq!(attempts.accept(&browser.request(), state, NOW.plus(ATTEMPT_MAX_AGE)), None);
+    }
+
+    #[test]
+    fn another_browser_another_state_another_key_and_another_name_are_refused() {
+        let ours = attempts("secret");
+        let (first, second) = (attempt(1, "/", NOW), attempt(2, "/", NOW));
+        let mut browser = Browser::default();
+        browser.take(&ours.begin(&browser.request(), &first, NOW));
+        let state = first.state.expose();
+        assert!(ours.accept(&browser.request(), state, NOW).is_some());
+        assert_eq!(ours.accept(&Browser::default().request(), state, NOW), None);
+        assert_eq!(ours.accept(&browser.request(), second.state.expose(), NOW), None);
+        assert_eq!(attempts("other").accept(&browser.request(), state, NOW), None);
+
+        let mut renamed = browser.clone();
+        renamed.0[0].0 = ours.name(second.state.expose());
+        assert_eq!(ours.accept(&renamed.request(), second.state.expose(), NOW), None);
+        assert_eq!(ours.accept(&renamed.request(), state, NOW), None);
+
+        let mut flipped = browser.clone();
+        let at = flipped.0[0].1.len() / 2;
+        let other = if flipped.0[0].1.as_bytes()[at] == b'A' { "B" } else { "A" };
+        flipped.0[0].1.replace_range(at..=at, other);
+        assert_eq!(ours.accept(&flipped.request(), state, NOW), None);
+    }
+
+    #[test]
+    fn a_cookie_that_was_slipped_in_does_not_hide_ours() {
+        let attempts = attempts("secret");
+        let begun = attempt(1, "/", NOW);
+        let mut browser = Browser::default();
+        browser.take(&attempts.begin(&browser.request(), &begun, NOW));
+        let name = browser.0[0].0.clone();
+        browser.0.insert(0, (name, "junk".into()));
+        assert!(attempts.accept(&browser.request(), begun.state.expose(), NOW).is_some());
+    }
+
+    #[test]
+    fn parallel_tabs_work_and_the_oldest_attempts_make_room() {
+        let attempts = attempts("secret");
+        let mut browser = Browser::default();
+        let mut begun = Vec::new();
+        for n in 1..=12 {
+            let now = NOW.plus(Duration::from_secs(u64::from(n)));
+            let attempt = attempt(n, "/", now);
+            browser.take(&attempts.begin(&browser.request(), &attempt, now));
+            begun.push(attempt);
+            assert!(browser.0.len() <= MOST, "{n}");
+        }
+        assert_eq!(browser.0.len(), MOST);
+        let now = NOW.plus(Duration::from_secs(13));
+        let alive: Vec<_> = begun
+            .iter()
+            .map(|a| attempts.accept(&browser.request(), a.state.expose(), now).is_some())
+            .collect();
+        assert_eq!(alive, [[false; 4].as_slice(), [true; 8].as_slice()].concat());
+    }
+
+    #[test]
+    fn long_targets_leave_room_for_fewer() {
+        let attempts = attempts("secret");
+        let long = format!("/{}", "a".repeat(2_000));
+        let mut browser = Browser::default();
+        for n in 1..=5 {
+            let now = NOW.plus(Duration::from_secs(u64::from(n)));
+            let set = attempts.begin(&browser.request(), &attempt(n, &long, now), now);
+            assert!(set.iter().all(|cookie| cookie.len() < 4_096), "browsers drop what is longer");
+            browser.take(&set);
+            assert!(browser.bytes() <= MOST_BYTES, "{n}: {}", browser.bytes());
+        }
+        assert_eq!(browser.0.len(), 2);
+    }
+
+    #[test]
+    fn what_is_over_or_does_not_open_is_cleared_and_foreign_names_are_not_repeated() {
+        let attempts = attempts("secret");
+        let mut browser = Browser::default();
+        browser.take(&attempts.begin(&browser.request(), &attempt(1, "/", NOW), NOW));
+        browser.0.push(("__Host-doorbook-login-0123456789abcdef".into(), "junk".into()));
+        browser.0.push(("__Host-doorbook-login-UPPER\"x".into(), "junk".into()));
+        let later = NOW.plus(ATTEMPT_MAX_AGE);
+        let set = attempts.begin(&browser.request(), &attempt(2, "/", later), later);
+        assert_eq!(set.len(), 3);
+        assert!(set.iter().all(|cookie| !cookie.to_str().expect("ASCII").contains("UPPER")));
+        browser.take(&set);
+        assert_eq!(browser.0.len(), 2);
+    }
+
+    #[test]
+    fn a_target_that_is_not_allowed_any_more_is_not_followed() {
+        let url = |text: &str| Url::parse(text).expect("a URL");
+        let mut before = attempts("secret");
+        before.targets =
+            TargetRules::new(&url("https://login.example.org"), &[url("https://app.example.org")]);
+        let target = before.targets.read("https://app.example.org/").expect("a target");
+        let begun = LoginAttempt::begin(&[1; 64], target, NOW);
+        let mut browser = Browser::default();
+        browser.take(&before.begin(&browser.request(), &begun, NOW));
+        assert!(before.accept(&browser.request(), begun.state.expose(), NOW).is_some());
+        assert_eq!(attempts("secret").accept(&browser.request(), begun.state.expose(), NOW), None);
+    }
+}

@@ -25,7 +25,7 @@ const MAX_LEN: usize = 2_048;
 
 /// What a callback led to; all who came at the same time with the same state share it.
 #[derive(Debug)]
-pub enum Landed {
+pub(super) enum Landed {
     /// Signed in, on stable storage.
     SignedIn {
         /// The secret for the cookie.
@@ -44,7 +44,7 @@ pub enum Landed {
 }
 
 /// Completes a sign-in.
-pub async fn complete(front: Arc<Front>, request: Request) -> Answer {
+pub(super) async fn complete(front: Arc<Front>, request: Request) -> Answer {
     front.count(&request)?;
     let by = front.by(&request, Route::Callback, None);
     let Some(state) = request.query.get("state").value(MAX_LEN) else {

@@ -3,7 +3,7 @@
 /// Returns for example `Firefox on Linux`.
 ///
 /// Agents claim to be each other, so the order of the lists is what decides. It is for people only.
-pub fn describe(user_agent: Option<&str>) -> String {
+pub(super) fn describe(user_agent: Option<&str>) -> String {
     let Some(agent) = user_agent.map(str::trim).filter(|agent| !agent.is_empty()) else {
         return "Unknown device".to_owned();
     };

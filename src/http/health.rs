@@ -18,14 +18,14 @@ struct Ready {
 }
 
 /// The process answers.
-pub fn alive(_: &Gate) -> Answer {
+pub(super) fn alive(_: &Gate) -> Answer {
     Ok(reply::json(StatusCode::OK, &Alive { status: "alive" }))
 }
 
 /// The log has been replayed; whether it can be written is told besides.
 ///
 /// It stays ready while the log cannot be written: sessions are checked in memory all the same.
-pub fn ready(gate: &Gate) -> Answer {
+pub(super) fn ready(gate: &Gate) -> Answer {
     let front = gate.front().ok_or(Problem::NotReady)?;
     let log = if front.app.log_is_available() { "ok" } else { "unavailable" };
     Ok(reply::json(StatusCode::OK, &Ready { log }))

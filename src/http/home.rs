@@ -12,14 +12,14 @@ use super::{Front, device, pages, session};
 use crate::domain::target::Target;
 
 /// The first page.
-pub async fn home(front: Arc<Front>, request: Request) -> Answer {
+pub(super) async fn home(front: Arc<Front>, request: Request) -> Answer {
     let person = front.person(&request);
     let markup = pages::home::page(person.as_ref(), notice(&request));
     Ok(reply::page(&front.settings, StatusCode::OK, markup, Forms::Here))
 }
 
 /// The profile and the sessions of whoever asks.
-pub async fn account(front: Arc<Front>, request: Request) -> Answer {
+pub(super) async fn account(front: Arc<Front>, request: Request) -> Answer {
     let Some((current, person)) = session::of_request(&front, &request).zip(front.person(&request)) else {
         let target = front.attempts.targets().read("/account").unwrap_or_else(|_| Target::root());
         return Err(Refused::from(Problem::NotSignedIn).back_to(Some(target)));

@@ -27,7 +27,7 @@ const fn nonzero(number: u32) -> NonZeroU32 {
 const TIDY_ABOVE: usize = 4_096;
 
 /// A burst of 300, then 60 a minute, for each address.
-pub struct AddressLimit {
+pub(super) struct AddressLimit {
     clock: Ticks,
     limiter: RateLimiter<Neighbourhood, HashMapStateStore<Neighbourhood>, Ticks, NoOpMiddleware<Duration>>,
     /// The second in which the quiet ones were last forgotten.
@@ -43,7 +43,7 @@ enum Neighbourhood {
 
 impl AddressLimit {
     /// Returns a limit that nobody has used up.
-    pub fn new(clock: Arc<dyn Clock>) -> AddressLimit {
+    pub(super) fn new(clock: Arc<dyn Clock>) -> AddressLimit {
         let clock = Ticks(clock);
         let quota = Quota::per_minute(PER_MINUTE).allow_burst(BURST);
         let limiter = RateLimiter::new(quota, HashMapStateStore::default(), clock.clone());
@@ -51,7 +51,7 @@ impl AddressLimit {
     }
 
     /// Counts one; on `Err`, the seconds to wait.
-    pub fn count(&self, ip: Option<IpAddr>) -> Result<(), u64> {
+    pub(super) fn count(&self, ip: Option<IpAddr>) -> Result<(), u64> {
         // Without an address all share one place, so that hiding it is no way around.
         let ip = ip.unwrap_or(IpAddr::from([0, 0, 0, 0]));
         self.tidy();

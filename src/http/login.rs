@@ -12,7 +12,7 @@ use crate::domain::login::LoginAttempt;
 use crate::domain::target::Target;
 
 /// Begins a sign-in. Nothing is recorded: what strangers do must not grow the log.
-pub async fn begin(front: Arc<Front>, request: Request) -> Answer {
+pub(super) async fn begin(front: Arc<Front>, request: Request) -> Answer {
     let is_fetch = request::fetch_mode(&request.headers).is_some_and(|mode| mode != "navigate");
     if is_fetch || request.is_prefetch() {
         return Err(Problem::NotANavigation.into());
@@ -35,7 +35,7 @@ pub async fn begin(front: Arc<Front>, request: Request) -> Answer {
 }
 
 /// Reads `rd` or `next`: at most one of them, once.
-pub fn target(front: &Front, request: &Request) -> Result<Option<Target>, Problem> {
+pub(super) fn target(front: &Front, request: &Request) -> Result<Option<Target>, Problem> {
     let raw = match (request.query.get("rd"), request.query.get("next")) {
         (Param::Missing, Param::Missing) => return Ok(None),
         (Param::Once(raw), Param::Missing) | (Param::Missing, Param::Once(raw)) => raw,
@@ -45,7 +45,7 @@ pub fn target(front: &Front, request: &Request) -> Result<Option<Target>, Proble
 }
 
 /// Returns the address of the login that leads to `target` afterwards.
-pub fn address(target: Option<&Target>) -> String {
+pub(super) fn address(target: Option<&Target>) -> String {
     const LOGIN: &str = "/api/auth/discord/login";
     match target.map(Target::location) {
         None | Some("/") => LOGIN.to_owned(),

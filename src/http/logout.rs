@@ -14,13 +14,13 @@ use crate::domain::event::{Cause, Route};
 use crate::domain::target::Target;
 
 /// Signs out. Without a session there is nothing to end, and that is fine.
-pub async fn end(front: Arc<Front>, request: Request) -> Answer {
+pub(super) async fn end(front: Arc<Front>, request: Request) -> Answer {
     if let Some(session) = session::of_request(&front, &request) {
         let by = front.by(&request, Route::Logout, Some(&session));
         front.app.end_sessions(session.user, Which::One(session.id), Cause::Logout, None, &by).await?;
     }
     let response = if request.is_navigation() {
-        reply::see_other(target(&front, &request).as_ref().map_or("/?done=signed-out", Target::location))
+        reply::see_other(target(&front, &request).as_ref().map_or("/", Target::location))
     } else {
         reply::empty(StatusCode::NO_CONTENT)
     };
@@ -28,7 +28,7 @@ pub async fn end(front: Arc<Front>, request: Request) -> Answer {
 }
 
 /// The page with the one button.
-pub async fn page(front: Arc<Front>, request: Request) -> Answer {
+pub(super) async fn page(front: Arc<Front>, request: Request) -> Answer {
     let person = front.person(&request);
     let target = target(&front, &request);
     let forms = match &target {

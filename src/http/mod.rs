@@ -1,4 +1,4 @@
-//! The way in for browsers: the whole route table, and what happens to every request on its way to a handler.
+//! The way in for browsers: every path that is answered, and by whom.
 //!
 //! Handlers answer and never reject. In warp a rejection means "not my route", and the next route is tried: a
 //! guard that rejected could be walked around.
@@ -7,6 +7,8 @@ pub mod attempt;
 mod callback;
 pub mod cookie;
 mod device;
+mod exchange;
+mod front;
 mod health;
 mod home;
 mod limit;
@@ -22,64 +24,44 @@ pub mod request;
 mod revoke;
 pub mod session;
 mod sessions;
+mod settings;
 pub mod site;
 pub mod used_states;
 mod user;
 
 use std::future::ready;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::sync::Arc;
 
-use bytes::{Buf, Bytes};
-use futures_util::future::{BoxFuture, Either, select};
-use futures_util::{Stream, StreamExt, pin_mut};
-use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method};
-use ipnet::IpNet;
-use url::Url;
 use warp::Filter;
 use warp::filters::BoxedFilter;
 use warp::path::FullPath;
 use warp::reply::Response;
 
+pub use front::{Front, Gate};
 pub use problem::Problem;
+pub use settings::Settings;
 
-use self::attempt::Attempts;
-use self::callback::Landed;
-use self::cookie::Cookies;
-use self::limit::AddressLimit;
-use self::query::Query;
-use self::reply::{Answer, Asked};
-use self::request::{Numbered, Peer, Request};
-use self::site::Site;
-use self::used_states::UsedStates;
-use crate::app::{App, By, LiveSession};
-use crate::clock::Clock;
-use crate::crypto::CookieKey;
-use crate::discord;
-use crate::domain::event;
-use crate::domain::id::RequestId;
-use crate::domain::record::Actor;
-use crate::entropy::Entropy;
-use crate::grants::Grants;
+use exchange::exchange;
+use reply::{Answer, Asked};
+use request::Request;
 
 /// Every path that is answered, the methods it takes, and who answers.
 ///
 /// Each group becomes one boxed filter. `Allow`, `HEAD` and preflights are read from here as well, so that the
 /// table and what happens cannot disagree.
 const TABLE: &[&[Row]] = &[
-    &[row("/healthz", &[GET(Early(health::alive))]), row("/readyz", &[GET(Early(health::ready))])],
     &[
-        row("/api/auth/user", &[GET(Ready(|f, r| Box::pin(user::show(f, r))))]),
-        row("/api/user/profile", &[GET(Ready(|f, r| Box::pin(user::profile(f, r))))]),
-        row("/api/auth/refresh", &[POST(Ready(|f, r| Box::pin(refresh::now(f, r))))]),
-        row("/api/auth/logout", &[POST(Ready(|f, r| Box::pin(logout::end(f, r))))]),
+        row("/api/auth/user", &[Get(Ready(|f, r| Box::pin(user::show(f, r))))]),
+        row("/api/user/profile", &[Get(Ready(|f, r| Box::pin(user::profile(f, r))))]),
+        row("/api/auth/refresh", &[Post(Ready(|f, r| Box::pin(refresh::now(f, r))))]),
+        row("/api/auth/logout", &[Post(Ready(|f, r| Box::pin(logout::end(f, r))))]),
         row(
             "/api/auth/revoke",
             &[
-                GET(Ready(|f, r| Box::pin(revoke::get(f, r)))),
-                POST(Ready(|f, r| Box::pin(revoke::revoke(f, r)))),
+                Get(Ready(|f, r| Box::pin(revoke::get(f, r)))),
+                Post(Ready(|f, r| Box::pin(revoke::revoke(f, r)))),
             ],
         )
         .without_head(),
@@ -88,27 +70,28 @@ const TABLE: &[&[Row]] = &[
         row(
             "/api/auth/sessions",
             &[
-                GET(Ready(|f, r| Box::pin(sessions::list(f, r)))),
-                DELETE(Ready(|f, r| Box::pin(sessions::end_all(f, r)))),
+                Get(Ready(|f, r| Box::pin(sessions::list(f, r)))),
+                Delete(Ready(|f, r| Box::pin(sessions::end_all(f, r)))),
             ],
         ),
-        row("/api/auth/sessions/end", &[POST(Ready(|f, r| Box::pin(sessions::end_all(f, r))))]),
-        row("/api/auth/sessions/{id}", &[DELETE(Ready(|f, r| Box::pin(sessions::end_one(f, r))))]),
-        row("/api/auth/sessions/{id}/end", &[POST(Ready(|f, r| Box::pin(sessions::end_one(f, r))))]),
+        row("/api/auth/sessions/end", &[Post(Ready(|f, r| Box::pin(sessions::end_all(f, r))))]),
+        row("/api/auth/sessions/{id}", &[Delete(Ready(|f, r| Box::pin(sessions::end_one(f, r))))]),
+        row("/api/auth/sessions/{id}/end", &[Post(Ready(|f, r| Box::pin(sessions::end_one(f, r))))]),
     ],
     &[
-        row("/api/auth/discord/login", &[GET(Ready(|f, r| Box::pin(login::begin(f, r))))])
+        row("/api/auth/discord/login", &[Get(Ready(|f, r| Box::pin(login::begin(f, r))))])
             .without_head()
             .at_home(),
-        row("/api/auth/discord/redirect", &[GET(Ready(|f, r| Box::pin(callback::complete(f, r))))])
+        row("/api/auth/discord/redirect", &[Get(Ready(|f, r| Box::pin(callback::complete(f, r))))])
             .without_head(),
     ],
     &[
-        row("/", &[GET(Ready(|f, r| Box::pin(home::home(f, r))))]).at_home(),
-        row("/account", &[GET(Ready(|f, r| Box::pin(home::account(f, r))))]).at_home(),
-        row("/logout", &[GET(Ready(|f, r| Box::pin(logout::page(f, r))))]).at_home(),
-        row("/favicon.svg", &[GET(Early(pages::icon))]),
+        row("/", &[Get(Ready(|f, r| Box::pin(home::home(f, r))))]).at_home(),
+        row("/account", &[Get(Ready(|f, r| Box::pin(home::account(f, r))))]).at_home(),
+        row("/logout", &[Get(Ready(|f, r| Box::pin(logout::page(f, r))))]).at_home(),
+        row("/favicon.svg", &[Get(Early(pages::icon))]),
     ],
+    &[row("/healthz", &[Get(Early(health::alive))]), row("/readyz", &[Get(Early(health::ready))])],
 ];
 
 /// One path.
@@ -124,13 +107,13 @@ struct Row {
 
 /// A method that a path takes.
 enum Takes {
-    GET(Handler),
-    POST(Handler),
-    DELETE(Handler),
+    Get(Handler),
+    Post(Handler),
+    Delete(Handler),
 }
 
 use Handler::{Early, Ready};
-use Takes::{DELETE, GET, POST};
+use Takes::{Delete, Get, Post};
 
 /// Who answers.
 #[derive(Clone, Copy)]
@@ -171,156 +154,22 @@ impl Row {
 
     fn handler(&self, method: &Method) -> Option<Handler> {
         self.methods.iter().find_map(|takes| match takes {
-            GET(handler) if *method == Method::GET => Some(*handler),
-            GET(handler) if *method == Method::HEAD && self.head => Some(*handler),
-            POST(handler) if *method == Method::POST => Some(*handler),
-            DELETE(handler) if *method == Method::DELETE => Some(*handler),
+            Get(handler) if *method == Method::GET => Some(*handler),
+            Get(handler) if *method == Method::HEAD && self.head => Some(*handler),
+            Post(handler) if *method == Method::POST => Some(*handler),
+            Delete(handler) if *method == Method::DELETE => Some(*handler),
             _ => None,
         })
     }
 
     fn allow(&self) -> String {
         let names = self.methods.iter().map(|takes| match takes {
-            GET(_) if self.head => "GET, HEAD",
-            GET(_) => "GET",
-            POST(_) => "POST",
-            DELETE(_) => "DELETE",
+            Get(_) if self.head => "GET, HEAD",
+            Get(_) => "GET",
+            Post(_) => "POST",
+            Delete(_) => "DELETE",
         });
         names.collect::<Vec<_>>().join(", ")
-    }
-}
-
-/// What this room is configured with.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Our address as browsers see it; only the origin counts.
-    pub origin: Url,
-    /// Other origins to which a login may return.
-    pub allowed_origins: Vec<Url>,
-    /// Whose forwarded headers are believed.
-    pub trusted_proxies: Vec<IpNet>,
-    /// Where avatars are.
-    pub cdn_url: Url,
-    /// What to ask Discord for.
-    pub scopes: Vec<String>,
-    /// How long the browser keeps a session's cookie.
-    pub session_max_age: Duration,
-    /// How connections are taken.
-    pub listen: listen::Settings,
-    site: Site,
-}
-
-impl Settings {
-    /// Takes what has no default that is right for everybody.
-    pub fn new(origin: Url, allowed_origins: Vec<Url>, cdn_url: Url, scopes: Vec<String>) -> Settings {
-        let site = Site::new(&origin, &allowed_origins);
-        let trusted_proxies = [[127, 0, 0, 0].into(), std::net::Ipv6Addr::LOCALHOST.into()]
-            .map(|ip: IpAddr| IpNet::new_assert(ip, if ip.is_ipv4() { 8 } else { 128 }));
-        Settings {
-            origin,
-            allowed_origins,
-            trusted_proxies: trusted_proxies.into(),
-            cdn_url,
-            scopes,
-            session_max_age: Duration::from_secs(30 * 86_400),
-            listen: listen::Settings::default(),
-            site,
-        }
-    }
-
-    /// Returns which origins count as this site.
-    pub fn site(&self) -> &Site {
-        &self.site
-    }
-
-    fn cookies(&self) -> Cookies {
-        Cookies::new(self.origin.scheme() == "https", self.session_max_age)
-    }
-}
-
-/// What stands before the log has been replayed: it listens, and lets nobody through but the health checks.
-pub struct Gate {
-    settings: Arc<Settings>,
-    clock: Arc<dyn Clock>,
-    entropy: Arc<dyn Entropy>,
-    front: OnceLock<Arc<Front>>,
-}
-
-/// What a handler has at hand.
-pub struct Front {
-    settings: Arc<Settings>,
-    clock: Arc<dyn Clock>,
-    entropy: Arc<dyn Entropy>,
-    app: Arc<App>,
-    grants: Arc<Grants>,
-    discord: Arc<discord::Client>,
-    attempts: Attempts,
-    used: Arc<UsedStates<Landed>>,
-    limit: AddressLimit,
-}
-
-impl Gate {
-    /// Returns a closed gate.
-    pub fn new(settings: Settings, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Arc<Gate> {
-        Arc::new(Gate { settings: Arc::new(settings), clock, entropy, front: OnceLock::new() })
-    }
-
-    /// Lets everybody through: the log has been replayed. It opens once.
-    pub fn open(&self, app: Arc<App>, grants: Arc<Grants>, discord: Arc<discord::Client>, key: CookieKey) {
-        let settings = self.settings.clone();
-        let attempts = Attempts::new(settings.cookies(), key, &settings.origin, &settings.allowed_origins);
-        self.front.get_or_init(|| {
-            Arc::new(Front {
-                settings,
-                clock: self.clock.clone(),
-                entropy: self.entropy.clone(),
-                app,
-                grants,
-                discord,
-                attempts,
-                used: Arc::new(UsedStates::new(self.clock.clone())),
-                limit: AddressLimit::new(self.clock.clone()),
-            })
-        });
-    }
-
-    fn front(&self) -> Option<&Arc<Front>> {
-        self.front.get()
-    }
-}
-
-impl Front {
-    fn cookies(&self) -> Cookies {
-        self.settings.cookies()
-    }
-
-    /// Returns the session of a request, or the problem that there is none.
-    fn signed_in(&self, request: &Request) -> Result<LiveSession, Problem> {
-        session::of_request(self, request).ok_or(Problem::NotSignedIn)
-    }
-
-    /// Returns who is signed in, for a page.
-    fn person(&self, request: &Request) -> Option<pages::Person> {
-        let session = session::of_request(self, request)?;
-        let known = self.app.profile_of(session.user)?;
-        self.grants.profile_used(session.user);
-        Some(pages::Person::new(&known.profile, &self.settings))
-    }
-
-    /// Returns who asks for a change, and from where.
-    fn by(&self, request: &Request, route: event::Route, session: Option<&LiveSession>) -> By {
-        By {
-            actor: session.map_or(Actor::NOBODY, |session| Actor::user(session.user, Some(session.id))),
-            request: Some(request.id),
-            cause: None,
-            route: Some(route),
-            origin: Some(request.client.clone()),
-        }
-    }
-
-    /// Counts a login start or a callback against its address.
-    fn count(&self, request: &Request) -> Result<(), Problem> {
-        self.limit.count(request.client.ip).map_err(|retry_after| Problem::TooManyRequests { retry_after })
     }
 }
 
@@ -344,159 +193,23 @@ struct Found {
     params: Vec<String>,
 }
 
+/// The first row of a path decides; a later one with `{…}` in that place does not.
 fn find(rows: &'static [Row], path: &str, method: &Method) -> Option<Found> {
-    rows.iter().find_map(|row| {
-        let params = row.matches(path)?;
-        Some(Found { row, handler: row.handler(method)?, params })
-    })
-}
-
-/// Reads the rest of a request and answers it.
-fn exchange(gate: &Arc<Gate>, found: BoxedFilter<(Option<Found>,)>) -> BoxedFilter<(Response,)> {
-    let gate = gate.clone();
-    let query = warp::query::raw().or(warp::any().map(String::new)).unify();
-    found
-        .and(warp::method())
-        .and(warp::path::full())
-        .and(query)
-        .and(warp::header::headers_cloned())
-        .and(warp::ext::optional::<Peer>())
-        .and(warp::ext::optional::<Numbered>())
-        .and(warp::body::stream())
-        .then(move |found, method, path: FullPath, query: String, headers, peer, numbered, body| {
-            let gate = gate.clone();
-            async move {
-                let id = match numbered {
-                    Some(Numbered(id)) => id,
-                    None => RequestId(gate.entropy.draw()),
-                };
-                let asked = Asked::new(id, &method, path.as_str(), &query, &headers);
-                let head = Head { id, method, path: path.as_str().to_owned(), query, headers, peer };
-                let answer = answer(&gate, &asked, found, head, body).await;
-                let response = reply::finish(&gate.settings, &asked, answer);
-                tracing::debug!(request = %asked.id, status = response.status().as_u16(), "answered a request");
-                response
-            }
-        })
-        .boxed()
-}
-
-/// A request but for its body.
-struct Head {
-    id: RequestId,
-    method: Method,
-    path: String,
-    query: String,
-    headers: HeaderMap,
-    peer: Option<Peer>,
-}
-
-async fn answer<B: Buf, E>(
-    gate: &Arc<Gate>,
-    asked: &Asked,
-    found: Option<Found>,
-    head: Head,
-    body: impl Stream<Item = Result<B, E>>,
-) -> Answer {
-    let Some(Found { row, handler, params }) = found else { return unmatched(gate, asked, &head) };
-    read_body(gate, &head.headers, body).await?;
-    let handler = match handler {
-        Early(handler) => return handler(gate),
-        Ready(handler) => handler,
-    };
-    let site = gate.settings.site();
-    if row.at_home
-        && let Some(host) = head.headers.get(HOST).and_then(|host| host.to_str().ok())
-        && site.is_other_loopback(host)
-    {
-        return Ok(reply::found(&format!("{}{}", site.own(), asked.path_and_query)));
-    }
-    let request = head.into_request(gate, params);
-    if !request.method.is_safe() && !request.is_from_this_site(site) {
-        return Err(Problem::CrossSiteRequest.into());
-    }
-    let front = gate.front().ok_or(Problem::NotReady)?;
-    handler(front.clone(), request).await
+    let (row, params) = rows.iter().find_map(|row| Some((row, row.matches(path)?)))?;
+    Some(Found { row, handler: row.handler(method)?, params })
 }
 
 /// Answers what no row takes: a preflight, a wrong method, an unknown path.
-fn unmatched(gate: &Gate, asked: &Asked, head: &Head) -> Answer {
-    let rows = TABLE.iter().flat_map(|rows| rows.iter()).filter(|row| row.matches(&head.path).is_some());
-    let allow: Vec<_> = rows.map(Row::allow).collect();
-    if allow.is_empty() {
+fn unmatched(gate: &Gate, asked: &Asked, method: &Method, headers: &HeaderMap) -> Answer {
+    let mut rows = TABLE.iter().flat_map(|rows| rows.iter());
+    let Some(row) = rows.find(|row| row.matches(&asked.path).is_some()) else {
         return Err(Problem::NotFound.into());
-    }
-    let is_preflight =
-        head.method == Method::OPTIONS && head.headers.contains_key("access-control-request-method");
+    };
+    let is_preflight = *method == Method::OPTIONS && headers.contains_key("access-control-request-method");
     if is_preflight && let Some(response) = reply::preflight(&gate.settings, asked) {
         return Ok(response);
     }
-    Err(Problem::MethodNotAllowed { allow: allow.join(", ") }.into())
-}
-
-impl Head {
-    fn into_request(self, gate: &Gate, params: Vec<String>) -> Request {
-        let client = self.client(&gate.settings.trusted_proxies);
-        Request {
-            id: self.id,
-            method: self.method,
-            path: self.path,
-            params,
-            query: Query::parse(&self.query),
-            headers: self.headers,
-            client,
-        }
-    }
-
-    fn client(&self, trusted: &[IpNet]) -> event::Origin {
-        let address = self
-            .peer
-            .map(|Peer(peer): Peer| request::client_address(SocketAddr::ip(&peer), &self.headers, trusted));
-        event::Origin {
-            ip: address.map(|(ip, _)| ip),
-            learned: address.map_or(event::Learned::Other, |(_, learned)| learned),
-            user_agent: request::user_agent(&self.headers),
-        }
-    }
-}
-
-/// The most of a body that is read.
-const BODY_MAX: usize = 64 * 1024;
-
-/// How long a body may take.
-const BODY_TIME: Duration = Duration::from_secs(10);
-
-/// Reads a body within its limits, however it is framed. No route of this room wants one; forms say what they have
-/// to say in their address.
-async fn read_body<B: Buf, E>(
-    gate: &Gate,
-    headers: &HeaderMap,
-    body: impl Stream<Item = Result<B, E>>,
-) -> Result<Bytes, Problem> {
-    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if length.is_some_and(|length| length > BODY_MAX as u64) {
-        return Err(Problem::BodyTooLarge);
-    }
-    if length.unwrap_or(0) == 0 && !headers.contains_key(TRANSFER_ENCODING) {
-        return Ok(Bytes::new());
-    }
-    let read = async {
-        pin_mut!(body);
-        let mut whole = bytes::BytesMut::new();
-        while let Some(chunk) = body.next().await {
-            let mut chunk = chunk.map_err(|_| Problem::BadRequest)?;
-            if whole.len() + chunk.remaining() > BODY_MAX {
-                return Err(Problem::BodyTooLarge);
-            }
-            whole.extend_from_slice(&chunk.copy_to_bytes(chunk.remaining()));
-        }
-        Ok(whole.freeze())
-    };
-    pin_mut!(read);
-    match select(read, gate.clock.sleep(BODY_TIME)).await {
-        Either::Left((read, _)) => read,
-        Either::Right(_) => Err(Problem::BadRequest),
-    }
+    Err(Problem::MethodNotAllowed { allow: row.allow() }.into())
 }
 
 /// Where the snapshots of this room stand, seen from its files.
@@ -511,4 +224,190 @@ fn snapshot(name: &str, text: &str) {
     }, {
         insta::assert_snapshot!(name, text);
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::HeaderValue;
+    use http_body_util::{BodyExt, Full};
+    use hyper::service::Service;
+    use hyper_util::service::TowerToHyperService;
+    use url::Url;
+
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::domain::time::Timestamp;
+    use crate::entropy::SeededEntropy;
+
+    /// Asks a server that is still replaying its log, and writes the exchange down.
+    async fn ask(method: &str, path: &str, headers: &[(&'static str, &str)]) -> String {
+        let url = |text: &str| Url::parse(text).expect("a URL");
+        let settings = Settings::new(
+            url("http://localhost:3001"),
+            vec![url("http://localhost:5173"), url("https://app.example.org")],
+            url("https://cdn.discordapp.com"),
+            vec!["identify".into()],
+        );
+        let clock = Arc::new(ManualClock::new(Timestamp(1_767_323_045_000)));
+        let gate = Gate::new(settings, clock, Arc::new(SeededEntropy::new("http")));
+        let service = TowerToHyperService::new(warp::service(routes(&gate)));
+        let mut request = http::Request::builder()
+            .method(method)
+            .uri(path)
+            .body(Full::new(Bytes::new()))
+            .expect("a request");
+        let mut shown = format!("{method} {path}\n");
+        for (name, value) in headers {
+            request.headers_mut().append(*name, HeaderValue::from_str(value).expect("a value"));
+            shown.push_str(&format!("{name}: {value}\n"));
+        }
+        let response = service.call(request).await.expect("routes always answer");
+        shown.push_str(&format!("\n{}\n", response.status()));
+        for (name, value) in response.headers() {
+            shown.push_str(&format!("{name}: {}\n", value.to_str().expect("ASCII")));
+        }
+        let body = response.into_body().collect().await.expect("a body").to_bytes();
+        shown + "\n" + &String::from_utf8_lossy(&body) + "\n"
+    }
+
+    #[track_caller]
+    fn has(shown: &str, parts: &[&str]) {
+        for part in parts {
+            assert!(shown.contains(part), "{part:?} is missing in:\n{shown}");
+        }
+    }
+
+    #[test]
+    fn each_path_stands_in_the_table_once() {
+        let rows: Vec<_> = TABLE.iter().flat_map(|rows| rows.iter()).collect();
+        for row in &rows {
+            let path = row.path.replace("{id}", "0123");
+            let first = rows.iter().find(|other| other.matches(&path).is_some()).map(|other| other.path);
+            assert_eq!(first, Some(row.path), "another row stands in its way");
+        }
+    }
+
+    #[test]
+    fn a_pattern_takes_whole_segments_only() {
+        let one = row("/api/auth/sessions/{id}/end", &[]);
+        assert_eq!(one.matches("/api/auth/sessions/x/end"), Some(vec!["x".to_owned()]));
+        for path in [
+            "/api/auth/sessions//end",
+            "/api/auth/sessions/x/end/",
+            "/api/auth/sessions/x",
+            "/api/auth/sessions/x/y/end",
+            "api/auth/sessions/x/end",
+            "",
+        ] {
+            assert_eq!(one.matches(path), None, "{path}");
+        }
+        assert!(row("/", &[]).matches("/").is_some() && row("/", &[]).matches("//").is_none());
+    }
+
+    #[tokio::test]
+    async fn a_wrong_method_is_told_which_ones_are_right() {
+        let table = [
+            ("POST", "/", "GET, HEAD"),
+            ("HEAD", "/api/auth/discord/login", "GET"),
+            ("HEAD", "/api/auth/discord/redirect", "GET"),
+            ("HEAD", "/api/auth/revoke", "GET, POST"),
+            ("PUT", "/api/auth/sessions", "GET, HEAD, DELETE"),
+            ("GET", "/api/auth/sessions/x", "DELETE"),
+            ("DELETE", "/api/auth/sessions/end", "POST"),
+            ("GET", "/api/auth/logout", "POST"),
+            ("OPTIONS", "/api/auth/user", "GET, HEAD"),
+        ];
+        for (method, path, allow) in table {
+            let shown = ask(method, path, &[]).await;
+            has(&shown, &["\n405 Method Not Allowed\n", &format!("\nallow: {allow}\n")]);
+        }
+        let shown = ask("POST", "/api/auth/user", &[("accept", "application/json")]).await;
+        snapshot("http_wrong_method", &shown);
+    }
+
+    #[tokio::test]
+    async fn what_is_not_there_is_told_to_programs_and_to_people() {
+        snapshot("http_not_found_program", &ask("GET", "/nowhere?x", &[]).await);
+        for path in ["/account/", "//", "/API/auth/user", "/api/auth/user%2f", "/.doorbook/finish"] {
+            has(&ask("GET", path, &[]).await, &["\n404 Not Found\n"]);
+        }
+        let page = ask("GET", "/nowhere", &[("sec-fetch-mode", "navigate")]).await;
+        has(&page, &["content-type: text/html", "<!DOCTYPE html>", "404 not_found"]);
+    }
+
+    #[tokio::test]
+    async fn a_sibling_may_ask_beforehand_and_others_may_not() {
+        let preflight = |origin| [("origin", origin), ("access-control-request-method", "DELETE")];
+        let shown = ask("OPTIONS", "/api/auth/sessions/x", &preflight("http://localhost:5173")).await;
+        snapshot("http_preflight", &shown);
+        for (path, origin) in [
+            ("/api/auth/user", "https://app.example.org"),
+            ("/api/auth/user", "https://evil.example"),
+            ("/api/auth/user", "null"),
+            ("/api/auth/discord/login", "http://localhost:5173"),
+            ("/account", "http://localhost:5173"),
+        ] {
+            let shown = ask("OPTIONS", path, &preflight(origin)).await;
+            has(&shown, &["\n405 "]);
+            assert!(!shown.contains("\naccess-control-allow"), "{shown}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_sibling_reads_answers_and_their_failures() {
+        let shown = ask("GET", "/api/auth/user", &[("origin", "http://localhost:5173")]).await;
+        has(
+            &shown,
+            &[
+                "access-control-allow-origin: http://localhost:5173\n",
+                "access-control-allow-credentials: true\n",
+                "vary: Origin\n",
+            ],
+        );
+        for path in ["/api/auth/discord/redirect", "/account"] {
+            let shown = ask("GET", path, &[("origin", "http://localhost:5173")]).await;
+            assert!(!shown.contains("\naccess-control-allow"), "{shown}");
+        }
+        has(&ask("GET", "/api/nowhere", &[]).await, &["vary: Origin\n"]);
+    }
+
+    #[tokio::test]
+    async fn another_loopback_name_is_sent_home_first() {
+        let host = [("host", "127.0.0.1:3001")];
+        for path in ["/", "/account?x=1", "/logout?rd=%2F", "/api/auth/discord/login?rd=%2Faccount"] {
+            let shown = ask("GET", path, &host).await;
+            has(&shown, &["\n302 Found\n", &format!("location: http://localhost:3001{path}\n")]);
+        }
+        has(&ask("GET", "/api/auth/user", &host).await, &["\n503 "]);
+        has(&ask("GET", "/account", &[("host", "localhost:8080")]).await, &["\n503 "]);
+    }
+
+    #[tokio::test]
+    async fn another_site_changes_nothing() {
+        for (method, path) in [
+            ("POST", "/api/auth/logout"),
+            ("POST", "/api/auth/refresh"),
+            ("POST", "/api/auth/revoke"),
+            ("DELETE", "/api/auth/sessions"),
+            ("DELETE", "/api/auth/sessions/x"),
+            ("POST", "/api/auth/sessions/end"),
+            ("POST", "/api/auth/sessions/x/end"),
+        ] {
+            let from = async |name, value| ask(method, path, &[(name, value)]).await;
+            has(&from("origin", "https://evil.example").await, &["\n403 ", "cross_site_request"]);
+            has(&from("sec-fetch-site", "same-site").await, &["\n403 "]);
+            has(&from("origin", "http://localhost:3001").await, &["\n503 ", "not_ready"]);
+            has(&ask(method, path, &[]).await, &["\n503 ", "not_ready"]);
+        }
+    }
+
+    #[tokio::test]
+    async fn before_the_log_is_known_it_says_so() {
+        snapshot("http_alive", &ask("GET", "/healthz", &[]).await);
+        snapshot("http_not_ready", &ask("GET", "/readyz", &[]).await);
+        has(&ask("GET", "/favicon.svg", &[]).await, &["image/svg+xml", "<svg"]);
+        let page = ask("GET", "/account", &[("accept", "text/html")]).await;
+        has(&page, &["\n503 ", "Try again", "href=\"/account\""]);
+    }
 }

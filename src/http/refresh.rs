@@ -11,7 +11,7 @@ use crate::domain::event::Route;
 use crate::grants::RefreshError;
 
 /// Refreshes the grant of whoever asks.
-pub async fn now(front: Arc<Front>, request: Request) -> Answer {
+pub(super) async fn now(front: Arc<Front>, request: Request) -> Answer {
     let session = front.signed_in(&request)?;
     let by = front.by(&request, Route::Refresh, Some(&session));
     match front.grants.refresh_now(session.user, &by).await {

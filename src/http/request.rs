@@ -15,10 +15,6 @@ use crate::domain::id::RequestId;
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub SocketAddr);
 
-/// The request's number, beside [`Peer`].
-#[derive(Clone, Copy, Debug)]
-pub struct Numbered(pub RequestId);
-
 /// A request whose body has been read.
 #[derive(Clone)]
 pub struct Request {
@@ -224,6 +220,8 @@ mod tests {
 
     use super::*;
 
+    type Listed = [(&'static str, &'static str)];
+
     fn headers(list: &[(&'static str, &str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for (name, value) in list {
@@ -290,7 +288,7 @@ mod tests {
     fn a_navigation_is_what_a_browser_says_or_looks_like() {
         const PAGE: (&str, &str) = ("accept", "text/html,application/xhtml+xml,*/*;q=0.8");
         const GO: (&str, &str) = ("sec-fetch-mode", "navigate");
-        let table: &[(Method, &[(&'static str, &str)], bool)] = &[
+        let table: &[(Method, &Listed, bool)] = &[
             (Method::GET, &[GO], true),
             (Method::GET, &[GO, PAGE], true),
             (Method::POST, &[GO], true),
@@ -340,7 +338,7 @@ mod tests {
         let url = |text: &str| Url::parse(text).expect("a URL");
         let site = Site::new(&url("https://login.example.org"), &[url("https://app.example.org")]);
         let (own, app) = ("https://login.example.org", "https://app.example.org");
-        let table: &[(&[(&'static str, &str)], bool, bool)] = &[
+        let table: &[(&Listed, bool, bool)] = &[
             (&[], true, false),
             (&[("sec-fetch-site", "same-origin")], true, true),
             (&[("sec-fetch-site", "none")], true, true),

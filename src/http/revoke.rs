@@ -26,7 +26,7 @@ enum Revoked {
 }
 
 /// Revokes the grant of whoever asks.
-pub async fn revoke(front: Arc<Front>, request: Request) -> Answer {
+pub(super) async fn revoke(front: Arc<Front>, request: Request) -> Answer {
     let session = front.signed_in(&request)?;
     let by = front.by(&request, Route::Revoke, Some(&session));
     let done = front.grants.revoke(session.user, RevokedBy::User, &by).await?;
@@ -46,7 +46,7 @@ pub async fn revoke(front: Arc<Front>, request: Request) -> Answer {
 }
 
 /// `GET`, for programs that expect it: a page for a person, and for a script of this site the same as `POST`.
-pub async fn get(front: Arc<Front>, request: Request) -> Answer {
+pub(super) async fn get(front: Arc<Front>, request: Request) -> Answer {
     if request.is_navigation() || request.is_prefetch() {
         let markup = pages::revoke::page(front.person(&request).as_ref());
         return Ok(reply::page(&front.settings, StatusCode::OK, markup, Forms::Here));

@@ -36,7 +36,7 @@ struct Ended {
 }
 
 /// Lists them, newest first.
-pub async fn list(front: Arc<Front>, request: Request) -> Answer {
+pub(super) async fn list(front: Arc<Front>, request: Request) -> Answer {
     let current = front.signed_in(&request)?;
     let listed = |live: LiveSession| {
         let origin = front.app.origin_of(live.id).unwrap_or_default();
@@ -55,7 +55,7 @@ pub async fn list(front: Arc<Front>, request: Request) -> Answer {
 }
 
 /// Ends one of them. One of another user is none.
-pub async fn end_one(front: Arc<Front>, request: Request) -> Answer {
+pub(super) async fn end_one(front: Arc<Front>, request: Request) -> Answer {
     let current = front.signed_in(&request)?;
     let wanted = request.params.first().and_then(|id| id.parse::<SessionId>().ok());
     let sessions = front.app.sessions_of(current.user);
@@ -79,7 +79,7 @@ pub async fn end_one(front: Arc<Front>, request: Request) -> Answer {
 }
 
 /// Ends all of them, this one included.
-pub async fn end_all(front: Arc<Front>, request: Request) -> Answer {
+pub(super) async fn end_all(front: Arc<Front>, request: Request) -> Answer {
     let current = front.signed_in(&request)?;
     let by = front.by(&request, Route::Sessions, Some(&current));
     let sessions_ended =

@@ -75,11 +75,12 @@ impl<T> UsedStates<T> {
         let state = Hash::of(state.as_bytes());
         let now = self.clock.monotonic();
         let mut seen = self.lock();
-        seen.forget(now, self.capacity);
+        seen.forget(now);
         match seen.states.get(&state) {
             Some(Entry::Pending(outcome)) => Use::Meanwhile(Outcome(outcome.clone())),
             Some(Entry::Done(back)) => Use::Late(back.clone()),
             None => {
+                seen.make_room(self.capacity);
                 let (tell, outcome) = watch::channel(None);
                 seen.states.insert(state, Entry::Pending(outcome));
                 seen.order.push_back((now, state));
@@ -92,7 +93,7 @@ impl<T> UsedStates<T> {
     pub fn find(&self, state: &str) -> Option<Option<Target>> {
         let now = self.clock.monotonic();
         let mut seen = self.lock();
-        seen.forget(now, self.capacity);
+        seen.forget(now);
         match seen.states.get(&Hash::of(state.as_bytes())) {
             Some(Entry::Done(back)) => Some(back.clone()),
             Some(Entry::Pending(_)) | None => None,
@@ -105,15 +106,23 @@ impl<T> UsedStates<T> {
 }
 
 impl<T> Seen<T> {
-    /// Drops what is too old, and the oldest where there is no room for one more.
-    fn forget(&mut self, now: Duration, capacity: usize) {
-        while let Some((used, state)) = self.order.front() {
-            let is_old = now.saturating_sub(*used) >= ATTEMPT_MAX_AGE;
-            if !is_old && self.order.len() < capacity {
-                break;
-            }
-            self.states.remove(state);
-            self.order.pop_front();
+    /// Drops what is older than any attempt.
+    fn forget(&mut self, now: Duration) {
+        while self.order.front().is_some_and(|(used, _)| now.saturating_sub(*used) >= ATTEMPT_MAX_AGE) {
+            self.drop_oldest();
+        }
+    }
+
+    /// Drops the oldest until there is room for one more.
+    fn make_room(&mut self, capacity: usize) {
+        while self.order.len() >= capacity {
+            self.drop_oldest();
+        }
+    }
+
+    fn drop_oldest(&mut self) {
+        if let Some((_, state)) = self.order.pop_front() {
+            self.states.remove(&state);
         }
     }
 }
@@ -225,15 +234,17 @@ mod tests {
         }
         first(&used, "d").conclude(0, None);
         assert_eq!(used.find("a"), None);
-        assert_eq!(used.lock().states.len(), used.lock_len());
+        assert_eq!(used.find("b"), Some(None), "looking makes no room");
+        assert_eq!(used.sizes(), (3, 3));
         clock.advance(ATTEMPT_MAX_AGE);
         assert_eq!(used.find("d"), None);
-        assert_eq!(used.lock_len(), 0);
+        assert_eq!(used.sizes(), (0, 0));
     }
 
     impl UsedStates<u32> {
-        fn lock_len(&self) -> usize {
-            self.lock().order.len()
+        fn sizes(&self) -> (usize, usize) {
+            let seen = self.lock();
+            (seen.states.len(), seen.order.len())
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::domain::event::Route;
 use crate::grants::Freshness;
 
 /// The user, from memory; with `?fresh=1` as Discord says now.
-pub async fn show(front: Arc<Front>, request: Request) -> Answer {
+pub(super) async fn show(front: Arc<Front>, request: Request) -> Answer {
     if request.query.is("fresh", "1") {
         return profile(front, request).await;
     }
@@ -24,7 +24,7 @@ pub async fn show(front: Arc<Front>, request: Request) -> Answer {
 }
 
 /// The user, as Discord says now or, where it does not answer, as it last said.
-pub async fn profile(front: Arc<Front>, request: Request) -> Answer {
+pub(super) async fn profile(front: Arc<Front>, request: Request) -> Answer {
     let session = front.signed_in(&request)?;
     let by = front.by(&request, Route::User, Some(&session));
     let stale = match front.grants.fresh_profile(session.user, &by).await {
@@ -38,14 +38,14 @@ pub async fn profile(front: Arc<Front>, request: Request) -> Answer {
 }
 
 /// Says that a session has just ended, and takes its cookie back.
-pub fn ended(front: &Front) -> Refused {
+pub(super) fn ended(front: &Front) -> Refused {
     let cookies = front.cookies();
     Refused::from(Problem::NotSignedIn).with_cookies(vec![cookies.clear(cookies.session_name())])
 }
 
 /// The user document.
 #[derive(Debug, Serialize)]
-pub struct User {
+pub(super) struct User {
     id: String,
     username: String,
     global_name: Option<String>,
@@ -91,7 +91,7 @@ struct Session {
 }
 
 /// Returns the document of whoever has `session`.
-pub fn document(
+pub(super) fn document(
     front: &Front,
     request: &Request,
     session: &LiveSession,

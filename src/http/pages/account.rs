@@ -11,7 +11,7 @@ use crate::domain::time::Timestamp;
 
 /// A session as the page shows it.
 #[derive(Debug)]
-pub struct Session {
+pub(crate) struct Session {
     /// Its public id.
     pub id: SessionId,
     /// The device, in a few words.
@@ -29,7 +29,7 @@ pub struct Session {
 }
 
 /// The page of one person.
-pub fn page(person: &Person, sessions: &[Session], notice: Option<&str>) -> Markup {
+pub(crate) fn page(person: &Person, sessions: &[Session], notice: Option<&str>) -> Markup {
     let content = html! {
         h1 { "Your account" }
         section.card aria-label="Profile" {

@@ -6,7 +6,7 @@ use super::layout::layout;
 use super::{Person, badge};
 
 /// The page for somebody, or for nobody.
-pub fn page(person: Option<&Person>, notice: Option<&str>) -> Markup {
+pub(crate) fn page(person: Option<&Person>, notice: Option<&str>) -> Markup {
     let (title, content) = match person {
         Some(person) => ("Signed in", signed_in(person)),
         None => ("Sign in", signed_out()),

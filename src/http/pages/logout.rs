@@ -7,7 +7,7 @@ use super::{Person, badge};
 use crate::domain::target::Target;
 
 /// The page; `target` is where to go afterwards.
-pub fn page(person: Option<&Person>, target: Option<&Target>) -> Markup {
+pub(crate) fn page(person: Option<&Person>, target: Option<&Target>) -> Markup {
     let action = match target {
         Some(target) => {
             let rd = url::form_urlencoded::Serializer::new(String::new())

@@ -26,7 +26,7 @@ const ICON: &str = include_str!("icon.svg");
 
 /// Who is signed in, as pages show them.
 #[derive(Clone, Debug)]
-pub struct Person {
+pub(super) struct Person {
     id: String,
     display_name: String,
     tag: String,
@@ -36,7 +36,7 @@ pub struct Person {
 
 impl Person {
     /// Takes what pages show.
-    pub fn new(profile: &Profile, settings: &Settings) -> Person {
+    pub(super) fn new(profile: &Profile, settings: &Settings) -> Person {
         Person {
             id: profile.id.to_string(),
             display_name: profile.display_name().to_owned(),
@@ -48,7 +48,7 @@ impl Person {
 }
 
 /// Returns the content security policy of a page.
-pub fn policy(settings: &Settings, forms: Forms) -> String {
+pub(super) fn policy(settings: &Settings, forms: Forms) -> String {
     let style = STANDARD.encode(Sha256::digest(STYLE));
     let cdn = settings.cdn_url.origin().ascii_serialization();
     let form_action = match forms {
@@ -62,7 +62,7 @@ pub fn policy(settings: &Settings, forms: Forms) -> String {
 }
 
 /// The icon of the site.
-pub fn icon(_: &Gate) -> Answer {
+pub(super) fn icon(_: &Gate) -> Answer {
     let mut response = Response::new(ICON.into());
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("image/svg+xml"));

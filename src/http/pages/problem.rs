@@ -8,7 +8,7 @@ use crate::http::problem::{Problem, WayOn};
 use crate::http::reply::{Asked, Refused};
 
 /// The page, with the same content as the document.
-pub fn page(refused: &Refused, asked: &Asked) -> Markup {
+pub(crate) fn page(refused: &Refused, asked: &Asked) -> Markup {
     let facts = refused.problem.facts();
     let ways: Vec<_> = facts.ways_on.iter().filter_map(|way| link(*way, refused, asked)).collect();
     let content = html! {
@@ -36,6 +36,10 @@ pub fn page(refused: &Refused, asked: &Asked) -> Markup {
 fn link(way: WayOn, refused: &Refused, asked: &Asked) -> Option<(&'static str, String)> {
     let login = login::address(refused.back.as_ref());
     Some(match way {
+        // Away from the sign-in, what happens at Discord is told to somebody who is signed in.
+        WayOn::SignInAgain if !asked.path.starts_with("/api/auth/discord/") => {
+            ("Your account", "/account".to_owned())
+        }
         WayOn::SignInAgain => ("Sign in again", login),
         WayOn::SignIn => ("Sign in with Discord", login),
         WayOn::AnotherAccount => {

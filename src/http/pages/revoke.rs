@@ -6,7 +6,7 @@ use super::layout::layout;
 use super::{Person, badge};
 
 /// The page.
-pub fn page(person: Option<&Person>) -> Markup {
+pub(crate) fn page(person: Option<&Person>) -> Markup {
     let content = html! {
         section.card {
             h1 { "Disconnect Discord?" }

@@ -1,0 +1,109 @@
+//! What a handler has at hand, and the gate before it that opens when the log has been replayed.
+
+use std::sync::{Arc, OnceLock};
+
+use super::attempt::Attempts;
+use super::callback::Landed;
+use super::cookie::Cookies;
+use super::limit::AddressLimit;
+use super::problem::Problem;
+use super::request::Request;
+use super::settings::Settings;
+use super::used_states::UsedStates;
+use super::{pages, session};
+use crate::app::{App, By, LiveSession};
+use crate::clock::Clock;
+use crate::crypto::CookieKey;
+use crate::discord;
+use crate::domain::event::Route;
+use crate::domain::record::Actor;
+use crate::entropy::Entropy;
+use crate::grants::Grants;
+
+/// What stands before the log has been replayed: it listens, and lets nobody through but the health checks.
+pub struct Gate {
+    pub(super) settings: Arc<Settings>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) entropy: Arc<dyn Entropy>,
+    front: OnceLock<Arc<Front>>,
+}
+
+/// What a handler has at hand.
+pub struct Front {
+    pub(super) settings: Arc<Settings>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) entropy: Arc<dyn Entropy>,
+    pub(super) app: Arc<App>,
+    pub(super) grants: Arc<Grants>,
+    pub(super) discord: Arc<discord::Client>,
+    pub(super) attempts: Attempts,
+    pub(super) used: Arc<UsedStates<Landed>>,
+    pub(super) limit: AddressLimit,
+}
+
+impl Gate {
+    /// Returns a closed gate.
+    pub fn new(settings: Settings, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Arc<Gate> {
+        Arc::new(Gate { settings: Arc::new(settings), clock, entropy, front: OnceLock::new() })
+    }
+
+    /// Lets everybody through: the log has been replayed. It opens once.
+    pub fn open(&self, app: Arc<App>, grants: Arc<Grants>, discord: Arc<discord::Client>, key: CookieKey) {
+        let settings = self.settings.clone();
+        let attempts = Attempts::new(settings.cookies(), key, &settings.origin, &settings.allowed_origins);
+        self.front.get_or_init(|| {
+            Arc::new(Front {
+                settings,
+                clock: self.clock.clone(),
+                entropy: self.entropy.clone(),
+                app,
+                grants,
+                discord,
+                attempts,
+                used: Arc::new(UsedStates::new(self.clock.clone())),
+                limit: AddressLimit::new(self.clock.clone()),
+            })
+        });
+    }
+
+    /// Returns what handlers need, once the gate is open.
+    pub(super) fn front(&self) -> Option<&Arc<Front>> {
+        self.front.get()
+    }
+}
+
+impl Front {
+    /// Returns the names and attributes of our cookies.
+    pub(super) fn cookies(&self) -> Cookies {
+        self.settings.cookies()
+    }
+
+    /// Returns the session of a request, or the problem that there is none.
+    pub(super) fn signed_in(&self, request: &Request) -> Result<LiveSession, Problem> {
+        session::of_request(self, request).ok_or(Problem::NotSignedIn)
+    }
+
+    /// Returns who is signed in, for a page.
+    pub(super) fn person(&self, request: &Request) -> Option<pages::Person> {
+        let session = session::of_request(self, request)?;
+        let known = self.app.profile_of(session.user)?;
+        self.grants.profile_used(session.user);
+        Some(pages::Person::new(&known.profile, &self.settings))
+    }
+
+    /// Returns who asks for a change, and from where.
+    pub(super) fn by(&self, request: &Request, route: Route, session: Option<&LiveSession>) -> By {
+        By {
+            actor: session.map_or(Actor::NOBODY, |session| Actor::user(session.user, Some(session.id))),
+            request: Some(request.id),
+            cause: None,
+            route: Some(route),
+            origin: Some(request.client.clone()),
+        }
+    }
+
+    /// Counts a login start or a callback against its address.
+    pub(super) fn count(&self, request: &Request) -> Result<(), Problem> {
+        self.limit.count(request.client.ip).map_err(|retry_after| Problem::TooManyRequests { retry_after })
+    }
+}
