@@ -1,1 +1,15 @@
-//! Stories through public doors only.
+//! Stories through public doors only: real sockets, a real log on disk, a local Discord.
+
+#![allow(unreachable_pub, reason = "a test target has no inside and outside")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a story that cannot go on has failed")]
+
+mod harness;
+mod login;
+
+/// Compares with `snapshots/NAME.snap`; nothing in a story is random, so nothing is filtered.
+macro_rules! snapshot {
+    ($name:expr, $text:expr) => {
+        $crate::harness::settings().bind(|| insta::assert_snapshot!($name, $text))
+    };
+}
+pub(crate) use snapshot;

@@ -1,0 +1,409 @@
+//! A house to tell stories in: doorbook, a local Discord, a browser, and a clock that moves when told to.
+//!
+//! Everything is the real thing on this machine: the log is sled in a temporary directory, both servers
+//! listen on sockets. Only time and randomness are handed in, so that an exchange is the same each time.
+//! Browsers see `http://localhost:3001` and Discord `http://127.0.0.1:3002`, whatever ports are really used.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use doorbook::clock::{Clock, ManualClock};
+use doorbook::config::{Config, Sources};
+use doorbook::discord::stand_in::{self, Control, StandIn};
+use doorbook::disk::{Disk, RealDisk};
+use doorbook::domain::event::MadeBy;
+use doorbook::domain::id::{DiscordId, Secret};
+use doorbook::domain::time::Timestamp;
+use doorbook::entropy::SeededEntropy;
+use doorbook::event_log::Probe;
+use doorbook::serve::{self, Running, ServeError, World};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// When every story begins: 2026-01-02T03:04:05Z.
+pub const START: Timestamp = Timestamp(1_767_323_045_000);
+/// doorbook as browsers see it.
+pub const ORIGIN: &str = "http://localhost:3001";
+/// The stand-in as browsers see it.
+pub const DISCORD: &str = "http://127.0.0.1:3002";
+/// The demo's first person.
+pub const MARISOL: DiscordId = DiscordId(555_769_466_601_213_960);
+/// A person without avatar, display name and e-mail.
+pub const QUIETFOX: DiscordId = DiscordId(1_169_698_460_971_323_693);
+/// The id of the application.
+pub const CLIENT_ID: DiscordId = DiscordId(1_457_667_441_164_427_281);
+/// The secret of the application; a canary, too.
+pub const CLIENT_SECRET: &str = "canary-client-secret-0123456789";
+
+/// Where and how snapshots are kept.
+pub fn settings() -> insta::Settings {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots"));
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings
+}
+
+/// Describes a house before it is opened.
+pub struct Plan {
+    /// Variables beside the ones every house has.
+    pub env: Vec<(&'static str, String)>,
+    /// What durability is asked of.
+    pub disk: Arc<dyn Disk>,
+    /// Whether records that are gone are accepted.
+    pub accept_loss: bool,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Plan { env: vec![], disk: Arc::new(RealDisk), accept_loss: false }
+    }
+}
+
+/// doorbook and its Discord, and the directory that outlives both.
+pub struct House {
+    /// Moves time for doorbook and for Discord.
+    pub clock: ManualClock,
+    /// Where the log is.
+    pub dir: TempDir,
+    plan: Plan,
+    entropy: Arc<SeededEntropy>,
+    stand_in: Option<StandIn>,
+    discord_address: SocketAddr,
+    running: Option<Running>,
+}
+
+impl House {
+    /// Opens a new house.
+    pub async fn open() -> House {
+        House::with(Plan::default()).await
+    }
+
+    /// Opens a new house by a plan.
+    pub async fn with(plan: Plan) -> House {
+        let mut house = House::closed(plan).await;
+        house.start().await.expect("doorbook starts");
+        house
+    }
+
+    /// Builds a house in which only Discord is up.
+    pub async fn closed(plan: Plan) -> House {
+        doorbook::discord::install_crypto_provider();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let discord_address = listener.local_addr().expect("an address");
+        let mut house = House {
+            clock: ManualClock::new(START),
+            dir: TempDir::new().expect("a directory"),
+            plan,
+            entropy: Arc::new(SeededEntropy::new("house")),
+            stand_in: None,
+            discord_address,
+            running: None,
+        };
+        house.start_discord_on(listener).await;
+        house
+    }
+
+    /// Starts doorbook.
+    pub async fn start(&mut self) -> Result<(), ServeError> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let config = self.config();
+        let world = self.world();
+        let accept_loss = self.plan.accept_loss;
+        let running = serve::start_on(vec![listener], &config, MadeBy::Serve, accept_loss, world).await?;
+        self.running = Some(running);
+        Ok(())
+    }
+
+    /// Stops doorbook in order.
+    pub async fn stop(&mut self) {
+        let running = self.running.take().expect("doorbook runs");
+        running.stop().await.expect("it stops in order");
+    }
+
+    /// Stops and starts doorbook; Discord goes on.
+    pub async fn restart(&mut self) {
+        self.stop().await;
+        self.start().await.expect("doorbook starts again");
+    }
+
+    /// Changes the plan for the next start.
+    pub fn plan(&mut self) -> &mut Plan {
+        &mut self.plan
+    }
+
+    /// The running server.
+    pub fn doorbook(&self) -> &Running {
+        self.running.as_ref().expect("doorbook runs")
+    }
+
+    /// The means to play people and to spoil answers.
+    pub fn discord(&self) -> &Control {
+        self.stand_in.as_ref().expect("discord is up").control()
+    }
+
+    /// Takes Discord down; its grants are kept.
+    pub async fn discord_goes_down(&mut self) {
+        self.stand_in.take().expect("discord is up").stop().await;
+    }
+
+    /// Brings Discord back on the same port.
+    pub async fn discord_comes_up(&mut self) {
+        let listener = TcpListener::bind(self.discord_address).await.expect("its port");
+        self.start_discord_on(listener).await;
+    }
+
+    /// A browser that has never been here.
+    pub fn browser(&self) -> Browser {
+        Browser { address: self.doorbook().addresses[0], cookies: BTreeMap::new() }
+    }
+
+    /// A browser in which somebody has just signed in.
+    pub async fn signed_in(&self, user: DiscordId) -> Browser {
+        let mut browser = self.browser();
+        let landed = browser.sign_in(self.discord(), user).await;
+        assert_eq!(landed.status, 303, "{landed}");
+        browser
+    }
+
+    /// Where doorbook keeps everything.
+    pub fn data_dir(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// The variables of the configuration.
+    pub fn env(&self) -> Vec<(String, String)> {
+        let discord = format!("http://{}", self.discord_address);
+        let mut env = vec![
+            ("DISCORD_OAUTH_CLIENT_ID".to_owned(), CLIENT_ID.to_string()),
+            ("DISCORD_OAUTH_SECRET".to_owned(), CLIENT_SECRET.to_owned()),
+            ("DISCORD_REDIRECT_URL".to_owned(), format!("{ORIGIN}/api/auth/discord/redirect")),
+            ("DISCORD_API_URL".to_owned(), format!("{discord}/api/v10")),
+            ("DISCORD_AUTHORIZE_URL".to_owned(), format!("{DISCORD}/oauth2/authorize")),
+            ("DISCORD_CDN_URL".to_owned(), DISCORD.to_owned()),
+            ("DISCORD_SCOPES".to_owned(), "identify email".to_owned()),
+            ("DOORBOOK_DATA_DIR".to_owned(), self.data_dir().display().to_string()),
+        ];
+        for (name, value) in &self.plan.env {
+            env.retain(|(known, _)| known != name);
+            env.push(((*name).to_owned(), value.clone()));
+        }
+        env
+    }
+
+    fn config(&self) -> Config {
+        let env: BTreeMap<OsString, OsString> =
+            self.env().into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        let cwd = self.dir.path().to_owned();
+        let system_file = cwd.join("none.toml");
+        Config::read(&Sources { flags: BTreeMap::new(), env, cwd, system_file })
+            .expect("a good configuration")
+    }
+
+    fn world(&self) -> World {
+        World {
+            clock: Arc::new(self.clock.clone()),
+            entropy: self.entropy.clone(),
+            disk: self.plan.disk.clone(),
+            probe: Probe::Child { program: binary().into(), args: vec!["probe-log".into()] },
+        }
+    }
+
+    async fn start_discord_on(&mut self, listener: TcpListener) {
+        let mut settings = stand_in::Settings::new(stand_in::Application {
+            client_id: CLIENT_ID,
+            client_secret: Secret::new(CLIENT_SECRET),
+            redirect_uris: vec![format!("{ORIGIN}/api/auth/discord/redirect")],
+            name: "House".into(),
+        });
+        settings.public_url = Some(DISCORD.into());
+        settings.store = Some(self.dir.path().join("stand-in.json"));
+        let entropy = Arc::new(SeededEntropy::new("discord"));
+        let clock: Arc<dyn Clock> = Arc::new(self.clock.clone());
+        let started = stand_in::start(settings, listener, clock, entropy).await;
+        self.stand_in = Some(started.expect("discord starts"));
+    }
+}
+
+/// The program itself.
+pub fn binary() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_doorbook"))
+}
+
+/// Somebody's browser: cookies, and one request at a time.
+#[derive(Clone)]
+pub struct Browser {
+    address: SocketAddr,
+    /// Name and value of each cookie.
+    pub cookies: BTreeMap<String, String>,
+}
+
+impl Browser {
+    /// The same browser, at a doorbook that has been started again.
+    pub fn at(mut self, house: &House) -> Browser {
+        self.address = house.doorbook().addresses[0];
+        self
+    }
+
+    /// Opens a page, as a person does.
+    pub async fn navigate(&mut self, path: &str) -> Exchange {
+        self.send(
+            "GET",
+            path,
+            &[("Accept", "text/html"), ("Sec-Fetch-Mode", "navigate"), ("Sec-Fetch-Site", "none")],
+            "",
+        )
+        .await
+    }
+
+    /// Presses the button of a form.
+    pub async fn submit(&mut self, path: &str) -> Exchange {
+        let headers = [
+            ("Accept", "text/html"),
+            ("Sec-Fetch-Mode", "navigate"),
+            ("Sec-Fetch-Site", "same-origin"),
+            ("Origin", ORIGIN),
+            ("Content-Type", "application/x-www-form-urlencoded"),
+        ];
+        self.send("POST", path, &headers, "").await
+    }
+
+    /// Asks as a script of the page does.
+    pub async fn fetch(&mut self, method: &str, path: &str) -> Exchange {
+        let headers =
+            [("Accept", "application/json"), ("Sec-Fetch-Mode", "cors"), ("Sec-Fetch-Site", "same-origin")];
+        self.send(method, path, &headers, "").await
+    }
+
+    /// Goes to Discord, authorizes as `user`, and comes back.
+    pub async fn sign_in(&mut self, discord: &Control, user: DiscordId) -> Exchange {
+        let begun = self.begin("/api/auth/discord/login").await;
+        let callback = self.authorize(discord, &begun, user).await;
+        self.navigate(&callback).await
+    }
+
+    /// Begins a login and returns where it sends the browser.
+    pub async fn begin(&mut self, path: &str) -> String {
+        let begun = self.navigate(path).await;
+        assert_eq!(begun.status, 302, "{begun}");
+        begun.header("location").expect("a location").to_owned()
+    }
+
+    /// Plays the person at Discord and returns the path of the callback.
+    pub async fn authorize(&self, discord: &Control, location: &str, user: DiscordId) -> String {
+        let played = discord.authorize(location, user, true).await.expect("discord sends the browser back");
+        played.location.strip_prefix(ORIGIN).expect("back to us").to_owned()
+    }
+
+    /// Sends any request; cookies are sent and kept.
+    pub async fn send(
+        &mut self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Exchange {
+        let mut request =
+            format!("{method} {target} HTTP/1.1\r\nHost: localhost:3001\r\nConnection: close\r\n");
+        if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("user-agent")) {
+            request.push_str(
+                "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0\r\n",
+            );
+        }
+        for (name, value) in headers {
+            let _ = write!(request, "{name}: {value}\r\n");
+        }
+        if !self.cookies.is_empty() && !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("cookie")) {
+            let all: Vec<String> =
+                self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            let _ = write!(request, "Cookie: {}\r\n", all.join("; "));
+        }
+        if !body.is_empty() || matches!(method, "POST" | "DELETE") {
+            let _ = write!(request, "Content-Length: {}\r\n", body.len());
+        }
+        let _ = write!(request, "\r\n{body}");
+        let answer = exchange(self.address, request.as_bytes()).await;
+        let exchange = Exchange::read(&answer);
+        for cookie in exchange.headers.iter().filter(|(name, _)| name == "set-cookie") {
+            let (pair, attributes) = cookie.1.split_once(';').unwrap_or((&cookie.1, ""));
+            let (name, value) = pair.split_once('=').expect("a cookie has a name");
+            if attributes.contains("Max-Age=0") {
+                self.cookies.remove(name);
+            } else {
+                self.cookies.insert(name.to_owned(), value.to_owned());
+            }
+        }
+        exchange
+    }
+}
+
+/// Sends bytes and reads until the server closes, 30 s at most.
+pub async fn exchange(address: SocketAddr, request: &[u8]) -> Vec<u8> {
+    let exchanged = async {
+        let mut stream = TcpStream::connect(address).await.expect("somebody listens");
+        stream.write_all(request).await.expect("it takes the request");
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        answer
+    };
+    tokio::time::timeout(Duration::from_secs(30), exchanged).await.expect("an answer in time")
+}
+
+/// An answer, whole.
+#[derive(Clone, Debug)]
+pub struct Exchange {
+    /// For example 200.
+    pub status: u16,
+    /// Names in lower case, in the order of the answer.
+    pub headers: Vec<(String, String)>,
+    /// The body as text.
+    pub body: String,
+}
+
+impl Exchange {
+    fn read(bytes: &[u8]) -> Exchange {
+        let text = String::from_utf8_lossy(bytes).into_owned();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
+        let mut lines = head.lines();
+        let status = lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|code| code.parse().ok());
+        let headers = lines.filter_map(|line| line.split_once(": "));
+        Exchange {
+            status: status.unwrap_or_else(|| panic!("no status: {head:?}")),
+            headers: headers.map(|(name, value)| (name.to_lowercase(), value.to_owned())).collect(),
+            body: body.to_owned(),
+        }
+    }
+
+    /// Returns the first header of that name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Reads the body as JSON.
+    #[track_caller]
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self}"))
+    }
+
+    /// Returns the `code` of a problem document.
+    #[track_caller]
+    pub fn code(&self) -> String {
+        self.json()["code"].as_str().unwrap_or_else(|| panic!("no code: {self}")).to_owned()
+    }
+}
+
+impl std::fmt::Display for Exchange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(f, "HTTP/1.1 {}", self.status)?;
+        for (name, value) in &self.headers {
+            writeln!(f, "{name}: {value}")?;
+        }
+        write!(f, "\n{}", self.body)
+    }
+}
