@@ -17,7 +17,7 @@ const KEPT: NonZeroUsize = match NonZeroUsize::new(65_536) {
 
 /// Profiles as they came out of their boxes.
 #[derive(Debug)]
-pub struct OpenProfiles {
+pub(super) struct OpenProfiles {
     kept: Mutex<LruCache<Sub, Opened>>,
 }
 
@@ -37,7 +37,7 @@ impl Default for OpenProfiles {
 
 impl OpenProfiles {
     /// Returns a profile, and when Discord last confirmed it, opening its box where that is needed.
-    pub fn get(
+    pub(super) fn get(
         &self,
         user: Sub,
         record: RecordId,
@@ -54,7 +54,7 @@ impl OpenProfiles {
     }
 
     /// Notes that Discord has just confirmed the profile that is recorded.
-    pub fn confirm(&self, user: Sub, at: Timestamp) {
+    pub(super) fn confirm(&self, user: Sub, at: Timestamp) {
         if let Some(kept) = self.lock().get_mut(&user) {
             kept.confirmed_at = Some(at);
         }

@@ -12,7 +12,7 @@ use super::{App, By, ExecuteError, KeyedLocks};
 use crate::clock::Clock;
 use crate::crypto::{KeyError, KeyRing, KeySettings};
 use crate::disk::Disk;
-use crate::domain::command::{AcceptLoss, Command};
+use crate::domain::command::{AcceptLoss, Command, CreateLog};
 use crate::domain::decide::decide;
 use crate::domain::event::MadeBy;
 use crate::domain::id::{Hash, LogId, Position, Secret, WriterId};
@@ -101,7 +101,7 @@ pub enum OpenError {
     },
     /// A user without a key: their tokens and profile can never be read again.
     #[error(
-        "the key file `subjects` knows {missing} of the log's users not; restore the whole of keys/ as it was"
+        "the key file `subjects` lacks {missing} of the log's users; put the whole of keys/ back as it was"
     )]
     SubjectsMissing {
         /// How many.
@@ -110,6 +110,12 @@ pub enum OpenError {
     /// The first records could not be written.
     #[error("the start could not be recorded")]
     Record(#[source] ExecuteError),
+    /// The keys of people, and no log that knows them.
+    #[error("keys/ knows {users} users, but the log is empty; put the log back that belongs to these keys")]
+    UsersWithoutLog {
+        /// How many.
+        users: usize,
+    },
     /// The fold has no thread to run on.
     #[error("a thread could not be started")]
     Thread(#[source] std::io::Error),
@@ -173,6 +179,10 @@ impl App {
             Begun::New(new) => {
                 let log_id = new.log_id();
                 let keys = KeyRing::create(keys_of(log_id), entropy.clone(), disk.clone())?;
+                if keys.subject_count() > 0 {
+                    // Somebody has signed in here: a log that says otherwise is not the one they signed in to.
+                    return Err(OpenError::UsersWithoutLog { users: keys.subject_count() });
+                }
                 let frame = first_record(&settings, log_id, &keys, writer, &*clock, &*entropy)?;
                 (log_id, keys, new.finish(frame)?)
             }
@@ -281,15 +291,13 @@ impl Opened {
     async fn record_start(&self) -> Result<(), ExecuteError> {
         let app = &self.app;
         if let Some(loss) = &self.loss {
-            if loss.is_total() {
-                app.execute(create_log(&self.settings, self.log_id, &app.keys), &By::SYSTEM).await?;
-            }
             let lost = AcceptLoss {
                 head_sequence: loss.head_sequence,
                 head_position: loss.head_position,
                 head_leaf: loss.head_leaf,
                 last_found: loss.last_found,
                 salvaged: loss.salvaged.as_ref().map(|(_, hash)| *hash),
+                created: loss.is_total().then(|| create_log(&self.settings, self.log_id, &app.keys)),
             };
             app.execute(Command::AcceptLoss(lost), &By::SYSTEM).await?;
         }
@@ -311,12 +319,12 @@ impl Opened {
     }
 }
 
-fn create_log(settings: &Settings, log: LogId, keys: &KeyRing) -> Command {
+fn create_log(settings: &Settings, log: LogId, keys: &KeyRing) -> CreateLog {
     let (made_by, origin) = match &settings.role {
         Role::Server { made_by, origin, .. } => (*made_by, origin.clone()),
         Role::Command => (MadeBy::Other, String::new()),
     };
-    Command::CreateLog {
+    CreateLog {
         log,
         origin,
         made_by,
@@ -335,8 +343,13 @@ fn first_record(
     entropy: &dyn Entropy,
 ) -> Result<Vec<u8>, OpenError> {
     let now = clock.now();
-    let decided =
-        decide(&State::default(), &Default::default(), &settings.rules, create_log(settings, log, keys), now);
+    let decided = decide(
+        &State::default(),
+        &Default::default(),
+        &settings.rules,
+        Command::CreateLog(create_log(settings, log, keys)),
+        now,
+    );
     let events = decided.into_iter().flatten().flat_map(|decision| decision.events);
     let random = entropy.draw::<10>();
     let millis = u64::try_from(now.0).unwrap_or(0);

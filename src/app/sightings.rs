@@ -15,7 +15,7 @@ const DEBOUNCE: Duration = Duration::from_secs(60);
 
 /// What this process has seen of each session.
 #[derive(Debug, Default)]
-pub struct Sightings {
+pub(super) struct Sightings {
     seen: DashMap<SessionId, Sighting>,
 }
 
@@ -31,7 +31,7 @@ struct Sighting {
 
 /// A use that is worth a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Due {
+pub(super) struct Due {
     /// Of which session.
     pub session: SessionId,
     /// From where, if that changed.
@@ -42,7 +42,7 @@ impl Sightings {
     /// Notes a use. Returns what is to be recorded; it counts as under way until [`Self::recorded`].
     ///
     /// `recorded_origin` opens the origin as recorded; it is asked once for each session and process.
-    pub fn note(
+    pub(super) fn note(
         &self,
         session: &Session,
         origin: &Origin,
@@ -73,19 +73,19 @@ impl Sightings {
     }
 
     /// Notes that a record is no longer under way.
-    pub fn recorded(&self, session: SessionId) {
+    pub(super) fn recorded(&self, session: SessionId) {
         if let Some(mut entry) = self.seen.get_mut(&session) {
             entry.in_flight = false;
         }
     }
 
     /// Returns when this process last saw the session used.
-    pub fn last(&self, session: SessionId) -> Option<Timestamp> {
+    pub(super) fn last(&self, session: SessionId) -> Option<Timestamp> {
         self.seen.get(&session).map(|entry| entry.at)
     }
 
     /// Forgets sessions that are no more.
-    pub fn retain(&self, mut is_session: impl FnMut(SessionId) -> bool) {
+    pub(super) fn retain(&self, mut is_session: impl FnMut(SessionId) -> bool) {
         self.seen.retain(|id, _| is_session(*id));
     }
 }

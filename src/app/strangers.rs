@@ -18,7 +18,7 @@ const HOUR_MS: i64 = 3_600_000;
 
 /// Counts the failures and denials of an hour.
 #[derive(Debug, Default)]
-pub struct Strangers {
+pub(super) struct Strangers {
     hour: Mutex<Hour>,
 }
 
@@ -33,7 +33,7 @@ struct Hour {
 
 /// What to do with one failure.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Recording {
+pub(super) enum Recording {
     /// Write it down.
     OneByOne,
     /// It has been counted.
@@ -43,7 +43,7 @@ pub enum Recording {
 impl Strangers {
     /// Decides whether a failure from `address` is written down by itself, and what of the hour before
     /// is to be written down as counts.
-    pub fn note(
+    pub(super) fn note(
         &self,
         address: Option<IpAddr>,
         code: FailureCode,
@@ -67,12 +67,12 @@ impl Strangers {
     }
 
     /// Returns what of an hour that is over is to be written down.
-    pub fn turn(&self, now: Timestamp) -> Option<Command> {
+    pub(super) fn turn(&self, now: Timestamp) -> Option<Command> {
         self.hour.lock().unwrap_or_else(PoisonError::into_inner).turn(now)
     }
 
     /// Returns what has been counted so far, at the end of the process.
-    pub fn drain(&self, now: Timestamp) -> Option<Command> {
+    pub(super) fn drain(&self, now: Timestamp) -> Option<Command> {
         self.hour.lock().unwrap_or_else(PoisonError::into_inner).roll_up(now)
     }
 }

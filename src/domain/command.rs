@@ -148,18 +148,7 @@ pub enum Command {
         to: Timestamp,
     },
     /// Begin a log.
-    CreateLog {
-        /// Its id.
-        log: LogId,
-        /// The public origin.
-        origin: String,
-        /// By which command.
-        made_by: MadeBy,
-        /// Which key signs.
-        public_key: [u8; 32],
-        /// The version of doorbook.
-        version: String,
-    },
+    CreateLog(CreateLog),
     /// Go on although acknowledged records are gone.
     AcceptLoss(AcceptLoss),
 }
@@ -191,6 +180,21 @@ pub struct SignIn {
     pub replaces: Option<SessionId>,
 }
 
+/// What the first record of a log says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreateLog {
+    /// Its id.
+    pub log: LogId,
+    /// The public origin.
+    pub origin: String,
+    /// By which command.
+    pub made_by: MadeBy,
+    /// Which key signs.
+    pub public_key: [u8; 32],
+    /// The version of doorbook.
+    pub version: String,
+}
+
 /// What was lost; see [`super::event::Event::LogLossAccepted`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AcceptLoss {
@@ -204,6 +208,8 @@ pub struct AcceptLoss {
     pub last_found: Option<Position>,
     /// SHA-256 of the file of salvaged records.
     pub salvaged: Option<Hash>,
+    /// The first record of the log, to be written again where it is gone as well.
+    pub created: Option<CreateLog>,
 }
 
 /// Which sessions of a user are meant.

@@ -3,7 +3,7 @@
 //! Being turned away is a fact, so it is an event; asking for the impossible is a [`Refusal`]. Nothing to
 //! record is an empty list.
 
-use super::command::{Command, Facts, SignIn, Which};
+use super::command::{Command, CreateLog, Facts, SignIn, Which};
 use super::event::{Cause, Event, FailureCode, Method, Private, RevokedBy, RevokedScope, SessionScope};
 use super::id::{GrantId, SessionId, Sub};
 use super::record::{Draft, Subject};
@@ -101,17 +101,19 @@ pub fn decide(
         }
         Command::StopServer { clean } => Ok(about_nobody(Event::ServerStopped { clean })),
         Command::StepClock { from, to } => Ok(about_nobody(Event::ClockStepped { from, to })),
-        Command::CreateLog { log, origin, made_by, public_key, version } => {
-            Ok(about_nobody(Event::LogCreated { log, origin, made_by, public_key, version }))
+        Command::CreateLog(create) => Ok(about_nobody(created(create))),
+        Command::AcceptLoss(lost) => {
+            let mut decisions = lost.created.map(created).map(about_nobody).unwrap_or_default();
+            decisions.extend(about_nobody(Event::LogLossAccepted {
+                head_sequence: lost.head_sequence,
+                head_position: lost.head_position,
+                head_leaf: lost.head_leaf,
+                last_found: lost.last_found,
+                salvaged: lost.salvaged,
+                checkpoint: None,
+            }));
+            Ok(decisions)
         }
-        Command::AcceptLoss(lost) => Ok(about_nobody(Event::LogLossAccepted {
-            head_sequence: lost.head_sequence,
-            head_position: lost.head_position,
-            head_leaf: lost.head_leaf,
-            last_found: lost.last_found,
-            salvaged: lost.salvaged,
-            checkpoint: None,
-        })),
     }
 }
 
@@ -315,6 +317,11 @@ fn version(user: Option<&User>) -> u64 {
 /// A record about a user that carries no version: it counts whatever else happened to the user.
 fn report(user: Sub, events: Vec<Draft>) -> Vec<Decision> {
     vec![Decision { subject: Some(Subject { sub: user, version: None }), events }]
+}
+
+fn created(create: CreateLog) -> Event {
+    let CreateLog { log, origin, made_by, public_key, version } = create;
+    Event::LogCreated { log, origin, made_by, public_key, version }
 }
 
 fn about_nobody(event: Event) -> Vec<Decision> {

@@ -45,7 +45,10 @@ pub async fn demo(options: DemoOptions) -> Result<(), ServeError> {
 }
 
 /// Starts both, the stand-in first: doorbook's client needs its address.
-pub async fn start_demo(options: &DemoOptions, world: World) -> Result<(Running, StandIn), ServeError> {
+pub(super) async fn start_demo(
+    options: &DemoOptions,
+    world: World,
+) -> Result<(Running, StandIn), ServeError> {
     let listeners = loopback(options.port).await?;
     let port = listeners.first().and_then(|l| l.local_addr().ok()).map_or(options.port, |a| a.port());
     // Another site than `localhost`, as Discord is another site than yours.

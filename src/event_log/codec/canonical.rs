@@ -24,6 +24,7 @@ pub(super) fn encode<T: Encode>(what: &'static str, value: &T) -> Result<Vec<u8>
 }
 
 /// Writes `prefix` and then `value`.
+#[expect(clippy::disallowed_methods, reason = "this is the one place that may")]
 pub(super) fn encode_after<T: Encode>(
     what: &'static str,
     prefix: &[u8],
@@ -43,6 +44,7 @@ pub(super) fn encode_after<T: Encode>(
 }
 
 /// Reads a value that takes all of `bytes` and would be written as exactly these.
+#[expect(clippy::disallowed_methods, reason = "this is the one place that may")]
 pub(super) fn decode<'a, T>(what: &'static str, bytes: &'a [u8]) -> Result<T, DecodeError>
 where
     T: Encode + BorrowDecode<'a, ()>,
