@@ -4,6 +4,7 @@
 //! state; what it reports as not done may still be found in the log later, and then counts.
 
 pub mod applier;
+mod background;
 mod execute;
 mod facts;
 mod locks;
@@ -274,56 +275,6 @@ impl App {
         }
     }
 
-    /// Records due sightings and roll-ups until the process ends; off the request path.
-    pub async fn run_background(self: Arc<Self>) {
-        let Some(mut due) = self.sightings_queue.lock().unwrap_or_else(PoisonError::into_inner).take() else {
-            return;
-        };
-        let mut last_wall = self.clock.now();
-        let mut last_monotonic = self.clock.monotonic();
-        let mut tick = self.clock.sleep(TICK);
-        loop {
-            tokio::select! {
-                next = due.recv() => {
-                    let Some(next) = next else { return };
-                    let app = self.clone();
-                    // What waits together shares one flush, so each goes its own way to the log.
-                    tokio::spawn(async move { app.record_sighting(next).await });
-                }
-                () = &mut tick => {
-                    tick = self.clock.sleep(TICK);
-                    let (wall, monotonic) = (self.clock.now(), self.clock.monotonic());
-                    let expected = last_wall.plus(monotonic.saturating_sub(last_monotonic));
-                    if wall.since(expected) > open::STEP || expected.since(wall) > open::STEP {
-                        tracing::warn!(from = %expected, to = %wall, "the wall clock jumped");
-                        self.report(Command::StepClock { from: expected, to: wall }, &By::SYSTEM).await;
-                    }
-                    (last_wall, last_monotonic) = (wall, monotonic);
-                    if let Some(over) = self.strangers.turn(wall) {
-                        self.report(over, &By::SYSTEM).await;
-                    }
-                    let state = self.state();
-                    self.sightings.retain(|id| state.session(id).is_some());
-                }
-            }
-        }
-    }
-
-    async fn record_sighting(&self, due: sightings::Due) {
-        let user = self.state().session(due.session).map(|session| session.user);
-        if let Some(user) = user {
-            let by = By {
-                actor: Actor::user(user, Some(due.session)),
-                request: None,
-                cause: None,
-                route: None,
-                origin: due.origin,
-            };
-            self.report(Command::SeeSession { session: due.session }, &by).await;
-        }
-        self.sightings.recorded(due.session);
-    }
-
     /// Records something that nobody waits for; a failure is traced.
     pub async fn report(&self, command: Command, by: &By) {
         match self.execute(command, by).await {
@@ -390,5 +341,3 @@ impl App {
         closed.map_err(|source| ExecuteError::Close { why: source.to_string() })
     }
 }
-
-const TICK: std::time::Duration = std::time::Duration::from_secs(10);
