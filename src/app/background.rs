@@ -3,12 +3,17 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+
 use super::{App, By, open, sightings};
 use crate::domain::command::Command;
 use crate::domain::record::Actor;
 
 /// How often the clocks are compared and strangers are rolled up.
 const TICK: Duration = Duration::from_secs(10);
+
+/// How many sightings may be on their way to the log at once; more wait in the queue.
+const UNDER_WAY: usize = 512;
 
 impl App {
     /// Records due sightings and roll-ups until the process ends; off the request path.
@@ -19,13 +24,20 @@ impl App {
         let mut last_wall = self.clock.now();
         let mut last_monotonic = self.clock.monotonic();
         let mut tick = self.clock.sleep(TICK);
+        let under_way = Arc::new(Semaphore::new(UNDER_WAY));
         loop {
             tokio::select! {
+                biased;
+                () = self.stopping.cancelled() => return,
                 next = due.recv() => {
                     let Some(next) = next else { return };
+                    let Ok(permit) = under_way.clone().acquire_owned().await else { return };
                     let app = self.clone();
                     // What waits together shares one flush, so each goes its own way to the log.
-                    tokio::spawn(async move { app.record_sighting(next).await });
+                    tokio::spawn(async move {
+                        app.record_sighting(next).await;
+                        drop(permit);
+                    });
                 }
                 () = &mut tick => {
                     tick = self.clock.sleep(TICK);

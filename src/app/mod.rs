@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::crypto::KeyRing;
@@ -102,6 +103,7 @@ pub struct App {
     strangers: strangers::Strangers,
     is_server: bool,
     closing: AtomicBool,
+    stopping: CancellationToken,
 }
 
 impl App {
@@ -323,6 +325,7 @@ impl App {
         if self.closing.swap(true, Ordering::SeqCst) {
             return Ok(());
         }
+        self.stopping.cancel();
         if let Some(counted) = self.strangers.drain(self.clock.now()) {
             self.report(counted, &By::SYSTEM).await;
         }

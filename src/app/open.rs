@@ -228,6 +228,7 @@ impl App {
             strangers: super::strangers::Strangers::default(),
             is_server: matches!(settings.role, Role::Server { .. }),
             closing: AtomicBool::new(false),
+            stopping: tokio_util::sync::CancellationToken::new(),
         });
         Ok(Opened { app, head, loss, clean, settings, log_id })
     }
