@@ -36,6 +36,7 @@ pub(super) fn run(command: Command, outside: &mut Outside) -> Result<(), Failure
     for warning in &config.warnings {
         outside.say(format_args!("warning: {warning}"))?;
     }
+    crate::serve::check_keys(&config.local)?;
     if args.online {
         (outside.diagnostics)(config.local.log_format, config.local.filter.as_deref().unwrap_or("warn"));
         block_on(async { Ok(crate::serve::check_online(&config).await?) })?;

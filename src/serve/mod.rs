@@ -18,7 +18,7 @@ use crate::app::{self, App, ExecuteError, OpenError, Replayed, Role};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigErrors, Local};
 use crate::control::{self, Answers, AppAnswers, ControlError};
-use crate::crypto::KeyError;
+use crate::crypto::{KeyError, KeyRing, KeySettings};
 use crate::discord::stand_in::{self, StandInError};
 use crate::discord::{self, CallError, Client, ClientError};
 use crate::disk::{Disk, RealDisk};
@@ -350,6 +350,19 @@ pub async fn open_local(local: Local) -> Result<Box<dyn Answers>, ServeError> {
     let opened = open(&local, Role::Command, world.clone()).await?;
     let (app, _) = replaying::shown(opened, world.clock).await?;
     Ok(Box::new(AppAnswers::new(app, world.entropy)))
+}
+
+/// Says whether the secrets fit the keys that are there, where there are any; writes nothing.
+pub fn check_keys(local: &Local) -> Result<(), ServeError> {
+    let dir = local.data_dir.join("keys");
+    let Some(log_id) = KeyRing::log_of(&dir).map_err(OpenError::Key)? else { return Ok(()) };
+    let settings = KeySettings {
+        dir,
+        log_id,
+        encrypt_secret: local.encrypt_secret.clone(),
+        cookie_secret: local.cookie_secret.clone(),
+    };
+    Ok(KeyRing::check(&settings).map_err(OpenError::Key)?)
 }
 
 /// Proves id and secret to Discord with one call.
