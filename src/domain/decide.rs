@@ -225,6 +225,7 @@ fn decide_failed_refresh(
     };
     let found = state.user(user).ok_or(Refusal::GrantGone)?;
     let current = found.grant.as_ref().is_some_and(|g| g.id == grant);
+    let uncertain = either_grant(state, user, grant).is_some_and(|g| g.uncertain);
     let pending = found.revocation.as_ref().is_some_and(|r| r.grant.id == grant);
     if !current && !pending {
         return Err(Refusal::GrantGone);
@@ -232,8 +233,10 @@ fn decide_failed_refresh(
     let mut events = vec![failed.into()];
     if is_final && current {
         let (source, cause) = match (code, attempt) {
-            (FailureCode::InvalidGrant, 1) => (RevokedBy::InvalidGrant, Cause::DiscordDeauthorized),
-            // The first attempt died with its process: most likely it was our own call that used the token up.
+            (FailureCode::InvalidGrant, 1) if !uncertain => {
+                (RevokedBy::InvalidGrant, Cause::DiscordDeauthorized)
+            }
+            // An earlier call has no known outcome: most likely it was that one that used the token up.
             (FailureCode::InvalidGrant, _) => (RevokedBy::InvalidGrant, Cause::GrantLost),
             (FailureCode::OutcomeUnknown, _) => (RevokedBy::Other, Cause::GrantLost),
             _ => (RevokedBy::TokenRefused, Cause::TokenRefused),
@@ -586,9 +589,9 @@ mod tests {
     }
 
     #[test]
-    fn sessions_that_time_ended_are_forgotten_a_day_later() {
+    fn sessions_that_time_ended_are_forgotten_a_month_later() {
         let mut story = given(&[sign_in(NELLY, 1, None)]);
-        story.now = NOW.plus(DAY * 40);
+        story.now = NOW.plus(DAY * 7 + DAY * 32);
         story.append_event(Event::ServerStopped { clean: true });
         assert!(story.state.session(session(1)).is_none());
         assert!(story.state.session_by_key(&SessionKey([1; 32])).is_none());

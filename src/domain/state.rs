@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::event::{Event, Fingerprints, MadeBy, Method, OutageCause, RevokedBy, SessionScope};
+use super::event::{Event, FailureCode, Fingerprints, MadeBy, Method, OutageCause, RevokedBy, SessionScope};
 use super::id::{DiscordId, GrantId, LogId, Position, RecordId, SessionId, SessionKey, Sub, WriterId};
 use super::record::{Owner, Record, SealedBox};
 use super::time::Timestamp;
@@ -18,7 +18,9 @@ use super::time::Timestamp;
 const REMEMBERED: usize = 4_096;
 
 /// How long a session that time has ended is kept before it is forgotten.
-const FORGET_AFTER: Duration = Duration::from_secs(86_400);
+///
+/// Long enough that a clock which stood in the future for a while has not ended anything for good.
+const FORGET_AFTER: Duration = Duration::from_secs(30 * 86_400);
 
 /// The index of the context among the sealed facts of a record.
 pub const CONTEXT: u16 = 0xFFFF;
@@ -112,6 +114,10 @@ pub struct Grant {
     pub claim: Option<Claim>,
     /// Before when no refresh is sent.
     pub not_before: Option<Timestamp>,
+    /// Refreshes that failed since the last that did not.
+    pub failures: u32,
+    /// Whether Discord may have used the refresh token up without our knowing its successor.
+    pub uncertain: bool,
 }
 
 /// A refresh that has begun.
@@ -482,6 +488,8 @@ impl User {
                     fingerprints: *tokens,
                     claim: None,
                     not_before: None,
+                    failures: 0,
+                    uncertain: false,
                 });
             }
             Event::GrantRefreshClaimed { grant, attempt, until } => {
@@ -503,12 +511,16 @@ impl User {
                     grant.fingerprints = *new;
                     grant.claim = None;
                     grant.not_before = None;
+                    grant.failures = 0;
+                    grant.uncertain = false;
                 }
             }
-            Event::GrantRefreshFailed { grant, not_before, .. } => {
+            Event::GrantRefreshFailed { grant, not_before, code, .. } => {
                 if let Some(grant) = self.grant_mut(*grant) {
                     grant.claim = None;
                     grant.not_before = *not_before;
+                    grant.failures = grant.failures.saturating_add(1);
+                    grant.uncertain |= *code == FailureCode::OutcomeUnknown;
                 }
             }
             Event::GrantRevoked { source, confirmed, .. } => {

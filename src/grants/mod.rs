@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 use crate::app::{App, ExecuteError, Held, KeyedLocks, LiveSession};
 use crate::clock::Clock;
 use crate::discord::{CallError, Client};
-use crate::domain::id::{DiscordId, Secret, SessionId, SessionToken, Sub};
+use crate::domain::id::{DiscordId, GrantId, Secret, SessionId, SessionToken, Sub};
 use crate::entropy::Entropy;
 
 use flight::Flights;
@@ -51,6 +51,10 @@ pub struct Grants {
     background: Arc<Semaphore>,
     sign_ins: sign_in::Limits,
     revocations_sent: revocation::Sent,
+    /// Users about whom a loop goes on asking.
+    revoking: dashmap::DashSet<Sub>,
+    /// Claims whose record may be in the log although nothing was sent for them.
+    unsent: Mutex<std::collections::HashSet<(GrantId, u8)>>,
     tasks: TaskTracker,
     stopping: CancellationToken,
 }
@@ -182,6 +186,8 @@ impl Grants {
             fetched: Mutex::new(lru::LruCache::new(REMEMBERED)),
             background: Arc::new(Semaphore::new(BACKGROUND_CALLS)),
             revocations_sent: revocation::Sent::default(),
+            revoking: dashmap::DashSet::new(),
+            unsent: Mutex::default(),
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
         })
@@ -211,7 +217,14 @@ impl Grants {
     pub async fn stop(&self) {
         self.stopping.cancel();
         self.tasks.close();
-        self.tasks.wait().await;
+        tokio::select! {
+            () = self.tasks.wait() => {}
+            () = self.clock.sleep(LAST_CALLS) => {
+                tracing::warn!("stopping although some calls to Discord have no outcome yet; the next start settles them");
+            }
+        }
+        // What the last calls met: a ban must outlast the restart.
+        self.record_outage().await;
     }
 
     /// Runs a task that [`Self::stop`] waits for.
@@ -240,6 +253,9 @@ const REMEMBERED: std::num::NonZeroUsize = match std::num::NonZeroUsize::new(65_
     Some(remembered) => remembered,
     None => std::num::NonZeroUsize::MIN,
 };
+
+/// Longer than a call and what is recorded about it.
+const LAST_CALLS: Duration = Duration::from_secs(30);
 
 /// Calls that no browser waits for, at the same time.
 const BACKGROUND_CALLS: usize = 8;

@@ -24,27 +24,26 @@ impl Grants {
             let mut recorded_at: Option<Duration> = None;
             loop {
                 let current = *outage.borrow_and_update();
-                let command = match current {
-                    Some(stop) => Command::NoteOutage { cause: stop.cause, until: stop.until },
-                    None => Command::NoteRecovery,
-                };
-                if current.is_some() {
-                    let rest = recorded_at
-                        .map(|at| (at + A_MINUTE).saturating_sub(grants.clock.monotonic()))
-                        .unwrap_or_default();
-                    if !rest.is_zero() {
-                        tokio::select! {
-                            biased;
-                            () = grants.stopping.cancelled() => return,
-                            () = grants.clock.sleep(rest) => {}
-                        }
-                        if *outage.borrow() != current {
-                            continue;
-                        }
+                let rest = recorded_at
+                    .map(|at| (at + A_MINUTE).saturating_sub(grants.clock.monotonic()))
+                    .unwrap_or_default();
+                let waits = grants.clock.now().plus(rest);
+                // What outlasts the minute is worth a record at once; a flicker within it is not.
+                let brief = current.is_some_and(|stop| stop.until.is_none_or(|until| until <= waits));
+                if brief && !rest.is_zero() {
+                    tokio::select! {
+                        biased;
+                        () = grants.stopping.cancelled() => return,
+                        () = grants.clock.sleep(rest) => {}
                     }
+                    if *outage.borrow() != current {
+                        continue;
+                    }
+                }
+                if current.is_some() {
                     recorded_at = Some(grants.clock.monotonic());
                 }
-                grants.app.report(command, &By::SYSTEM).await;
+                grants.record_outage().await;
                 tokio::select! {
                     biased;
                     () = grants.stopping.cancelled() => return,
@@ -52,5 +51,15 @@ impl Grants {
                 }
             }
         });
+    }
+
+    /// Records how things stand, where the log does not say so already.
+    pub(super) async fn record_outage(&self) {
+        let current = *self.client.outage().borrow();
+        let command = match current {
+            Some(stop) => Command::NoteOutage { cause: stop.cause, until: stop.until },
+            None => Command::NoteRecovery,
+        };
+        self.app.report(command, &By::SYSTEM).await;
     }
 }

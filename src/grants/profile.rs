@@ -8,7 +8,7 @@ use crate::app::By;
 use crate::discord::CallError;
 use crate::domain::command::Command;
 use crate::domain::event::{Cause, Profile, RevokedBy};
-use crate::domain::id::Sub;
+use crate::domain::id::{GrantId, Sub};
 
 /// How long an answer stands before Discord is asked again.
 const STANDS: Duration = Duration::from_secs(1);
@@ -90,14 +90,14 @@ impl Grants {
             }
         }
         match self.ask(user).await {
-            Asked::Said(profile) => self.observe(user, *profile, by).await,
+            Asked::Said(said) => self.observe(user, *said, by).await,
             Asked::Nothing => Freshness::Stale,
-            Asked::Refused if refreshed => self.token_refused(user, by).await,
+            Asked::Refused(grant) if refreshed => self.token_refused(user, grant, by).await,
             // One refresh for a 401, and no more: calling on would get this address banned.
-            Asked::Refused => match self.refresh(user, Some(grant.fingerprints.access), by).await {
+            Asked::Refused(_) => match self.refresh(user, Some(grant.fingerprints.access), by).await {
                 Ok(()) => match self.ask(user).await {
-                    Asked::Said(profile) => self.observe(user, *profile, by).await,
-                    Asked::Refused => self.token_refused(user, by).await,
+                    Asked::Said(said) => self.observe(user, *said, by).await,
+                    Asked::Refused(grant) => self.token_refused(user, grant, by).await,
                     Asked::Nothing => Freshness::Stale,
                 },
                 Err(RefreshError::Ended) => Freshness::Ended,
@@ -107,20 +107,27 @@ impl Grants {
     }
 
     async fn ask(&self, user: Sub) -> Asked {
-        let tokens = self.app.grant_of(user).and_then(|grant| self.app.tokens_of(&grant));
-        let Some(tokens) = tokens else { return Asked::Nothing };
+        let Some(grant) = self.app.grant_of(user) else { return Asked::Nothing };
+        let Some(tokens) = self.app.tokens_of(&grant) else { return Asked::Nothing };
         match self.client.current_user(&tokens.access).await {
-            Ok(profile) if Some(profile.id) == self.app.discord_id_of(user) => Asked::Said(Box::new(profile)),
+            Ok(profile) if Some(profile.id) == self.app.discord_id_of(user) => {
+                Asked::Said(Box::new(Said { profile, grant: grant.id }))
+            }
             Ok(_) => {
                 tracing::error!("discord answered with another user's profile");
                 Asked::Nothing
             }
-            Err(CallError::Unauthorized) => Asked::Refused,
+            Err(CallError::Unauthorized) => Asked::Refused(grant.id),
             Err(_) => Asked::Nothing,
         }
     }
 
-    async fn observe(&self, user: Sub, profile: Profile, by: &By) -> Freshness {
+    async fn observe(&self, user: Sub, said: Said, by: &By) -> Freshness {
+        let Said { profile, grant } = said;
+        if self.app.grant_of(user).is_none_or(|current| current.id != grant) {
+            // Somebody has signed in meanwhile, and knows better.
+            return Freshness::Stale;
+        }
         match self.app.execute(Command::ObserveProfile { user, profile }, by).await {
             Ok(_) => {
                 self.app.profile_confirmed(user);
@@ -131,13 +138,14 @@ impl Grants {
     }
 
     /// Discord refuses a token that it has just given: the grant is of no use to anybody.
-    async fn token_refused(&self, user: Sub, by: &By) -> Freshness {
+    async fn token_refused(&self, user: Sub, grant: GrantId, by: &By) -> Freshness {
         let command = Command::Revoke {
             user,
             source: RevokedBy::TokenRefused,
             cause: Cause::TokenRefused,
             confirmed: true,
-            only: self.app.grant_of(user).map(|grant| grant.id),
+            // A refusal of an old token must not end a new grant.
+            only: Some(grant),
         };
         match self.app.execute(command, by).await {
             Ok(_) => Freshness::Ended,
@@ -158,7 +166,13 @@ impl Grants {
 }
 
 enum Asked {
-    Said(Box<Profile>),
-    Refused,
+    Said(Box<Said>),
+    Refused(GrantId),
     Nothing,
+}
+
+/// What Discord said to the token of a grant.
+struct Said {
+    profile: Profile,
+    grant: GrantId,
 }

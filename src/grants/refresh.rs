@@ -13,15 +13,17 @@ use crate::discord::CallError;
 use crate::domain::command::Command;
 use crate::domain::decide::Refusal;
 use crate::domain::event::FailureCode;
-use crate::domain::id::{Hash, Sub};
+use crate::domain::id::{GrantId, Hash, Sub};
 use crate::domain::state::Grant;
 
 /// Longer than a call and an append can take.
 const CLAIM: Duration = Duration::from_secs(60);
 /// Between two refreshes that a user asks for.
 const ONCE_A_MINUTE: Duration = Duration::from_secs(60);
-/// After a failure that says nothing about when to try again.
+/// After a failure that says nothing about when to try again; doubled with each.
 const PAUSE: Duration = Duration::from_secs(30);
+/// No failure keeps a refresh off for longer, whatever the wall clock says.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3_600);
 /// A claim that is settled after its process died is the second attempt, and the last.
 const LAST_ATTEMPT: u8 = 2;
 
@@ -35,7 +37,7 @@ impl Grants {
                 && now.saturating_sub(*last) < ONCE_A_MINUTE
             {
                 let wait = ONCE_A_MINUTE - now.saturating_sub(*last);
-                return Err(RefreshError::TooSoon { retry_after: wait.as_secs().max(1) });
+                return Err(RefreshError::TooSoon { retry_after: whole_seconds(wait) });
             }
             refreshed.put(user, now);
         }
@@ -46,8 +48,16 @@ impl Grants {
 
     /// Settles a claim that a process before us left without an outcome.
     pub(super) async fn settle(self: &Arc<Self>, user: Sub) {
-        let Ok(_permit) = self.background.clone().acquire_owned().await else { return };
-        match self.refresh(user, None, &By::SYSTEM).await {
+        let permit = tokio::select! {
+            biased;
+            () = self.stopping.cancelled() => return,
+            permit = self.background.clone().acquire_owned() => permit,
+        };
+        let Ok(_permit) = permit else { return };
+        let _held = self.lock(user).await;
+        // A request may have settled it meanwhile, or a sign-in made it needless.
+        let Some(grant) = self.app.grant_of(user).filter(|grant| grant.claim.is_some()) else { return };
+        match self.refresh_locked(user, &grant, &By::SYSTEM).await {
             Ok(()) => tracing::info!("a refresh that an earlier process began has been settled"),
             Err(error) => {
                 let error: &dyn std::error::Error = &error;
@@ -71,22 +81,44 @@ impl Grants {
     /// Refreshes a grant, live or pending revocation, while the user's Discord lock is held.
     pub(super) async fn refresh_locked(&self, user: Sub, grant: &Grant, by: &By) -> Result<(), RefreshError> {
         let now = self.clock.now();
-        if let Some(not_before) = grant.not_before.filter(|not_before| now < *not_before) {
-            let retry_after = not_before.since(now).as_secs().max(1);
-            return Err(RefreshError::DiscordRateLimited { retry_after });
+        if let Some(stop) = *self.client.outage().borrow()
+            && let Some(until) = stop.until.filter(|until| now < *until)
+        {
+            // Nothing would be sent, so nothing is claimed either.
+            return Err(RefreshError::DiscordRateLimited { retry_after: whole_seconds(until.since(now)) });
+        }
+        if let Some(not_before) = grant.not_before.filter(|not_before| now < *not_before)
+            && not_before.since(now) <= LONGEST_PAUSE
+        {
+            return Err(RefreshError::DiscordUnavailable);
         }
         // Whoever holds the lock knows that no other call is under way: a claim that stands here is one
         // whose outcome never reached the log.
-        let attempt = grant.claim.map_or(1, |claim| claim.attempt.saturating_add(1));
+        // One for which nothing was sent may be taken up as it is.
+        let unsent = grant.claim.filter(|claim| self.unsent().contains(&(grant.id, claim.attempt)));
+        let attempt = match unsent {
+            Some(claim) => claim.attempt,
+            None => grant.claim.map_or(1, |claim| claim.attempt.saturating_add(1)),
+        };
         if attempt > LAST_ATTEMPT {
-            self.conclude_failed(user, grant, FailureCode::OutcomeUnknown, None, LAST_ATTEMPT, by).await?;
+            let lost = Failed { code: FailureCode::OutcomeUnknown, status: None, is_final: true, wait: None };
+            self.conclude_failed(user, grant, lost, LAST_ATTEMPT, by).await?;
             return Err(RefreshError::Ended);
         }
         let Some(tokens) = self.app.tokens_of(grant) else {
-            return Err(RefreshError::Ended);
+            tracing::error!("the tokens of a grant cannot be opened; its user has to sign in again");
+            return Err(RefreshError::DiscordUnavailable);
         };
-        let claim = Command::ClaimRefresh { user, grant: grant.id, attempt, until: now.plus(CLAIM) };
-        self.app.execute(claim, by).await.map_err(refused)?;
+        if unsent.is_none() {
+            let claim = Command::ClaimRefresh { user, grant: grant.id, attempt, until: now.plus(CLAIM) };
+            if let Err(error) = self.app.execute(claim, by).await {
+                if !matches!(error, ExecuteError::Refused(_)) {
+                    self.unsent().insert((grant.id, attempt));
+                }
+                return Err(refused(error));
+            }
+        }
+        self.unsent().remove(&(grant.id, attempt));
 
         match self.client.refresh(&tokens.refresh, &grant.scopes).await {
             Ok(issued) => {
@@ -101,8 +133,19 @@ impl Grants {
                 self.conclude(command, by).await
             }
             Err(error) => {
-                let (code, status) = (error.failure_code(), error.status());
-                self.conclude_failed(user, grant, code, Some((status, &error)), attempt, by).await?;
+                let refused = matches!(error, CallError::Refused { code: FailureCode::InvalidGrant, .. });
+                let failed = Failed {
+                    // Whether the token is used up is not known: the next refusal will be our own doing.
+                    code: if error.outcome_unknown() {
+                        FailureCode::OutcomeUnknown
+                    } else {
+                        error.failure_code()
+                    },
+                    status: error.status(),
+                    is_final: refused,
+                    wait: error.retry_after(self.clock.now()),
+                };
+                self.conclude_failed(user, grant, failed, attempt, by).await?;
                 Err(match error {
                     CallError::Refused { code: FailureCode::InvalidGrant, .. } => RefreshError::Ended,
                     CallError::Paused { .. } | CallError::RateLimited { .. } => {
@@ -119,42 +162,60 @@ impl Grants {
         &self,
         user: Sub,
         grant: &Grant,
-        code: FailureCode,
-        answer: Option<(Option<u16>, &CallError)>,
+        failed: Failed,
         attempt: u8,
         by: &By,
     ) -> Result<(), RefreshError> {
-        let is_final = matches!(code, FailureCode::InvalidGrant | FailureCode::OutcomeUnknown);
         let now = self.clock.now();
-        let wait = answer.and_then(|(_, error)| error.retry_after(now)).unwrap_or(PAUSE);
+        let pause = (PAUSE * 2u32.saturating_pow(grant.failures.min(16))).min(LONGEST_PAUSE);
+        let wait = failed.wait.unwrap_or(pause);
         let command = Command::FailRefresh {
             user,
             grant: grant.id,
-            code,
-            status: answer.and_then(|(status, _)| status),
+            code: failed.code,
+            status: failed.status,
             attempt,
-            is_final,
-            not_before: (!is_final).then(|| now.plus(wait)),
+            is_final: failed.is_final,
+            not_before: (!failed.is_final).then(|| now.plus(wait)),
         };
         self.conclude(command, by).await
     }
 
-    /// Records an outcome. Where the log cannot be written it is tried again for as long as the claim
-    /// stands: this outcome exists nowhere else.
+    /// Records an outcome. Where the log cannot be written it is tried again until the process ends: this
+    /// outcome exists nowhere else.
     async fn conclude(&self, command: Command, by: &By) -> Result<(), RefreshError> {
-        let until = self.clock.monotonic() + CLAIM;
         loop {
             match self.app.execute(command.clone(), by).await {
                 Ok(_) => return Ok(()),
                 // A newer grant has taken its place: the outcome is of no use to anybody.
                 Err(ExecuteError::Refused(_)) => return Ok(()),
-                Err(error) if self.clock.monotonic() >= until => {
+                Err(error) if self.stopping.is_cancelled() => {
                     return Err(RefreshError::Execute(Arc::new(error)));
                 }
                 Err(_) => self.clock.sleep(Duration::from_secs(1)).await,
             }
         }
     }
+}
+
+impl Grants {
+    fn unsent(&self) -> std::sync::MutexGuard<'_, std::collections::HashSet<(GrantId, u8)>> {
+        self.unsent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How a refresh failed.
+struct Failed {
+    code: FailureCode,
+    status: Option<u16>,
+    is_final: bool,
+    /// How long Discord wants to be left alone, where it said so.
+    wait: Option<Duration>,
+}
+
+/// Returns the seconds to wait, rounded up.
+pub(super) fn whole_seconds(wait: Duration) -> u64 {
+    u64::try_from(wait.as_millis().div_ceil(1_000)).unwrap_or(u64::MAX).max(1)
 }
 
 fn refused(error: ExecuteError) -> RefreshError {

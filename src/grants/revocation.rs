@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::{Grants, Revoked};
+use super::{Grants, RefreshError, Revoked};
 use crate::app::{By, ExecuteError};
 use crate::discord::CallError;
 use crate::domain::command::Command;
@@ -41,16 +41,22 @@ impl Grants {
             _ => Cause::Admin,
         };
         let command = Command::Revoke { user, source, cause, confirmed: false, only: None };
-        let done = self.app.execute(command, by).await.map_err(Arc::new)?;
-        let sessions_ended = done.sessions_ended();
-        let grants = self.clone();
+        let (grants, by) = (self.clone(), by.clone());
+        let (tell, told) = tokio::sync::oneshot::channel();
+        // All of it in a task of its own: a browser that goes away takes nothing with it.
         let mut first = self.spawn(async move {
-            let step = grants.send_revocation(user, 1).await;
+            let done = grants.app.execute(command, &by).await.map_err(Arc::new);
+            let failed = done.is_err();
+            // Whoever asked may have gone.
+            let _ = tell.send(done.map(|done| done.sessions_ended()));
+            let step = if failed { Step::Pending } else { grants.send_revocation(user, 1).await };
             if step == Step::Pending {
+                // After a failure, too: the record may be found in the log later, and then it counts.
                 grants.revoke_in_background(user, FIRST_PAUSE);
             }
             step
         });
+        let sessions_ended = told.await.unwrap_or(Err(Arc::new(ExecuteError::FoldStopped)))?;
         let step = tokio::select! {
             biased;
             step = &mut first => step.unwrap_or(Step::Pending),
@@ -61,8 +67,12 @@ impl Grants {
 
     /// Goes on asking until Discord confirms or a new sign-in makes it needless.
     pub(super) fn revoke_in_background(self: &Arc<Self>, user: Sub, pause: Duration) {
+        if !self.revoking.insert(user) {
+            return;
+        }
         let grants = self.clone();
         self.spawn(async move {
+            let _one_loop = OneLoop { grants: grants.clone(), user };
             let mut pause = pause;
             for attempt in 1.. {
                 tokio::select! {
@@ -70,7 +80,6 @@ impl Grants {
                     () = grants.stopping.cancelled() => return,
                     () = grants.clock.sleep(pause) => {}
                 }
-                let Ok(_permit) = grants.background.acquire().await else { return };
                 if grants.send_revocation(user, attempt).await == Step::Done {
                     return;
                 }
@@ -83,15 +92,27 @@ impl Grants {
         let Some(id) = self.app.discord_id_of(user) else { return Step::Done };
         let _held = self.discord.lock(id).await;
         let pending = || self.app.state().user(user).and_then(|user| user.revocation.clone());
-        let Some(revocation) = pending() else { return Step::Done };
-        if revocation.grant.claim.is_some() {
+        let nothing = || if self.app.log_is_available() { Step::Done } else { Step::Pending };
+        let Some(revocation) = pending() else { return nothing() };
+        let permit = tokio::select! {
+            biased;
+            () = self.stopping.cancelled() => return Step::Pending,
+            permit = self.background.acquire() => permit,
+        };
+        let Ok(_permit) = permit else { return Step::Pending };
+        if revocation.grant.claim.is_some() || revocation.grant.uncertain {
             // Which tokens are the current ones is known only once the refresh has an outcome.
-            let _ = self.refresh_locked(user, &revocation.grant, &By::SYSTEM).await;
+            match self.refresh_locked(user, &revocation.grant, &By::SYSTEM).await {
+                Ok(()) | Err(RefreshError::Ended) => {}
+                Err(_) => return Step::Pending,
+            }
         }
-        let Some(revocation) = pending() else { return Step::Done };
+        let Some(revocation) = pending() else { return nothing() };
         let Some(tokens) = self.app.tokens_of(&revocation.grant) else { return Step::Done };
+        let revoked = self.client.revoke(&tokens.refresh).await;
+        // Noted when it is over, under the lock that a sign-in takes before it looks here.
         self.revocations_sent.note(id);
-        match self.client.revoke(&tokens.refresh).await {
+        match revoked {
             Ok(()) | Err(CallError::Refused { code: FailureCode::InvalidGrant, .. }) => {}
             Err(_) => return Step::Pending,
         }
@@ -100,6 +121,18 @@ impl Grants {
             Ok(_) | Err(ExecuteError::Refused(_)) => Step::Done,
             Err(_) => Step::Pending,
         }
+    }
+}
+
+/// Lets another loop about the user begin, however this one ends.
+struct OneLoop {
+    grants: Arc<Grants>,
+    user: Sub,
+}
+
+impl Drop for OneLoop {
+    fn drop(&mut self) {
+        self.grants.revoking.remove(&self.user);
     }
 }
 

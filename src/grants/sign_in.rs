@@ -1,17 +1,16 @@
 //! A code becomes a session: exchange, who is it, may they, record.
 
-use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use governor::clock::Clock as _;
-use governor::middleware::NoOpMiddleware;
-use governor::state::keyed::DefaultKeyedStateStore;
-use governor::{Quota, RateLimiter};
+use lru::LruCache;
 
+use super::refresh::whole_seconds;
 use super::{Grants, SignInError, SignInRequest, SignedIn};
 use crate::app::{By, ExecuteError};
-use crate::clock::{Clock, Ticks};
+use crate::clock::Clock;
 use crate::discord::CallError;
 use crate::domain::command::{Command, SignIn};
 use crate::domain::event::{FailureCode, Method, Profile, Stage, Tokens};
@@ -115,28 +114,63 @@ impl Grants {
 }
 
 /// How many sign-ins one user may make in an hour.
-const PER_HOUR: NonZeroU32 = match NonZeroU32::new(60) {
-    Some(sixty) => sixty,
-    None => NonZeroU32::MIN,
+const PER_HOUR: usize = 60;
+const AN_HOUR: Duration = Duration::from_secs(3_600);
+/// Users whose sign-ins are counted; beyond it those are forgotten who signed in longest ago.
+const COUNTED: NonZeroUsize = match NonZeroUsize::new(16_384) {
+    Some(counted) => counted,
+    None => NonZeroUsize::MIN,
 };
 
-/// Counts sign-ins by user.
+/// Counts the sign-ins of the last hour by user.
 pub(super) struct Limits {
-    limiter: RateLimiter<DiscordId, DefaultKeyedStateStore<DiscordId>, Ticks, NoOpMiddleware<Duration>>,
+    clock: Arc<dyn Clock>,
+    made: Mutex<LruCache<DiscordId, VecDeque<Duration>>>,
 }
 
 impl Limits {
     pub(super) fn new(clock: Arc<dyn Clock>) -> Limits {
-        Limits { limiter: RateLimiter::new(Quota::per_hour(PER_HOUR), Default::default(), Ticks(clock)) }
+        Limits { clock, made: Mutex::new(LruCache::new(COUNTED)) }
     }
 
     /// Counts one sign-in; where it is one too many, returns the seconds to wait.
     fn check(&self, id: DiscordId) -> Result<(), u64> {
-        if self.limiter.len() > 10_000 {
-            self.limiter.retain_recent();
+        let now = self.clock.monotonic();
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let made = made.get_or_insert_mut(id, VecDeque::new);
+        while made.front().is_some_and(|first| now.saturating_sub(*first) >= AN_HOUR) {
+            made.pop_front();
         }
-        self.limiter
-            .check_key(&id)
-            .map_err(|not_until| not_until.wait_time_from(self.limiter.clock().now()).as_secs().max(1))
+        match made.front() {
+            Some(first) if made.len() >= PER_HOUR => {
+                Err(whole_seconds(AN_HOUR.saturating_sub(now.saturating_sub(*first))))
+            }
+            _ => {
+                made.push_back(now);
+                Ok(())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::domain::time::Timestamp;
+
+    #[test]
+    fn sixty_in_any_hour_and_the_wait_is_told() {
+        let clock = ManualClock::new(Timestamp(0));
+        let limits = Limits::new(Arc::new(clock.clone()));
+        for _ in 0..60 {
+            assert_eq!(limits.check(DiscordId(1)), Ok(()));
+            clock.advance(Duration::from_secs(10));
+        }
+        assert_eq!(limits.check(DiscordId(1)), Err(3_000));
+        assert_eq!(limits.check(DiscordId(2)), Ok(()));
+        clock.advance(Duration::from_secs(3_000));
+        assert_eq!(limits.check(DiscordId(1)), Ok(()));
+        assert_eq!(limits.check(DiscordId(1)), Err(10));
     }
 }

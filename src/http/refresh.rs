@@ -16,7 +16,9 @@ pub(super) async fn now(front: Arc<Front>, request: Request) -> Answer {
     let by = front.by(&request, Route::Refresh, Some(&session));
     match front.grants.refresh_now(session.user, &by).await {
         Ok(()) => {}
-        Err(RefreshError::Ended) => return Err(user::ended(&front)),
+        Err(RefreshError::Ended) if front.app.session_by_id(session.id).is_none() => {
+            return Err(user::ended(&front));
+        }
         Err(error) => return Err(error.into()),
     }
     let Some(session) = front.app.session_by_id(session.id) else { return Err(user::ended(&front)) };

@@ -29,8 +29,8 @@ pub(super) async fn profile(front: Arc<Front>, request: Request) -> Answer {
     let by = front.by(&request, Route::User, Some(&session));
     let stale = match front.grants.fresh_profile(session.user, &by).await {
         Freshness::Fresh => false,
-        Freshness::Stale => true,
-        Freshness::Ended => return Err(ended(&front)),
+        // Whether it was this session that ended is looked at below.
+        Freshness::Stale | Freshness::Ended => true,
     };
     // Looked at again: the session may have ended while Discord was asked.
     let Some(session) = front.app.session_by_id(session.id) else { return Err(ended(&front)) };
