@@ -90,20 +90,29 @@ pub(super) fn run(
     waiting: &Waiting,
     progress: &watch::Sender<Progress>,
 ) -> Result<(), FoldError> {
-    let ended = loop {
+    // However the fold ends, a panic included, nobody waits for it any more.
+    let _ended = Ended { waiting, progress };
+    loop {
         let chunk = match follow.blocking_next() {
             Ok(chunk) => chunk,
-            Err(FollowError::Closed) => break Ok(()),
-            Err(error) => break Err(FoldError::Follow(error)),
+            Err(FollowError::Closed) => return Ok(()),
+            Err(error) => return Err(FoldError::Follow(error)),
         };
-        if let Err(error) = fold_chunk(chunk, state, waiting, progress) {
-            break Err(error);
-        }
-    };
-    progress.send_modify(|progress| progress.stopped = true);
-    // Whoever still waits is told so by the sender that is dropped.
-    waiting.lock().clear();
-    ended
+        fold_chunk(chunk, state, waiting, progress)?;
+    }
+}
+
+struct Ended<'a> {
+    waiting: &'a Waiting,
+    progress: &'a watch::Sender<Progress>,
+}
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.progress.send_modify(|progress| progress.stopped = true);
+        // Whoever still waits is told so by the sender that is dropped.
+        self.waiting.lock().clear();
+    }
 }
 
 fn fold_chunk(

@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::{App, By, open, sightings};
 use crate::domain::command::Command;
@@ -17,7 +17,12 @@ const UNDER_WAY: usize = 512;
 
 impl App {
     /// Records due sightings and roll-ups until the process ends; off the request path.
-    pub async fn run_background(self: Arc<Self>) {
+    pub fn start_background(self: &Arc<Self>) {
+        let app = self.clone();
+        self.tasks.spawn(async move { app.run_background().await });
+    }
+
+    async fn run_background(self: Arc<Self>) {
         let Some(mut due) = self.sightings_queue.lock().unwrap_or_else(PoisonError::into_inner).take() else {
             return;
         };
@@ -28,17 +33,7 @@ impl App {
         loop {
             tokio::select! {
                 biased;
-                () = self.stopping.cancelled() => return,
-                next = due.recv() => {
-                    let Some(next) = next else { return };
-                    let Ok(permit) = under_way.clone().acquire_owned().await else { return };
-                    let app = self.clone();
-                    // What waits together shares one flush, so each goes its own way to the log.
-                    tokio::spawn(async move {
-                        app.record_sighting(next).await;
-                        drop(permit);
-                    });
-                }
+                () = self.stopping.cancelled() => break,
                 () = &mut tick => {
                     tick = self.clock.sleep(TICK);
                     let (wall, monotonic) = (self.clock.now(), self.clock.monotonic());
@@ -54,12 +49,27 @@ impl App {
                     let state = self.state();
                     self.sightings.retain(|id| state.session(id).is_some());
                 }
+                (permit, next) = next_sighting(&under_way, &mut due) => {
+                    let (Some(permit), Some(next)) = (permit, next) else { break };
+                    let app = self.clone();
+                    // What waits together shares one flush, so each goes its own way to the log.
+                    self.tasks.spawn(async move {
+                        app.record_sighting(next).await;
+                        drop(permit);
+                    });
+                }
             }
+        }
+        // A use that is noted nowhere else: without its record the session might end too early.
+        while let Ok(next) = due.try_recv() {
+            let app = self.clone();
+            self.tasks.spawn(async move { app.record_sighting(next).await });
         }
     }
 
     async fn record_sighting(&self, due: sightings::Due) {
         let user = self.state().session(due.session).map(|session| session.user);
+        let mut recorded = true;
         if let Some(user) = user {
             let by = By {
                 actor: Actor::user(user, Some(due.session)),
@@ -68,8 +78,17 @@ impl App {
                 route: None,
                 origin: due.origin,
             };
-            self.report(Command::SeeSession { session: due.session }, &by).await;
+            recorded = self.report(Command::SeeSession { session: due.session }, &by).await;
         }
-        self.sightings.recorded(due.session);
+        self.sightings.settle(due.session, recorded);
     }
+}
+
+/// Takes a place first and the sighting then, so that one that is not taken stays in the queue.
+async fn next_sighting(
+    under_way: &Arc<Semaphore>,
+    due: &mut mpsc::Receiver<sightings::Due>,
+) -> (Option<OwnedSemaphorePermit>, Option<sightings::Due>) {
+    let permit = under_way.clone().acquire_owned().await.ok();
+    (permit, due.recv().await)
 }

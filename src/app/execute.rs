@@ -116,6 +116,9 @@ impl App {
         by: &By,
         now: Timestamp,
     ) -> Result<Executed, ExecuteError> {
+        if self.progress.borrow().stopped {
+            return Err(ExecuteError::FoldStopped);
+        }
         self.keys.ensure_month(now.month()).await.map_err(ExecuteError::Key)?;
         let mut frames = Vec::with_capacity(decisions.len());
         let mut answers = Expected { app: self, ids: vec![], receivers: vec![] };

@@ -17,6 +17,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::crypto::KeyRing;
@@ -104,6 +105,7 @@ pub struct App {
     is_server: bool,
     closing: AtomicBool,
     stopping: CancellationToken,
+    tasks: TaskTracker,
 }
 
 impl App {
@@ -272,18 +274,19 @@ impl App {
         if let Some(due) = due {
             let id = due.session;
             if self.sightings_due.try_send(due).is_err() {
-                self.sightings.recorded(id);
+                self.sightings.settle(id, false);
             }
         }
     }
 
-    /// Records something that nobody waits for; a failure is traced.
-    pub async fn report(&self, command: Command, by: &By) {
+    /// Records something that nobody waits for; a failure is traced. Returns whether there was none.
+    pub async fn report(&self, command: Command, by: &By) -> bool {
         match self.execute(command, by).await {
-            Ok(_) | Err(ExecuteError::Refused(_)) => {}
+            Ok(_) | Err(ExecuteError::Refused(_)) => true,
             Err(error) => {
                 let error: &dyn std::error::Error = &error;
                 tracing::warn!(error, "a fact could not be recorded");
+                false
             }
         }
     }
@@ -326,6 +329,8 @@ impl App {
             return Ok(());
         }
         self.stopping.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
         if let Some(counted) = self.strangers.drain(self.clock.now()) {
             self.report(counted, &By::SYSTEM).await;
         }

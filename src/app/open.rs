@@ -229,6 +229,7 @@ impl App {
             is_server: matches!(settings.role, Role::Server { .. }),
             closing: AtomicBool::new(false),
             stopping: tokio_util::sync::CancellationToken::new(),
+            tasks: tokio_util::task::TaskTracker::new(),
         });
         Ok(Opened { app, head, loss, clean, settings, log_id })
     }
@@ -268,7 +269,10 @@ impl Opened {
             let _ = self.app.close_log().await;
             return Err(error);
         }
-        self.record_start().await.map_err(OpenError::Record)?;
+        if let Err(error) = self.record_start().await {
+            let _ = self.app.close_log().await;
+            return Err(OpenError::Record(error));
+        }
         let now = self.app.clock.now();
         let sessions = self.app.state().sessions().filter(|session| session.is_live(now)).count();
         let events = self.app.progress.borrow().events;

@@ -22,8 +22,9 @@ pub(super) struct Sightings {
 #[derive(Debug, Clone, Copy)]
 struct Sighting {
     at: Timestamp,
-    /// The address and agent as last recorded or queued.
+    /// The address and agent as last recorded or queued, and those before.
     origin: u64,
+    before: u64,
     /// When a record was last queued, and whether it is still under way.
     queued_at: Option<Timestamp>,
     in_flight: bool,
@@ -39,7 +40,7 @@ pub(super) struct Due {
 }
 
 impl Sightings {
-    /// Notes a use. Returns what is to be recorded; it counts as under way until [`Self::recorded`].
+    /// Notes a use. Returns what is to be recorded; it counts as under way until [`Self::settle`].
     ///
     /// `recorded_origin` opens the origin as recorded; it is asked once for each session and process.
     pub(super) fn note(
@@ -50,11 +51,9 @@ impl Sightings {
         now: Timestamp,
         recorded_origin: impl FnOnce() -> Option<Origin>,
     ) -> Option<Due> {
-        let mut entry = self.seen.entry(session.id).or_insert_with(|| Sighting {
-            at: now,
-            origin: recorded_origin().map_or(0, |known| fingerprint(&known)),
-            queued_at: None,
-            in_flight: false,
+        let mut entry = self.seen.entry(session.id).or_insert_with(|| {
+            let known = recorded_origin().map_or(0, |known| fingerprint(&known));
+            Sighting { at: now, origin: known, before: known, queued_at: None, in_flight: false }
         });
         entry.at = entry.at.max(now);
         if entry.in_flight {
@@ -62,20 +61,25 @@ impl Sightings {
         }
         let here = fingerprint(origin);
         let moved = here != entry.origin && entry.queued_at.unwrap_or(session.seen_at).plus(DEBOUNCE) <= now;
-        if !moved && now < session.seen_at.plus(quantum) {
+        let rested = entry.queued_at.is_none_or(|queued| queued.plus(DEBOUNCE) <= now);
+        if !moved && (now < session.seen_at.plus(quantum) || !rested) {
             return None;
         }
         entry.in_flight = true;
         entry.queued_at = Some(now);
         let changed = here != entry.origin;
+        entry.before = entry.origin;
         entry.origin = here;
         Some(Due { session: session.id, origin: changed.then(|| origin.clone()) })
     }
 
-    /// Notes that a record is no longer under way.
-    pub(super) fn recorded(&self, session: SessionId) {
+    /// Notes that a record is no longer under way; one that failed is made again, a minute later.
+    pub(super) fn settle(&self, session: SessionId, recorded: bool) {
         if let Some(mut entry) = self.seen.get_mut(&session) {
             entry.in_flight = false;
+            if !recorded {
+                entry.origin = entry.before;
+            }
         }
     }
 
@@ -142,8 +146,19 @@ mod tests {
             |agent, ms| sightings.note(&session, &from(agent), QUANTUM, Timestamp(ms), || Some(from("a")));
         assert_eq!(note("b", 59_999), None, "the session was recorded less than a minute ago");
         assert_eq!(note("b", 60_000), Some(Due { session: session.id, origin: Some(from("b")) }));
-        sightings.recorded(session.id);
+        sightings.settle(session.id, true);
         assert_eq!(note("a", 61_000), None);
         assert!(note("a", 120_000).is_some());
+    }
+
+    #[test]
+    fn a_record_that_failed_is_made_again_a_minute_later() {
+        let (sightings, session) = (Sightings::default(), session());
+        let note = |ms| sightings.note(&session, &from("b"), QUANTUM, Timestamp(ms), || Some(from("a")));
+        let due = Some(Due { session: session.id, origin: Some(from("b")) });
+        assert_eq!(note(60_000), due);
+        sightings.settle(session.id, false);
+        assert_eq!(note(61_000), None);
+        assert_eq!(note(120_000), due);
     }
 }

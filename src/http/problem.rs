@@ -260,8 +260,8 @@ impl Problem {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "log_unavailable",
                 "This cannot be done at the moment",
-                "The server cannot write its log, so nothing that would have to be remembered can be done. Please try \
-                 again later.",
+                "The server cannot write its log at the moment. What you asked for may have taken effect all the same: \
+                 please look, and try again later.",
                 &[TryAgain, Home],
             ),
             Problem::NotReady => (
@@ -317,7 +317,7 @@ pub struct Document {
 }
 
 impl From<ExecuteError> for Problem {
-    /// Whatever it was, it is told here, and the browser is told no more than that nothing was done.
+    /// What it was is traced here; the browser is told no more than whether trying again may help.
     fn from(error: ExecuteError) -> Problem {
         Problem::from(Arc::new(error))
     }

@@ -217,7 +217,8 @@ fn is_cors_path(path: &str) -> bool {
 }
 
 fn redirect(status: StatusCode, location: &str) -> Response {
-    let Ok(location) = HeaderValue::from_str(location) else {
+    // Raw UTF-8 that a request line may hold goes back as it came.
+    let Ok(location) = HeaderValue::from_bytes(location.as_bytes()) else {
         return empty(StatusCode::INTERNAL_SERVER_ERROR);
     };
     let mut response = empty(status);

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use tokio::net::TcpListener;
 
-use super::{Running, ServeError, World, start_on, until_signal};
+use super::{Running, ServeError, World, start_on, unless_signalled, until_signal};
 use crate::config::{Config, ConfigErrors, Sources};
 use crate::discord::stand_in::{self, StandIn};
 use crate::domain::event::MadeBy;
@@ -35,7 +35,8 @@ const OURS: &[&str] = &["log", "log.probe", "HEAD", "states", "keys", "doorbook.
 
 /// Runs the server and the stand-in together.
 pub async fn demo(options: DemoOptions) -> Result<(), ServeError> {
-    let (running, stand_in) = start_demo(&options, World::real()).await?;
+    let starting = start_demo(&options, World::real());
+    let Some((running, stand_in)) = unless_signalled(starting).await? else { return Ok(()) };
     let address = running.addresses.first().map_or(options.port, SocketAddr::port);
     // The address is the result of this command; everything else goes to standard error.
     let _ = writeln!(io::stdout(), "{}", welcome(address, &options.data_dir, &stand_in));

@@ -199,14 +199,20 @@ pub async fn start_on(
     let grants_settings =
         grants::Settings { scopes: config.scopes.clone(), profile_max_age: config.profile_max_age };
     let grants = Grants::new(app.clone(), client.clone(), grants_settings, clock.clone(), entropy.clone());
-    let socket = control::Server::bind(&config.local.data_dir)?;
+    let socket = match control::Server::bind(&config.local.data_dir) {
+        Ok(socket) => socket,
+        Err(error) => {
+            let _ = app.close().await;
+            return Err(error.into());
+        }
+    };
     let control = tokio::spawn({
         let answers = Arc::new(AppAnswers::new(app.clone(), entropy));
         let (clock, stopping) = (clock.clone(), stopping.clone());
         async move { socket.serve(answers, clock, stopping.cancelled_owned()).await }
     });
     grants.start();
-    tokio::spawn(app.clone().run_background());
+    app.start_background();
     let cookie_key = app.keys().cookie_key().clone();
     gate.open(app.clone(), grants.clone(), client, cookie_key);
     stop_on_error.disarm();
@@ -230,10 +236,13 @@ impl Running {
     /// Waits until the storage has failed for good.
     pub async fn failed(&self) -> ServeError {
         let mut health = self.app.log_health();
-        let failed = health.wait_for(|health| matches!(health, Health::Failed { .. })).await;
-        let why = match failed.as_deref() {
-            Ok(Health::Failed { why }) => why.to_string(),
-            _ => return std::future::pending().await,
+        let mut progress = self.app.progress();
+        let why = tokio::select! {
+            failed = health.wait_for(|health| matches!(health, Health::Failed { .. })) => match failed.as_deref() {
+                Ok(Health::Failed { why }) => why.to_string(),
+                _ => return std::future::pending().await,
+            },
+            _ = progress.wait_for(|progress| progress.stopped) => "the log cannot be read on".to_owned(),
         };
         ServeError::DiskFailed { why }
     }
@@ -244,7 +253,8 @@ pub async fn run(config: Config, accept_loss: bool) -> Result<(), ServeError> {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    let running = start(&config, MadeBy::Serve, accept_loss, World::real()).await?;
+    let starting = start(&config, MadeBy::Serve, accept_loss, World::real());
+    let Some(running) = unless_signalled(starting).await? else { return Ok(()) };
     tracing::info!(
         listening = ?running.addresses,
         origin = %origin(&config.public_origin),
@@ -256,6 +266,20 @@ pub async fn run(config: Config, accept_loss: bool) -> Result<(), ServeError> {
         "this exact redirect URL must be registered under OAuth2 in the Discord Developer Portal"
     );
     until_signal(running).await
+}
+
+/// Starts, unless a signal comes first: a long replay can be given up, and the log is left as it was.
+async fn unless_signalled<T>(
+    starting: impl Future<Output = Result<T, ServeError>>,
+) -> Result<Option<T>, ServeError> {
+    tokio::select! {
+        biased;
+        () = signal() => {
+            tracing::info!("stopped before the start was done");
+            Ok(None)
+        }
+        started = starting => started.map(Some),
+    }
 }
 
 /// Serves until a signal comes or the disk fails; then stops in order.
