@@ -7,6 +7,8 @@ mod discord_trouble;
 mod harness;
 mod login;
 mod refresh;
+mod revoke;
+mod sessions;
 
 /// Compares with `snapshots/NAME.snap`; nothing in a story is random, so nothing is filtered.
 macro_rules! snapshot {
