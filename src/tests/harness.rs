@@ -407,3 +407,33 @@ impl std::fmt::Display for Exchange {
         write!(f, "\n{}", self.body)
     }
 }
+
+impl House {
+    /// Returns the position of the last record applied.
+    pub fn head(&self) -> Option<doorbook::domain::id::Position> {
+        self.doorbook().app.progress().borrow().position
+    }
+
+    /// Waits until the log has made the state so; 30 s at most.
+    pub async fn until(&self, so: impl Fn(&doorbook::domain::state::State) -> bool) {
+        let mut progress = self.doorbook().app.progress();
+        let waited = async {
+            while !so(&self.doorbook().app.state()) {
+                progress.changed().await.expect("the log is being applied");
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), waited).await.expect("the state becomes so");
+    }
+
+    /// Waits for something that takes time, and moves the clock on by `step` as long as it is not there.
+    pub async fn as_time_passes<T>(&self, step: Duration, something: impl Future<Output = T>) -> T {
+        let mut something = std::pin::pin!(something);
+        for _ in 0..1_000 {
+            match tokio::time::timeout(Duration::from_millis(20), &mut something).await {
+                Ok(came) => return came,
+                Err(_) => self.clock.advance(step),
+            }
+        }
+        panic!("it does not come, however late it is");
+    }
+}

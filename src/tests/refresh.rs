@@ -1,0 +1,160 @@
+//! Keeping a grant alive: one refresh for all who ask, and an end to grants that are dead.
+
+use std::time::Duration;
+
+use doorbook::discord::stand_in::faults::{Fault, FaultKind};
+use doorbook::discord::stand_in::requests::Route;
+
+use crate::harness::{Browser, Exchange, House, MARISOL, QUIETFOX};
+
+const FRESH: &str = "/api/auth/user?fresh=1";
+const REFRESH: &str = "/api/auth/refresh";
+/// A fetch at sign-in counts for a second.
+const A_MOMENT: Duration = Duration::from_secs(2);
+
+fn cleared(answer: &Exchange) -> bool {
+    let mut cookies = answer.headers.iter().filter(|(name, _)| name == "set-cookie");
+    cookies.any(|(_, cookie)| cookie.starts_with("doorbook=;") && cookie.contains("Max-Age=0"))
+}
+
+async fn two_hundred_at_once(house: &House, browser: &Browser) {
+    let asked = (0..200).map(|_| {
+        let mut browser = browser.clone();
+        tokio::spawn(async move { browser.fetch("GET", FRESH).await })
+    });
+    for answer in futures_util::future::join_all(asked).await {
+        let answer = answer.expect("an answer");
+        assert_eq!((answer.status, &answer.json()["stale"]), (200, &false.into()), "{answer}");
+    }
+    assert_eq!(house.discord().count(Route::Refresh), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_at_once_on_a_dead_access_token_cause_one_refresh() {
+    let house = House::open().await;
+    let browser = house.signed_in(MARISOL).await;
+    house.clock.advance(A_MOMENT);
+    assert_eq!(house.discord().expire_tokens(None).await.expect("expired"), 1);
+    two_hundred_at_once(&house, &browser).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_at_once_on_a_token_known_to_be_over_cause_one_refresh() {
+    let house = House::open().await;
+    house.discord().change_switches(|switches| switches.expires_in = 600);
+    let browser = house.signed_in(MARISOL).await;
+    house.clock.advance(Duration::from_secs(601));
+    two_hundred_at_once(&house, &browser).await;
+    assert_eq!(house.discord().count(Route::Me), 2, "at sign-in, and once afterwards");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grant_is_refreshed_on_request_once_a_minute() {
+    let house = House::open().await;
+    let mut browser = house.signed_in(MARISOL).await;
+    let done = browser.fetch("POST", REFRESH).await;
+    assert_eq!((done.status, &done.json()["id"]), (200, &MARISOL.to_string().into()), "{done}");
+    let refused = browser.fetch("POST", REFRESH).await;
+    assert_eq!((refused.status, refused.code().as_str()), (429, "too_many_requests"), "{refused}");
+    assert_eq!(refused.header("retry-after"), Some("60"));
+    house.clock.advance(Duration::from_secs(60));
+    assert_eq!(browser.fetch("POST", REFRESH).await.status, 200);
+    assert_eq!(house.discord().count(Route::Refresh), 2);
+    let pressed = browser.navigate("/account").await;
+    assert_eq!(pressed.status, 200);
+    house.clock.advance(Duration::from_secs(60));
+    let pressed = browser.submit(REFRESH).await;
+    assert_eq!((pressed.status, pressed.header("location")), (303, Some("/account?done=refreshed")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_refreshes_nothing() {
+    let house = House::open().await;
+    let refused = house.browser().fetch("POST", REFRESH).await;
+    assert_eq!((refused.status, refused.code().as_str()), (401, "not_signed_in"), "{refused}");
+    assert_eq!(house.discord().requests().total, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_removed_the_application_at_discord_is_signed_out_everywhere() {
+    for (method, path) in [("POST", REFRESH), ("GET", FRESH), ("GET", "/api/user/profile")] {
+        let house = House::open().await;
+        let mut browser = house.signed_in(MARISOL).await;
+        let mut elsewhere = house.signed_in(MARISOL).await;
+        let mut other = house.signed_in(QUIETFOX).await;
+        house.clock.advance(A_MOMENT);
+        assert!(house.discord().deauthorize(MARISOL).await.expect("removed"));
+        let refused = browser.fetch(method, path).await;
+        assert_eq!((refused.status, refused.code().as_str()), (401, "not_signed_in"), "{path}: {refused}");
+        assert!(cleared(&refused), "{refused}");
+        assert_eq!(elsewhere.fetch("GET", "/api/auth/user").await.status, 401);
+        assert_eq!(other.fetch("GET", "/api/auth/user").await.status, 200);
+        assert_eq!(house.discord().count(Route::Refresh), 1);
+        assert_eq!(house.doorbook().app.sessions().len(), 1);
+        assert_eq!(browser.sign_in(house.discord(), MARISOL).await.status, 303, "the way back is open");
+        assert_eq!(browser.fetch("GET", FRESH).await.status, 200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_refused_right_after_its_refresh_ends_the_sessions_and_no_loop_begins() {
+    let house = House::open().await;
+    let mut browser = house.signed_in(MARISOL).await;
+    let copy = browser.clone();
+    house.discord().change_switches(|switches| switches.poisoned = vec![MARISOL]);
+    house.discord().expire_tokens(None).await.expect("expired");
+    house.clock.advance(A_MOMENT);
+    house.discord().forget_requests();
+    let refused = browser.fetch("GET", FRESH).await;
+    assert_eq!((refused.status, refused.code().as_str()), (401, "not_signed_in"), "{refused}");
+    assert!(cleared(&refused), "{refused}");
+    let asked = house.discord().requests();
+    assert_eq!((asked.count(Route::Me), asked.count(Route::Refresh), asked.total), (2, 1, 3));
+    house.clock.advance(A_MOMENT);
+    for path in ["/api/auth/user", FRESH] {
+        assert_eq!(copy.clone().fetch("GET", path).await.status, 401);
+    }
+    assert_eq!(house.discord().requests().total, 3, "nobody is asked again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_name_is_seen_when_asked_for_and_survives_a_restart() {
+    let mut house = House::open().await;
+    let mut browser = house.signed_in(MARISOL).await;
+    house.discord().change_person(MARISOL, |person| person.global_name = Some("Mari Sol".into()));
+    let within = browser.fetch("GET", FRESH).await.json();
+    assert_eq!(within["display_name"], "Marisol", "within a second the last answer stands");
+    house.clock.advance(A_MOMENT);
+    let head = house.head();
+    let fresh = browser.fetch("GET", FRESH).await.json();
+    assert_eq!((&fresh["display_name"], &fresh["stale"]), (&"Mari Sol".into(), &false.into()));
+    assert_eq!(fresh["fetched_at"], "2026-01-02T03:04:07Z");
+    let noted = house.head();
+    assert_ne!(noted, head);
+    house.clock.advance(A_MOMENT);
+    assert_eq!(browser.fetch("GET", FRESH).await.status, 200);
+    assert_eq!(house.head(), noted, "what has not changed is not written down");
+    house.restart().await;
+    let mut browser = browser.at(&house);
+    assert_eq!(browser.fetch("GET", "/api/auth/user").await.json()["display_name"], "Mari Sol");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_profile_is_fetched_anew_in_the_background() {
+    let house = House::open().await;
+    let mut browser = house.signed_in(MARISOL).await;
+    house.discord().change_person(MARISOL, |person| person.global_name = Some("Mari Sol".into()));
+    house.clock.advance(Duration::from_secs(59 * 60));
+    assert_eq!(browser.fetch("GET", "/api/auth/user").await.json()["display_name"], "Marisol");
+    assert_eq!(house.discord().count(Route::Me), 1, "young enough");
+    house.clock.advance(Duration::from_secs(60));
+    let head = house.head();
+    house.discord().add_fault(Fault::new(Route::Me, FaultKind::Hold).once());
+    let used = browser.fetch("GET", "/api/auth/user").await.json();
+    assert_eq!(used["display_name"], "Marisol", "nobody waits for it");
+    house.discord().wait_until_held(1).await;
+    house.discord().release();
+    house.until(|state| state.position() != head).await;
+    assert_eq!(browser.fetch("GET", "/api/auth/user").await.json()["display_name"], "Mari Sol");
+    assert_eq!(house.discord().count(Route::Me), 2);
+}
