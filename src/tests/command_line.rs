@@ -1,6 +1,8 @@
 //! The commands of the operator, beside a running server and without one.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::process::Stdio;
 
 use crate::harness::{Ended, Exchange, House, MARISOL, Process, QUIETFOX, free_port, raw};
 
@@ -84,6 +86,29 @@ async fn sessions_are_listed_and_ended_in_the_log_where_no_server_runs() {
     assert_eq!(process.visited_by(marisol.cookies).fetch("GET", "/api/auth/user").await.status, 401);
     assert_eq!(process.visited_by(quiet.cookies).fetch("GET", "/api/auth/user").await.status, 200);
     assert!(!process.said("err").contains("not clean"), "the command closed the log in order");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leaked_cookie_is_ended_without_ever_being_an_argument() {
+    let house = House::for_processes().await;
+    let process = Process::serve(&house).await;
+    let leaked = process.signed_in(&house, MARISOL).await;
+    let mut other = process.signed_in(&house, MARISOL).await;
+    let cookie = format!("doorbook={}\n", leaked.cookies["doorbook"]);
+    let mut command = std::process::Command::new(crate::harness::binary());
+    command.args(["sessions", "revoke", "--token-stdin", "--yes"]).env_clear().envs(house.env());
+    command.current_dir(house.dir.path());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the program starts");
+    child.stdin.take().expect("its input").write_all(cookie.as_bytes()).expect("it reads");
+    let ended = tokio::task::spawn_blocking(move || child.wait_with_output()).await.expect("no panic");
+    let ended = ended.expect("it ends");
+    assert_eq!(ended.status.code(), Some(0), "{}", String::from_utf8_lossy(&ended.stderr));
+    let said = [ended.stdout, ended.stderr].concat();
+    assert!(!String::from_utf8_lossy(&said).contains(&leaked.cookies["doorbook"]), "never repeated");
+    let mut leaked = process.visited_by(leaked.cookies);
+    assert_eq!(leaked.fetch("GET", "/api/auth/user").await.status, 401);
+    assert_eq!(other.fetch("GET", "/api/auth/user").await.status, 200);
 }
 
 /// A demo of its own, and where its Discord is.

@@ -498,16 +498,27 @@ impl Process {
 
     /// Waits until it is ready, a minute at most.
     pub async fn ready(&mut self) {
+        if let Some(ended) = self.ready_or_ended().await {
+            panic!("it ended: {ended:?}");
+        }
+    }
+
+    /// Waits until it is ready or has ended, a minute at most.
+    pub async fn ready_or_ended(&mut self) -> Option<Ended> {
         let clock = SystemClock::new();
         let request = b"GET /readyz HTTP/1.1\r\nHost: localhost:3001\r\nConnection: close\r\n\r\n";
         while clock.monotonic() < Duration::from_secs(60) {
-            if let Some(status) = self.child.try_wait().expect("a child of ours") {
-                panic!("it ended with {status}: {}", self.said("err"));
+            if let Some(ended) = self.ended() {
+                return Some(ended);
             }
-            if TcpStream::connect(self.address).await.is_ok()
-                && exchange(self.address, request).await.starts_with(b"HTTP/1.1 200")
-            {
-                return;
+            // It may end between two steps of the exchange.
+            if let Ok(mut stream) = TcpStream::connect(self.address).await {
+                let mut answer = Vec::new();
+                let _ = stream.write_all(request).await;
+                let _ = stream.read_to_end(&mut answer).await;
+                if answer.starts_with(b"HTTP/1.1 200") {
+                    return None;
+                }
             }
             clock.sleep(Duration::from_millis(10)).await;
         }
@@ -549,12 +560,17 @@ impl Process {
     pub async fn ends(&mut self) -> Ended {
         let clock = SystemClock::new();
         while clock.monotonic() < Duration::from_secs(60) {
-            if let Some(status) = self.child.try_wait().expect("a child of ours") {
-                return Ended { code: status.code(), stdout: self.said("out"), stderr: self.said("err") };
+            if let Some(ended) = self.ended() {
+                return ended;
             }
             clock.sleep(Duration::from_millis(5)).await;
         }
         panic!("it does not end: {}", self.said("err"));
+    }
+
+    fn ended(&mut self) -> Option<Ended> {
+        let status = self.child.try_wait().expect("a child of ours")?;
+        Some(Ended { code: status.code(), stdout: self.said("out"), stderr: self.said("err") })
     }
 
     /// The number of the process.

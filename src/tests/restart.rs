@@ -11,6 +11,9 @@ use tokio::sync::watch;
 
 use crate::harness::{Browser, House, MARISOL, Process, QUIETFOX};
 
+/// Who signed in, and the cookies that came with the answer.
+type Acknowledged = (DiscordId, BTreeMap<String, String>);
+
 async fn status_of_user(browser: &mut Browser) -> u16 {
     browser.fetch("GET", "/api/auth/user").await.status
 }
@@ -33,7 +36,7 @@ async fn a_kill_right_after_the_reply_signs_nobody_out() {
 async fn twenty_kills_under_sign_ins_lose_nothing_that_was_acknowledged() {
     let house = House::for_processes().await;
     let people: Vec<DiscordId> = house.discord().people().iter().map(|person| person.id).collect();
-    let acknowledged: Arc<Mutex<Vec<(DiscordId, BTreeMap<String, String>)>>> = Arc::default();
+    let acknowledged: Arc<Mutex<Vec<Acknowledged>>> = Arc::default();
     for round in 0..20_u64 {
         let mut process = Process::serve(&house).await;
         check_all(&process, &acknowledged).await;
@@ -72,7 +75,7 @@ async fn twenty_kills_under_sign_ins_lose_nothing_that_was_acknowledged() {
     assert!(acknowledged.lock().expect("whole").len() >= 20);
 }
 
-async fn check_all(process: &Process, acknowledged: &Mutex<Vec<(DiscordId, BTreeMap<String, String>)>>) {
+async fn check_all(process: &Process, acknowledged: &Mutex<Vec<Acknowledged>>) {
     let all = acknowledged.lock().expect("whole").clone();
     for (user, cookies) in all {
         let answer = process.visited_by(cookies).fetch("GET", "/api/auth/user").await;

@@ -113,6 +113,23 @@ async fn a_failed_sync_of_the_head_ends_the_process_for_good() {
     after_a_failed_sync(Synced::Head).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_sync_of_a_key_file_refuses_new_people_alone_and_only_for_as_long() {
+    let disk = Arc::new(Disobedient { fails_on: Some(Synced::Keys), ..Disobedient::default() });
+    let mut house = House::with(Plan { disk: disk.clone(), ..Plan::default() }).await;
+    house.signed_in(MARISOL).await;
+
+    disk.fails.store(true, Ordering::SeqCst);
+    let (_, refused) = come_back(&house).await;
+    assert_eq!((refused.status, refused.code().as_str()), (503, "log_unavailable"), "{refused}");
+    house.signed_in(MARISOL).await;
+    disk.fails.store(false, Ordering::SeqCst);
+    let (quiet, landed) = come_back(&house).await;
+    assert_eq!(landed.status, 200, "{landed}");
+    house.restart().await;
+    assert_eq!(quiet.at(&house).fetch("GET", "/api/auth/user").await.status, 200, "the key was kept");
+}
+
 /// SHA-256 of every file, by path.
 fn bytes_of(dir: &Path) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
@@ -230,6 +247,54 @@ async fn a_removed_database_is_refused_until_the_loss_is_accepted() {
         std::fs::remove_dir_all(db.parent().expect("a directory")).expect("removed");
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_head_is_refused_whatever_is_accepted() {
+    let (house, _) = lived_in(Stop::InOrder).await;
+    std::fs::remove_file(house.data_dir().join("HEAD")).expect("removed");
+    for args in [&[][..], &["--accept-loss"][..]] {
+        let sentence = refuses(&house, args, &[], 3).await;
+        assert!(sentence.contains("HEAD is missing"), "{sentence}");
+    }
+}
+
+/// sled opens many damaged files without a word: whatever is hit, either all is there or it is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_database_is_refused_or_has_lost_nothing() {
+    const PLACES: usize = 12;
+    let (house, cookies) = lived_in(Stop::InOrder).await;
+    let db = house.data_dir().join("log/db");
+    let kept = house.dir.path().join("kept");
+    let copied = Command::new("cp").arg("-a").arg(house.data_dir()).arg(&kept).status();
+    assert!(copied.expect("cp runs").success());
+    let bytes = std::fs::read(&db).expect("a database");
+    let written = bytes.iter().rposition(|byte| *byte != 0).expect("something is written");
+    let mut refusals = 0;
+    for place in 0..PLACES {
+        let at = written * place / PLACES + 40;
+        let file = File::options().write(true).open(&db).expect("a database");
+        file.write_all_at(&[bytes[at] ^ 0x10], u64::try_from(at).expect("small")).expect("flipped");
+        let before = bytes_of(&house.data_dir());
+        let mut process = Process::spawn(&house, &["serve"], &[]);
+        match process.ready_or_ended().await {
+            Some(ended) => {
+                one_sentence(&ended, 3);
+                assert_eq!(bytes_of(&house.data_dir()), before, "byte {at}: {}", ended.stderr);
+                refusals += 1;
+            }
+            None => {
+                let mut browser = process.visited_by(cookies.clone());
+                let user = browser.fetch("GET", "/api/auth/user").await;
+                assert_eq!(user.status, 200, "byte {at}: {user}");
+            }
+        }
+        drop(process);
+        std::fs::remove_dir_all(house.data_dir()).expect("removed");
+        let copied = Command::new("cp").arg("-a").arg(&kept).arg(house.data_dir()).status();
+        assert!(copied.expect("cp runs").success());
+    }
+    assert!(refusals > 0, "some of it matters");
 }
 
 #[tokio::test(flavor = "multi_thread")]
