@@ -10,17 +10,18 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use doorbook::clock::{Clock, ManualClock};
+use doorbook::clock::{Clock, ManualClock, SystemClock};
 use doorbook::config::{Config, Sources};
 use doorbook::discord::stand_in::{self, Control, StandIn};
 use doorbook::disk::{Disk, RealDisk};
-use doorbook::domain::event::MadeBy;
+use doorbook::domain::event::{Event, MadeBy};
 use doorbook::domain::id::{DiscordId, Secret};
 use doorbook::domain::time::Timestamp;
 use doorbook::entropy::SeededEntropy;
-use doorbook::event_log::Probe;
+use doorbook::event_log::{Probe, codec};
 use doorbook::serve::{self, Running, ServeError, World};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -406,6 +407,219 @@ impl std::fmt::Display for Exchange {
         }
         write!(f, "\n{}", self.body)
     }
+}
+
+impl House {
+    /// Puts the hands of the house's clock where those of the machine are, for stories with processes.
+    pub async fn for_processes() -> House {
+        let house = House::closed(Plan::default()).await;
+        house.clock.step_to(SystemClock::new().now());
+        house
+    }
+
+    /// Reads every event of the log, which nobody has open, with its record's position.
+    pub fn events(&self) -> Vec<(u64, Event)> {
+        let copy = TempDir::new().expect("a directory");
+        for file in std::fs::read_dir(self.data_dir().join("log")).expect("a log") {
+            let file = file.expect("a file");
+            if file.path().is_file() {
+                std::fs::copy(file.path(), copy.path().join(file.file_name())).expect("a copy");
+            }
+        }
+        let log = sled::Config::new().path(copy.path()).segment_size(SLED_SEGMENT).open().expect("sled");
+        let mut events = Vec::new();
+        for entry in log.iter() {
+            let (key, frame) = entry.expect("a record");
+            let position = u64::from_be_bytes(key.as_ref().try_into().expect("a position"));
+            let record = codec::decode_record(&frame).expect("a record of ours");
+            events.extend(record.events.into_iter().map(|event| (position, event)));
+        }
+        events
+    }
+}
+
+/// The program as a process of its own; whatever is still running when this is dropped is killed.
+pub struct Process {
+    child: std::process::Child,
+    /// Where it listens, or would.
+    pub address: SocketAddr,
+    output: TempDir,
+}
+
+/// How a process ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// None where a signal ended it.
+    pub code: Option<i32>,
+    /// Its results.
+    pub stdout: String,
+    /// Everything else it said.
+    pub stderr: String,
+}
+
+impl Process {
+    /// Starts a command with the configuration of a house.
+    pub fn spawn(house: &House, args: &[&str], env: &[(&str, &str)]) -> Process {
+        let port = free_port();
+        let mut all: BTreeMap<String, String> = house.env().into_iter().collect();
+        all.insert("PORT".into(), port.to_string());
+        all.extend(env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        Process::spawn_in(house.dir.path(), args, all, port)
+    }
+
+    /// Starts a command in a directory, with no other variables than these.
+    pub fn spawn_in(cwd: &Path, args: &[&str], env: BTreeMap<String, String>, port: u16) -> Process {
+        let mut command = std::process::Command::new(binary());
+        command.args(args);
+        Process::of(command, cwd, env, port)
+    }
+
+    /// Starts anything, as [`Process::spawn_in`] starts the program.
+    pub fn of(
+        mut command: std::process::Command,
+        cwd: &Path,
+        env: BTreeMap<String, String>,
+        port: u16,
+    ) -> Process {
+        let output = TempDir::new().expect("a directory");
+        let file = |name: &str| std::fs::File::create(output.path().join(name)).expect("a file");
+        command.env_clear().envs(env).current_dir(cwd);
+        command.stdin(std::process::Stdio::null()).stdout(file("out")).stderr(file("err"));
+        let child = command.spawn().expect("the program starts");
+        Process { child, address: SocketAddr::from(([127, 0, 0, 1], port)), output }
+    }
+
+    /// Starts `doorbook serve` and waits until it is ready.
+    pub async fn serve(house: &House) -> Process {
+        let mut process = Process::spawn(house, &["serve"], &[]);
+        process.ready().await;
+        process
+    }
+
+    /// Waits until it is ready, a minute at most.
+    pub async fn ready(&mut self) {
+        if let Some(ended) = self.ready_or_ended().await {
+            panic!("it ended: {ended:?}");
+        }
+    }
+
+    /// Waits until it is ready or has ended, a minute at most.
+    pub async fn ready_or_ended(&mut self) -> Option<Ended> {
+        let clock = SystemClock::new();
+        let request = b"GET /readyz HTTP/1.1\r\nHost: localhost:3001\r\nConnection: close\r\n\r\n";
+        while clock.monotonic() < Duration::from_secs(60) {
+            if let Some(ended) = self.ended() {
+                return Some(ended);
+            }
+            // It may end between two steps of the exchange.
+            if let Ok(mut stream) = TcpStream::connect(self.address).await {
+                let mut answer = Vec::new();
+                let _ = stream.write_all(request).await;
+                let _ = stream.read_to_end(&mut answer).await;
+                if answer.starts_with(b"HTTP/1.1 200") {
+                    return None;
+                }
+            }
+            clock.sleep(Duration::from_millis(10)).await;
+        }
+        panic!("it is not ready after a minute: {}", self.said("err"));
+    }
+
+    /// A browser that has never been here.
+    pub fn browser(&self) -> Browser {
+        self.visited_by(BTreeMap::new())
+    }
+
+    /// A browser with these cookies.
+    pub fn visited_by(&self, cookies: BTreeMap<String, String>) -> Browser {
+        Browser { address: self.address, cookies }
+    }
+
+    /// A browser in which somebody has just signed in.
+    pub async fn signed_in(&self, house: &House, user: DiscordId) -> Browser {
+        let mut browser = self.browser();
+        let landed = browser.sign_in(house.discord(), user).await;
+        assert_eq!(landed.status, 303, "{landed}");
+        browser
+    }
+
+    /// Kills it, as a power cut would.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("a child of ours");
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub async fn terminate(&mut self) -> Ended {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
+        self.ends().await
+    }
+
+    /// Waits until it has ended, a minute at most.
+    pub async fn ends(&mut self) -> Ended {
+        let clock = SystemClock::new();
+        while clock.monotonic() < Duration::from_secs(60) {
+            if let Some(ended) = self.ended() {
+                return ended;
+            }
+            clock.sleep(Duration::from_millis(5)).await;
+        }
+        panic!("it does not end: {}", self.said("err"));
+    }
+
+    fn ended(&mut self) -> Option<Ended> {
+        let status = self.child.try_wait().expect("a child of ours")?;
+        Some(Ended { code: status.code(), stdout: self.said("out"), stderr: self.said("err") })
+    }
+
+    /// The number of the process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has written to `out` or `err`.
+    pub fn said(&self, name: &str) -> String {
+        std::fs::read_to_string(self.output.path().join(name)).expect("its output")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// As `event_log` opens it.
+const SLED_SEGMENT: usize = 8 << 20;
+
+/// A port that nobody has, below those that the system gives to whoever asks for any.
+pub fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let base = 12_000 + u16::try_from(std::process::id() % 150).expect("small") * 100;
+    loop {
+        let port = base + NEXT.fetch_add(1, Ordering::SeqCst) % 2_000;
+        let free = |ip: &str| {
+            std::net::TcpListener::bind((ip, port))
+                .map_or_else(|error| error.kind() != std::io::ErrorKind::AddrInUse, |_| true)
+        };
+        if free("127.0.0.1") && free("::1") {
+            return port;
+        }
+    }
+}
+
+impl House {
+    /// Stops doorbook where that may well fail.
+    pub async fn stop_somehow(&mut self) -> Result<(), ServeError> {
+        self.running.take().expect("doorbook runs").stop().await
+    }
+}
+
+/// Sends one request as it stands, and reads the answer.
+pub async fn raw(address: SocketAddr, request: &str) -> Exchange {
+    Exchange::read(&exchange(address, request.as_bytes()).await)
 }
 
 impl House {

@@ -3,12 +3,16 @@
 #![allow(unreachable_pub, reason = "a test target has no inside and outside")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a story that cannot go on has failed")]
 
+mod bad_input;
+mod command_line;
 mod discord_trouble;
 mod harness;
 mod login;
 mod refresh;
+mod restart;
 mod revoke;
 mod sessions;
+mod storage;
 
 /// Compares with `snapshots/NAME.snap`; nothing in a story is random, so nothing is filtered.
 macro_rules! snapshot {

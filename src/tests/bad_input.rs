@@ -1,0 +1,126 @@
+//! Every way to start it wrongly ends with a sentence and the right exit code.
+
+use std::collections::BTreeMap;
+
+use crate::harness::{Ended, House, Process, free_port};
+
+/// The exit code, and that it ended with a sentence instead of a panic.
+fn refused(ended: &Ended, code: i32) {
+    assert_eq!(ended.code, Some(code), "{}", ended.stderr);
+    assert!(ended.stdout.is_empty(), "{}", ended.stdout);
+    assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
+    assert!(ended.stderr.lines().any(|line| line.starts_with("doorbook: ")), "{}", ended.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_configured_names_every_missing_variable_and_the_demo() {
+    let empty = tempfile::TempDir::new().expect("a directory");
+    let mut process = Process::spawn_in(empty.path(), &["serve"], BTreeMap::new(), free_port());
+    let ended = process.ends().await;
+    refused(&ended, 2);
+    for named in ["DISCORD_OAUTH_CLIENT_ID", "DISCORD_OAUTH_SECRET", "DISCORD_REDIRECT_URL", "doorbook demo"]
+    {
+        assert!(ended.stderr.contains(named), "{named}: {}", ended.stderr);
+    }
+    assert_eq!(std::fs::read_dir(empty.path()).expect("a directory").count(), 0, "nothing is written");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_setting_is_named_and_nothing_is_written() {
+    let house = House::for_processes().await;
+    let wrong = [
+        ("DISCORD_REDIRECT_URL", "ftp://localhost:3001/api/auth/discord/redirect"),
+        ("DISCORD_REDIRECT_URL", "http://localhost:3001/elsewhere"),
+        ("COOKIE_SECRET", "short-canary"),
+        ("DISCORD_OAUTH_SECRET_FILE", "/nowhere/secret"),
+        ("DOORBOOK_SESSION_IDLE", "soon"),
+        ("DOORBOOK_TRUSTED_PROXIES", "10.0.0.0/99"),
+    ];
+    for (name, value) in wrong {
+        let ended = Process::spawn(&house, &["serve"], &[(name, value)]).ends().await;
+        refused(&ended, 2);
+        assert!(ended.stderr.contains(name), "{name}: {}", ended.stderr);
+        assert!(!ended.stderr.contains("short-canary"), "{}", ended.stderr);
+        assert!(!house.data_dir().exists(), "{name}: nothing is written");
+    }
+    std::fs::write(
+        house.dir.path().join("doorbook.toml"),
+        "session_idle = \"1d\"\nsesion_max_age = \"1d\"\n",
+    )
+    .expect("a file");
+    let ended = Process::spawn(&house, &["serve"], &[]).ends().await;
+    refused(&ended, 2);
+    assert!(ended.stderr.contains("sesion_max_age"), "{}", ended.stderr);
+    assert!(!house.data_dir().exists(), "nothing is written");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_taken_port_is_named() {
+    let house = House::for_processes().await;
+    let port = free_port();
+    let _taken = std::net::TcpListener::bind(("127.0.0.1", port)).expect("a free port");
+    let ended = Process::spawn(&house, &["serve"], &[("PORT", &port.to_string())]).ends().await;
+    refused(&ended, 3);
+    assert!(ended.stderr.contains(&format!("127.0.0.1:{port}")), "{}", ended.stderr);
+    assert!(!house.data_dir().exists(), "nothing is written");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_directory_that_cannot_be_one_is_named() {
+    let house = House::for_processes().await;
+    let file = house.dir.path().join("a-file");
+    std::fs::write(&file, "not a directory").expect("a file");
+    let below = file.join("data").display().to_string();
+    let file = file.display().to_string();
+    for path in [file.as_str(), below.as_str(), "/proc/doorbook"] {
+        let ended = Process::spawn(&house, &["serve"], &[("DOORBOOK_DATA_DIR", path)]).ends().await;
+        refused(&ended, 3);
+        assert!(ended.stderr.contains(path), "{path}: {}", ended.stderr);
+    }
+    assert_eq!(std::fs::read_to_string(file).expect("still a file"), "not a directory");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_directory_of_somebody_else_is_refused_with_the_line_to_use() {
+    let house = House::for_processes().await;
+    std::fs::create_dir(house.data_dir()).expect("a directory");
+    if std::os::unix::fs::chown(house.data_dir(), Some(12_345), None).is_err() {
+        // Only root can give a directory away.
+        return;
+    }
+    let ended = Process::spawn(&house, &["serve"], &[]).ends().await;
+    refused(&ended, 3);
+    assert!(ended.stderr.contains("chown -R "), "{}", ended.stderr);
+    assert_eq!(std::fs::read_dir(house.data_dir()).expect("a directory").count(), 0, "nothing is written");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_directory_in_use_is_refused_and_its_server_goes_on() {
+    let house = House::for_processes().await;
+    let first = Process::serve(&house).await;
+    let ended = Process::spawn(&house, &["serve"], &[]).ends().await;
+    refused(&ended, 3);
+    assert!(ended.stderr.contains("in use by another doorbook"), "{}", ended.stderr);
+    assert!(ended.stderr.contains(&house.data_dir().display().to_string()), "{}", ended.stderr);
+    first.signed_in(&house, crate::harness::MARISOL).await;
+    // Its socket has not been taken over either.
+    let asked = Process::spawn(&house, &["health"], &[]).ends().await;
+    assert_eq!(asked.code, Some(0), "{}", asked.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_the_demo_made_is_no_log_to_serve_from() {
+    let house = House::for_processes().await;
+    let (port, discord) = (free_port(), free_port().to_string());
+    let data = house.data_dir().display().to_string();
+    let given = port.to_string();
+    let args = ["demo", "--data-dir", &data, "--port", &given, "--discord-port", &discord];
+    let mut demo = Process::spawn_in(house.dir.path(), &args, BTreeMap::new(), port);
+    demo.ready().await;
+    assert_eq!(demo.terminate().await.code, Some(0));
+    let before = house.events();
+    let ended = Process::spawn(&house, &["serve"], &[]).ends().await;
+    refused(&ended, 3);
+    assert!(ended.stderr.contains("made by `doorbook demo`"), "{}", ended.stderr);
+    assert_eq!(house.events(), before, "not even the attempt is recorded");
+}
