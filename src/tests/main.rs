@@ -3,9 +3,12 @@
 #![allow(unreachable_pub, reason = "a test target has no inside and outside")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a story that cannot go on has failed")]
 
+mod canary;
 mod exchanges;
 mod harness;
 mod login;
+mod properties;
+mod tidy;
 
 /// Compares with `snapshots/NAME.snap`; nothing in a story is random, so nothing is filtered.
 macro_rules! snapshot {
