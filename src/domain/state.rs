@@ -215,6 +215,10 @@ impl State {
     /// Folds one record.
     pub fn apply(&mut self, position: Position, record: &Record) -> Verdict {
         self.position = Some(position);
+        // Before time moves: a clock that was stepped once must not be stepped again.
+        if self.recent_set.contains(&record.id) {
+            return Verdict::Ignored;
+        }
         self.eff = self.eff.max(record.at);
         if let Some(Event::ClockStepped { to, .. }) =
             record.events.iter().find(|event| matches!(event, Event::ClockStepped { .. }))
@@ -291,9 +295,6 @@ impl State {
 
     /// Decides whether the record counts, as a whole.
     fn judge(&self, record: &Record) -> Verdict {
-        if self.recent_set.contains(&record.id) {
-            return Verdict::Ignored;
-        }
         let sub = record.subject.map(|subject| subject.sub);
         let user = sub.and_then(|sub| self.users.get(&sub));
         if let Some(expected) = record.subject.and_then(|subject| subject.version)

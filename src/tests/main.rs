@@ -4,15 +4,19 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a story that cannot go on has failed")]
 
 mod bad_input;
+mod canary;
 mod command_line;
 mod discord_trouble;
+mod exchanges;
 mod harness;
 mod login;
+mod properties;
 mod refresh;
 mod restart;
 mod revoke;
 mod sessions;
 mod storage;
+mod tidy;
 
 /// Compares with `snapshots/NAME.snap`; nothing in a story is random, so nothing is filtered.
 macro_rules! snapshot {

@@ -1,0 +1,424 @@
+//! Whatever is decided, in whatever order: the state that replaying the bytes gives is the state that was lived.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use doorbook::domain::command::{AcceptLoss, Command, Facts, SignIn, Which};
+use doorbook::domain::decide::{Decision, decide};
+use doorbook::domain::event::{
+    Cause, Event, FailureCode, MadeBy, Method, OutageCause, Profile, RevokedBy, Stage, Tokens,
+};
+use doorbook::domain::id::{
+    DiscordId, GrantId, Hash, LogId, Position, RecordId, Secret, SessionId, SessionKey, Sub, WriterId,
+};
+use doorbook::domain::record::{Actor, Context, Owner, Record, SealedBox};
+use doorbook::domain::rules::{Rules, Term};
+use doorbook::domain::state::{CONTEXT, State, Verdict};
+use doorbook::domain::time::Timestamp;
+use doorbook::event_log::codec::{decode_record, encode_record};
+use doorbook::event_log::serialize_event;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+use crate::harness::START;
+
+/// Who lives in these stories; the last one is not let in.
+const PEOPLE: u8 = 4;
+
+/// What somebody may want, or what may happen; `who` is one of the people, an index one of what there is.
+#[derive(Clone, Debug)]
+enum Step {
+    SignIn {
+        who: u8,
+        browser: Option<Index>,
+    },
+    /// Two at once: the one that was decided first comes second.
+    SignInOvertaken {
+        who: u8,
+    },
+    FailSignIn,
+    See(Index),
+    End {
+        who: u8,
+        which: u8,
+        session: Index,
+    },
+    Claim {
+        who: u8,
+        attempt: u8,
+    },
+    Refreshed {
+        who: u8,
+    },
+    RefreshFailed {
+        who: u8,
+        is_final: bool,
+    },
+    Revoke {
+        who: u8,
+        confirmed: bool,
+    },
+    Confirm {
+        who: u8,
+    },
+    Observe {
+        who: u8,
+        look: u8,
+    },
+    Outage {
+        cause: bool,
+    },
+    Recovery,
+    StepClock {
+        seconds: i32,
+    },
+    Restart {
+        loses: bool,
+    },
+    Wait {
+        seconds: u32,
+    },
+    /// The engine kept a record twice.
+    Repeat(Index),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let who = 0..PEOPLE;
+    prop_oneof![
+        6 => (who.clone(), any::<Option<Index>>()).prop_map(|(who, browser)| Step::SignIn { who, browser }),
+        1 => who.clone().prop_map(|who| Step::SignInOvertaken { who }),
+        1 => Just(Step::FailSignIn),
+        2 => any::<Index>().prop_map(Step::See),
+        2 => (who.clone(), 0..4_u8, any::<Index>())
+            .prop_map(|(who, which, session)| Step::End { who, which, session }),
+        3 => (who.clone(), 1..3_u8).prop_map(|(who, attempt)| Step::Claim { who, attempt }),
+        2 => who.clone().prop_map(|who| Step::Refreshed { who }),
+        2 => (who.clone(), any::<bool>()).prop_map(|(who, is_final)| Step::RefreshFailed { who, is_final }),
+        2 => (who.clone(), any::<bool>()).prop_map(|(who, confirmed)| Step::Revoke { who, confirmed }),
+        2 => who.clone().prop_map(|who| Step::Confirm { who }),
+        1 => (who, 0..3_u8).prop_map(|(who, look)| Step::Observe { who, look }),
+        1 => any::<bool>().prop_map(|cause| Step::Outage { cause }),
+        1 => Just(Step::Recovery),
+        1 => (-90_000..90_000_i32).prop_map(|seconds| Step::StepClock { seconds }),
+        1 => (0..8_u8).prop_map(|n| Step::Restart { loses: n == 0 }),
+        2 => prop_oneof![0..600_u32, 0..1_000_000_u32].prop_map(|seconds| Step::Wait { seconds }),
+        2 => any::<Index>().prop_map(Step::Repeat),
+    ]
+}
+
+/// A log as it grows, and the state as it is lived.
+struct Life {
+    state: State,
+    frames: Vec<Vec<u8>>,
+    records: Vec<Record>,
+    now: Timestamp,
+    drawn: u64,
+    rules: Rules,
+    profiles: HashMap<Sub, Profile>,
+}
+
+impl Life {
+    fn begin() -> Life {
+        let allow = (0..PEOPLE - 1).map(|who| Term::User(discord(who))).collect();
+        let mut life = Life {
+            state: State::default(),
+            frames: vec![],
+            records: vec![],
+            now: START,
+            drawn: 0,
+            rules: Rules { allow: Some(allow), ..Rules::default() },
+            profiles: HashMap::new(),
+        };
+        life.run(Command::CreateLog {
+            log: LogId([7; 16]),
+            origin: "http://localhost:3001".into(),
+            made_by: MadeBy::Serve,
+            public_key: [7; 32],
+            version: "0.1.0".into(),
+        });
+        life
+    }
+
+    fn step(&mut self, step: Step) {
+        let command = match step {
+            Step::SignIn { who, browser } => {
+                let replaces = browser.and_then(|session| self.session(session));
+                self.sign_in(who, replaces)
+            }
+            Step::SignInOvertaken { who } => return self.overtake(who),
+            Step::FailSignIn => {
+                Command::FailSignIn { stage: Stage::Callback, code: FailureCode::StateMismatch }
+            }
+            Step::See(session) => match self.session(session) {
+                Some(session) => Command::SeeSession { session },
+                None => return,
+            },
+            Step::End { who, which, session } => {
+                let Some(session) = self.session(session) else { return };
+                let which = match which {
+                    0 => Which::One(session),
+                    1 => Which::Others(session),
+                    2 => Which::Listed(vec![session, SessionId([0xFF; 16])]),
+                    _ => Which::All,
+                };
+                let reason = Some("asked for".to_owned());
+                Command::EndSessions { user: sub(who), which, cause: Cause::Admin, reason }
+            }
+            Step::Claim { who, attempt } => {
+                let until = self.now.plus(Duration::from_secs(60));
+                Command::ClaimRefresh { user: sub(who), grant: self.grant(who), attempt, until }
+            }
+            Step::Refreshed { who } => Command::ConcludeRefresh {
+                user: sub(who),
+                grant: self.grant(who),
+                scopes: vec!["identify".into()],
+                expires_at: self.now.plus(Duration::from_secs(604_800)),
+                tokens: self.tokens(),
+            },
+            Step::RefreshFailed { who, is_final } => Command::FailRefresh {
+                user: sub(who),
+                grant: self.grant(who),
+                code: if is_final { FailureCode::InvalidGrant } else { FailureCode::ServerError },
+                status: Some(400),
+                attempt: 1,
+                is_final,
+                not_before: Some(self.now.plus(Duration::from_secs(30))),
+            },
+            Step::Revoke { who, confirmed } => Command::Revoke {
+                user: sub(who),
+                source: RevokedBy::User,
+                cause: Cause::UserRevoked,
+                confirmed,
+                only: None,
+            },
+            Step::Confirm { who } => {
+                Command::ConfirmRevocation { user: sub(who), grant: self.grant(who), attempts: 3 }
+            }
+            Step::Observe { who, look } => {
+                Command::ObserveProfile { user: sub(who), profile: profile(who, look) }
+            }
+            Step::Outage { cause } => Command::NoteOutage {
+                cause: if cause { OutageCause::Unreachable } else { OutageCause::GlobalRateLimit },
+                until: Some(self.now.plus(Duration::from_secs(60))),
+            },
+            Step::Recovery => Command::NoteRecovery,
+            Step::StepClock { seconds } => {
+                let from = self.now;
+                self.now = Timestamp(self.now.0 + i64::from(seconds) * 1_000);
+                Command::StepClock { from, to: self.now }
+            }
+            Step::Restart { loses } => {
+                if loses {
+                    self.run(Command::AcceptLoss(AcceptLoss {
+                        head_sequence: 9,
+                        head_position: self.state.position(),
+                        head_leaf: Hash::of(b"leaf"),
+                        last_found: None,
+                        salvaged: None,
+                    }));
+                }
+                let writer = WriterId(self.draw().to_be_bytes());
+                let log_size = self.frames.len() as u64;
+                Command::StartServer { version: "0.1.0".into(), writer, config: Hash::of(b""), log_size }
+            }
+            Step::Wait { seconds } => {
+                self.now = self.now.plus(Duration::from_secs(seconds.into()));
+                return;
+            }
+            Step::Repeat(record) => return self.repeat(record),
+        };
+        self.run(command);
+    }
+
+    /// Decides and appends; what makes no sense now changes nothing.
+    fn run(&mut self, command: Command) {
+        for decision in self.decide(command) {
+            assert_eq!(self.append(decision), Verdict::Applied, "on one machine decisions apply");
+        }
+    }
+
+    fn decide(&self, command: Command) -> Vec<Decision> {
+        let user = match &command {
+            Command::SignIn(sign_in) => sign_in.user,
+            Command::ObserveProfile { user, .. } => Some(*user),
+            _ => None,
+        };
+        let profile = user.and_then(|user| self.profiles.get(&user).cloned());
+        decide(&self.state, &Facts { profile }, &self.rules, command, self.now).unwrap_or_default()
+    }
+
+    fn append(&mut self, decision: Decision) -> Verdict {
+        let id = RecordId(u128::from(self.draw()).to_be_bytes());
+        let user = decision.subject.map(|subject| subject.sub);
+        let mut events = Vec::new();
+        let mut sealed = vec![self.seal(Owner::Context(self.now.month(), user))];
+        for draft in decision.events {
+            let stored = serialize_event(&draft.event, draft.private.as_ref()).expect("bytes");
+            if stored.sealed.is_some() && sealed.len() == 1 {
+                sealed.push(self.seal(user.map_or(Owner::Log, Owner::Subject)));
+            }
+            if let (Some(user), Some(doorbook::domain::event::Private::Profile(profile))) =
+                (user, draft.private)
+            {
+                self.profiles.insert(user, profile);
+            }
+            events.push(draft.event);
+        }
+        let writer = self.state.writer().unwrap_or(WriterId([0; 8]));
+        let context = Context { writer, actor: Actor::SYSTEM, request: None, cause: None, route: None };
+        self.keep(Record { id, at: self.now, subject: decision.subject, context, events, sealed })
+    }
+
+    fn keep(&mut self, record: Record) -> Verdict {
+        let position = Position(self.frames.len() as u64);
+        self.frames.push(encode_record(&record).expect("a frame"));
+        let verdict = self.state.apply(position, &record);
+        self.records.push(record);
+        verdict
+    }
+
+    fn overtake(&mut self, who: u8) {
+        let (first, second) = (self.sign_in(who, None), self.sign_in(who, None));
+        let (first, second) = (self.decide(first), self.decide(second));
+        let let_in = first.iter().any(|decision| {
+            decision.events.iter().any(|draft| matches!(draft.event, Event::SessionOpened { .. }))
+        });
+        for decision in second {
+            assert_eq!(self.append(decision), Verdict::Applied);
+        }
+        let before = self.told();
+        for decision in first {
+            let verdict = self.append(decision);
+            assert_eq!(verdict, if let_in { Verdict::Superseded } else { Verdict::Applied });
+        }
+        assert_eq!(self.told(), before, "what was overtaken changes nothing");
+    }
+
+    fn repeat(&mut self, record: Index) {
+        let record = self.records[record.index(self.records.len())].clone();
+        let before = self.told();
+        assert_eq!(self.keep(record), Verdict::Ignored);
+        assert_eq!(self.told(), before, "what stands in the log twice counts once");
+    }
+
+    /// Returns the state as text, but for how far it goes.
+    fn told(&self) -> String {
+        let state = format!("{:?}", self.state);
+        state.split_once("eff: ").expect("a time").1.to_owned()
+    }
+
+    fn draw(&mut self) -> u64 {
+        self.drawn += 1;
+        self.drawn
+    }
+
+    fn seal(&mut self, owner: Owner) -> SealedBox {
+        let ciphertext = self.draw().to_be_bytes().to_vec();
+        SealedBox { scheme: 1, owner, nonce: [9; 24], ciphertext }
+    }
+
+    fn tokens(&mut self) -> Tokens {
+        let mut token = || Secret::new(format!("token {}", self.draw()));
+        Tokens { access: token(), refresh: token() }
+    }
+
+    /// One of the sessions, live or not.
+    fn session(&self, index: Index) -> Option<SessionId> {
+        let mut all: Vec<SessionId> = self.state.sessions().map(|session| session.id).collect();
+        all.sort();
+        (!all.is_empty()).then(|| *index.get(&all))
+    }
+
+    /// The grant that is pending or live, or one that never was.
+    fn grant(&self, who: u8) -> GrantId {
+        let user = self.state.user(sub(who));
+        let pending = user.and_then(|user| user.revocation.as_ref()).map(|revocation| revocation.grant.id);
+        let live = user.and_then(|user| user.grant.as_ref()).map(|grant| grant.id);
+        pending.or(live).unwrap_or(GrantId([0xFF; 16]))
+    }
+
+    fn sign_in(&mut self, who: u8, replaces: Option<SessionId>) -> Command {
+        let id = u128::from(self.draw()).to_be_bytes();
+        Command::SignIn(Box::new(SignIn {
+            user: Some(sub(who)),
+            profile: profile(who, 0),
+            grant: GrantId(id),
+            application: DiscordId(1),
+            scopes: vec!["identify".into(), "email".into()],
+            expires_at: self.now.plus(Duration::from_secs(604_800)),
+            tokens: self.tokens(),
+            session: SessionId(id),
+            key: SessionKey(Hash::of(&id).0),
+            method: Method::Discord,
+            replaces,
+        }))
+    }
+}
+
+fn sub(who: u8) -> Sub {
+    Sub([who; 16])
+}
+
+fn discord(who: u8) -> DiscordId {
+    DiscordId(u64::from(who) + 80_351_110_224_678_912)
+}
+
+fn profile(who: u8, look: u8) -> Profile {
+    Profile {
+        id: discord(who),
+        username: format!("person.{who}"),
+        global_name: (look > 0).then(|| format!("Look {look}")),
+        discriminator: "0".into(),
+        avatar: None,
+        locale: None,
+        email: None,
+        email_verified: None,
+    }
+}
+
+/// Folds frames on top of a state.
+fn replay(mut state: State, frames: &[Vec<u8>], from: usize) -> State {
+    for (at, frame) in frames.iter().enumerate().skip(from) {
+        state.apply(Position(at as u64), &decode_record(frame).expect("a record"));
+    }
+    state
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_replayed_state_is_the_lived_state(steps in vec(step(), 1..120), cut in any::<Index>()) {
+        let mut life = Life::begin();
+        for step in steps {
+            life.step(step);
+        }
+        let replayed = replay(State::default(), &life.frames, 0);
+        prop_assert_eq!(&replayed, &life.state);
+        prop_assert_eq!(format!("{replayed:?}"), format!("{:?}", life.state));
+
+        let cut = cut.index(life.frames.len() + 1);
+        let kept = replay(State::default(), &life.frames[..cut], 0);
+        prop_assert_eq!(replay(kept, &life.frames, cut), replayed);
+    }
+}
+
+#[test]
+fn these_lives_are_worth_replaying() {
+    let mut life = Life::begin();
+    let steps = [
+        Step::SignIn { who: 0, browser: None },
+        Step::Claim { who: 0, attempt: 1 },
+        Step::Refreshed { who: 0 },
+        Step::SignInOvertaken { who: 1 },
+        Step::Revoke { who: 0, confirmed: false },
+        Step::SignIn { who: 3, browser: None },
+    ];
+    steps.into_iter().for_each(|step| life.step(step));
+    assert!(life.state.user(sub(0)).is_some_and(|user| user.revocation.is_some()));
+    assert_eq!(life.state.sessions_of(sub(1)).count(), 1);
+    assert!(life.records.iter().any(|r| r.events.iter().any(|e| matches!(e, Event::SignInDenied { .. }))));
+    let boxes: Vec<_> = life.state.sessions().filter_map(|session| session.origin.as_ref()).collect();
+    assert!(boxes.iter().all(|origin| origin.index == CONTEXT) && !boxes.is_empty());
+}
