@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use doorbook::domain::command::{AcceptLoss, Command, Facts, SignIn, Which};
+use doorbook::domain::command::{AcceptLoss, Command, CreateLog, Facts, SignIn, Which};
 use doorbook::domain::decide::{Decision, decide};
 use doorbook::domain::event::{
     Cause, Event, FailureCode, MadeBy, Method, OutageCause, Profile, RevokedBy, Stage, Tokens,
@@ -130,13 +130,13 @@ impl Life {
             rules: Rules { allow: Some(allow), ..Rules::default() },
             profiles: HashMap::new(),
         };
-        life.run(Command::CreateLog {
+        life.run(Command::CreateLog(CreateLog {
             log: LogId([7; 16]),
             origin: "http://localhost:3001".into(),
             made_by: MadeBy::Serve,
             public_key: [7; 32],
             version: "0.1.0".into(),
-        });
+        }));
         life
     }
 
@@ -216,6 +216,7 @@ impl Life {
                         head_leaf: Hash::of(b"leaf"),
                         last_found: None,
                         salvaged: None,
+                        created: None,
                     }));
                 }
                 let writer = WriterId(self.draw().to_be_bytes());
