@@ -70,7 +70,7 @@ enum Step {
         cause: bool,
     },
     Recovery,
-    StepClock {
+    MoveClock {
         seconds: i32,
     },
     Restart {
@@ -100,7 +100,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (who, 0..3_u8).prop_map(|(who, look)| Step::Observe { who, look }),
         1 => any::<bool>().prop_map(|cause| Step::Outage { cause }),
         1 => Just(Step::Recovery),
-        1 => (-90_000..90_000_i32).prop_map(|seconds| Step::StepClock { seconds }),
+        1 => (-90_000..90_000_i32).prop_map(|seconds| Step::MoveClock { seconds }),
         1 => (0..8_u8).prop_map(|n| Step::Restart { loses: n == 0 }),
         2 => prop_oneof![0..600_u32, 0..1_000_000_u32].prop_map(|seconds| Step::Wait { seconds }),
         2 => any::<Index>().prop_map(Step::Repeat),
@@ -203,7 +203,7 @@ impl Life {
                 until: Some(self.now.plus(Duration::from_secs(60))),
             },
             Step::Recovery => Command::NoteRecovery,
-            Step::StepClock { seconds } => {
+            Step::MoveClock { seconds } => {
                 let from = self.now;
                 self.now = Timestamp(self.now.0 + i64::from(seconds) * 1_000);
                 Command::StepClock { from, to: self.now }
