@@ -114,6 +114,8 @@ pub struct Grant {
     pub claim: Option<Claim>,
     /// Before when no refresh is sent.
     pub not_before: Option<Timestamp>,
+    /// Why the last refresh failed, unless one has worked since.
+    pub failed_with: Option<FailureCode>,
     /// Refreshes that failed since the last that did not.
     pub failures: u32,
     /// Whether Discord may have used the refresh token up without our knowing its successor.
@@ -489,6 +491,7 @@ impl User {
                     fingerprints: *tokens,
                     claim: None,
                     not_before: None,
+                    failed_with: None,
                     failures: 0,
                     uncertain: false,
                 });
@@ -512,6 +515,7 @@ impl User {
                     grant.fingerprints = *new;
                     grant.claim = None;
                     grant.not_before = None;
+                    grant.failed_with = None;
                     grant.failures = 0;
                     grant.uncertain = false;
                 }
@@ -520,6 +524,7 @@ impl User {
                 if let Some(grant) = self.grant_mut(*grant) {
                     grant.claim = None;
                     grant.not_before = *not_before;
+                    grant.failed_with = Some(*code);
                     grant.failures = grant.failures.saturating_add(1);
                     grant.uncertain |= *code == FailureCode::OutcomeUnknown;
                 }

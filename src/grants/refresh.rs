@@ -22,8 +22,9 @@ const CLAIM: Duration = Duration::from_secs(60);
 const ONCE_A_MINUTE: Duration = Duration::from_secs(60);
 /// After a failure that says nothing about when to try again; doubled with each.
 const PAUSE: Duration = Duration::from_secs(30);
-/// No failure keeps a refresh off for longer, whatever the wall clock says.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3_600);
+/// Nothing that Discord says keeps a refresh off for longer; what seems to was written by a wrong clock.
+const A_DAY: Duration = Duration::from_secs(86_400);
 /// A claim that is settled after its process died is the second attempt, and the last.
 const LAST_ATTEMPT: u8 = 2;
 
@@ -88,9 +89,14 @@ impl Grants {
             return Err(RefreshError::DiscordRateLimited { retry_after: whole_seconds(until.since(now)) });
         }
         if let Some(not_before) = grant.not_before.filter(|not_before| now < *not_before)
-            && not_before.since(now) <= LONGEST_PAUSE
+            && not_before.since(now) <= A_DAY
         {
-            return Err(RefreshError::DiscordUnavailable);
+            return Err(match grant.failed_with {
+                Some(FailureCode::RateLimited) => {
+                    RefreshError::DiscordRateLimited { retry_after: whole_seconds(not_before.since(now)) }
+                }
+                _ => RefreshError::DiscordUnavailable,
+            });
         }
         // Whoever holds the lock knows that no other call is under way: a claim that stands here is one
         // whose outcome never reached the log.

@@ -46,12 +46,16 @@ pub(super) async fn shown(opened: Opened, clock: Arc<dyn Clock>) -> Result<(Arc<
         events = found.events,
         sessions = found.sessions,
         took = ?found.took,
-        "replayed the log: {} events, {} live sessions, {:.1?}",
-        found.events,
-        found.sessions,
+        "replayed the log: {}, {}, {:.1?}",
+        counted(found.events, "event"),
+        counted(found.sessions as u64, "live session"),
         found.took
     );
     Ok((app, found))
+}
+
+fn counted(number: u64, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
 fn new_bar(records: u64) -> ProgressBar {
