@@ -589,6 +589,48 @@ mod tests {
     }
 
     #[test]
+    fn a_record_that_was_stored_twice_moves_no_time() {
+        let mut story = given(&[]);
+        let early = NOW.minus(DAY);
+        let step =
+            Decision { subject: None, events: vec![Event::ClockStepped { from: NOW, to: early }.into()] };
+        let step = story.record(step);
+        story.state.apply(Position(0), &step);
+        story.position = 1;
+        story.append_event(Event::ServerStopped { clean: true });
+        assert_eq!(story.state.eff(), NOW);
+        assert_eq!(story.state.apply(Position(9), &step), Verdict::Ignored);
+        assert_eq!(story.state.eff(), NOW);
+    }
+
+    #[test]
+    fn a_refusal_after_an_unknown_outcome_is_put_down_to_us_and_not_to_the_user() {
+        let mut story = given(&[sign_in(NELLY, 1, None), claim(1)]);
+        story.run(fail(1, FailureCode::OutcomeUnknown, false));
+        assert_eq!(story.live(NELLY), [session(1)], "nothing is lost yet");
+        story.run(claim(1));
+        let decided = story.decide(fail(1, FailureCode::InvalidGrant, true)).expect("current");
+        assert!(
+            kinds(&decided[0].events)
+                .iter()
+                .any(|event| matches!(event, Event::SessionRevoked { cause: Cause::GrantLost, .. }))
+        );
+    }
+
+    #[test]
+    fn a_refusal_of_an_old_token_ends_no_new_grant() {
+        let story = given(&[sign_in(NELLY, 1, None), sign_in(NELLY, 2, None)]);
+        let refused = Command::Revoke {
+            user: NELLY,
+            source: RevokedBy::TokenRefused,
+            cause: Cause::TokenRefused,
+            confirmed: true,
+            only: Some(grant(1)),
+        };
+        assert_eq!(story.decide(refused), Err(Refusal::GrantGone));
+    }
+
+    #[test]
     fn sessions_that_time_ended_are_forgotten_a_month_later() {
         let mut story = given(&[sign_in(NELLY, 1, None)]);
         story.now = NOW.plus(DAY * 7 + DAY * 32);
