@@ -33,7 +33,7 @@ pub trait Answers: Send + Sync {
     /// Says whether sessions can be checked and the log can be written.
     fn health(&self) -> BoxFuture<'_, Result<Health, Trouble>>;
 
-    /// Returns the live sessions that fit, newest first; [`select`] does the choosing.
+    /// Returns the live sessions that fit, newest first; [`select()`] does the choosing.
     fn sessions(&self, filter: SessionFilter) -> BoxFuture<'_, Result<Vec<SessionRow>, Trouble>>;
 
     /// Ends those sessions and returns how many were still live.
