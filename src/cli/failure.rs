@@ -83,7 +83,7 @@ fn chain(f: &mut fmt::Formatter<'_>, error: &dyn Error) -> fmt::Result {
     write!(f, "{error}")?;
     let mut source = error.source();
     while let Some(cause) = source {
-        write!(f, "\n  because: {cause}")?;
+        write!(f, ": {cause}")?;
         source = cause.source();
     }
     Ok(())
