@@ -181,12 +181,8 @@ impl App {
     }
 
     fn facts_for(&self, command: &Command) -> Facts {
-        let user = match command {
-            Command::SignIn(sign_in) => sign_in.user,
-            Command::ObserveProfile { user, .. } => Some(*user),
-            _ => None,
-        };
-        let profile = user.and_then(|user| self.profile_of(user)).map(|known| (*known.profile).clone());
+        let profile =
+            command.user().and_then(|user| self.profile_of(user)).map(|known| (*known.profile).clone());
         Facts { profile }
     }
 }
@@ -227,16 +223,8 @@ impl Drop for Expected<'_> {
 /// Returns the user whose decisions the command is one of.
 fn subject_of(command: &Command, app: &App) -> Option<Sub> {
     match command {
-        Command::SignIn(sign_in) => sign_in.user,
         Command::SeeSession { session } => app.state().session(*session).map(|session| session.user),
-        Command::EndSessions { user, .. }
-        | Command::ClaimRefresh { user, .. }
-        | Command::ConcludeRefresh { user, .. }
-        | Command::FailRefresh { user, .. }
-        | Command::Revoke { user, .. }
-        | Command::ConfirmRevocation { user, .. }
-        | Command::ObserveProfile { user, .. } => Some(*user),
-        _ => None,
+        command => command.user(),
     }
 }
 

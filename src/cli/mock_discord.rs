@@ -20,7 +20,7 @@ use crate::telemetry::DEFAULT_FILTER;
     doorbook mock-discord --client-id 1234567890123456789 --client-secret hush \\\n      \
     --redirect-uri http://localhost:8080/callback")]
 pub(super) struct Args {
-    /// Where to listen; anything but loopback has to be said here [default: 127.0.0.1:3002]
+    /// Where to listen; it listens on loopback unless told another address here, since it signs anybody in [default: 127.0.0.1:3002]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
     /// The id of the application
@@ -52,7 +52,6 @@ pub(super) fn run(args: Args, outside: &mut Outside) -> Result<(), Failure> {
     (outside.diagnostics)(None, filter.unwrap_or(DEFAULT_FILTER));
     let options = MockDiscordOptions {
         listen: args.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 3002))),
-        listen_given: args.listen.is_some(),
         client_id: args.client_id,
         client_secret: Secret::new(args.client_secret),
         redirect_uris: args.redirect_uris,

@@ -153,6 +153,33 @@ pub enum Command {
     AcceptLoss(AcceptLoss),
 }
 
+impl Command {
+    /// Returns the user whose decisions it is one of, where the command says so.
+    pub fn user(&self) -> Option<Sub> {
+        match self {
+            Command::SignIn(sign_in) => sign_in.user,
+            Command::EndSessions { user, .. }
+            | Command::ClaimRefresh { user, .. }
+            | Command::ConcludeRefresh { user, .. }
+            | Command::FailRefresh { user, .. }
+            | Command::Revoke { user, .. }
+            | Command::ConfirmRevocation { user, .. }
+            | Command::ObserveProfile { user, .. } => Some(*user),
+            // Which user a session belongs to, the state knows.
+            Command::SeeSession { .. }
+            | Command::FailSignIn { .. }
+            | Command::RollUp { .. }
+            | Command::NoteOutage { .. }
+            | Command::NoteRecovery
+            | Command::StartServer { .. }
+            | Command::StopServer { .. }
+            | Command::StepClock { .. }
+            | Command::CreateLog(_)
+            | Command::AcceptLoss(_) => None,
+        }
+    }
+}
+
 /// Everything a sign-in brings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignIn {

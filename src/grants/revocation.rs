@@ -21,8 +21,10 @@ const REMEMBERED: usize = 65_536;
 /// How far a revocation came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
-    /// Nothing is pending any more.
-    Done,
+    /// Discord has confirmed.
+    Confirmed,
+    /// Nothing is pending any more: a new sign-in has taken its place.
+    Superseded,
     /// Discord has not confirmed.
     Pending,
 }
@@ -62,7 +64,7 @@ impl Grants {
             step = &mut first => step.unwrap_or(Step::Pending),
             () = self.clock.sleep(PATIENCE) => Step::Pending,
         };
-        Ok(Revoked { sessions_ended, confirmed: step == Step::Done })
+        Ok(Revoked { sessions_ended, confirmed: step == Step::Confirmed })
     }
 
     /// Goes on asking until Discord confirms or a new sign-in makes it needless.
@@ -80,7 +82,7 @@ impl Grants {
                     () = grants.stopping.cancelled() => return,
                     () = grants.clock.sleep(pause) => {}
                 }
-                if grants.send_revocation(user, attempt).await == Step::Done {
+                if grants.send_revocation(user, attempt).await != Step::Pending {
                     return;
                 }
                 pause = (pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
@@ -89,10 +91,10 @@ impl Grants {
     }
 
     async fn send_revocation(&self, user: Sub, attempts: u32) -> Step {
-        let Some(id) = self.app.discord_id_of(user) else { return Step::Done };
+        let Some(id) = self.app.discord_id_of(user) else { return Step::Superseded };
         let _held = self.discord.lock(id).await;
         let pending = || self.app.state().user(user).and_then(|user| user.revocation.clone());
-        let nothing = || if self.app.log_is_available() { Step::Done } else { Step::Pending };
+        let nothing = || if self.app.log_is_available() { Step::Superseded } else { Step::Pending };
         let Some(revocation) = pending() else { return nothing() };
         let permit = tokio::select! {
             biased;
@@ -108,7 +110,10 @@ impl Grants {
             }
         }
         let Some(revocation) = pending() else { return nothing() };
-        let Some(tokens) = self.app.tokens_of(&revocation.grant) else { return Step::Done };
+        let Some(tokens) = self.app.tokens_of(&revocation.grant) else {
+            tracing::error!("the tokens of a revoked grant cannot be opened, so Discord cannot be told");
+            return Step::Pending;
+        };
         let revoked = self.client.revoke(&tokens.refresh).await;
         // Noted when it is over, under the lock that a sign-in takes before it looks here.
         self.revocations_sent.note(id);
@@ -118,7 +123,8 @@ impl Grants {
         }
         let confirmed = Command::ConfirmRevocation { user, grant: revocation.grant.id, attempts };
         match self.app.execute(confirmed, &By::SYSTEM).await {
-            Ok(_) | Err(ExecuteError::Refused(_)) => Step::Done,
+            Ok(_) => Step::Confirmed,
+            Err(ExecuteError::Refused(_)) => Step::Superseded,
             Err(_) => Step::Pending,
         }
     }

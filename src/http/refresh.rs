@@ -23,6 +23,8 @@ pub(super) async fn now(front: Arc<Front>, request: Request) -> Answer {
     }
     let Some(session) = front.app.session_by_id(session.id) else { return Err(user::ended(&front)) };
     if request.is_navigation() {
+        // Whoever pressed the button wants to see what Discord says of them now.
+        front.grants.fresh_profile(session.user, &by).await;
         return Ok(reply::see_other("/account?done=refreshed"));
     }
     Ok(reply::json(StatusCode::OK, &user::document(&front, &request, &session, false)?))

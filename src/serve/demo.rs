@@ -31,7 +31,9 @@ pub struct DemoOptions {
 const CLIENT_ID: u64 = 1_457_667_441_164_427_281;
 const CLIENT_SECRET: &str = "the-demo-talks-to-its-own-stand-in-only";
 /// What the demo leaves in its directory, and so what starting over removes.
-const OURS: &[&str] = &["log", "log.probe", "HEAD", "states", "keys", "doorbook.sock", "stand-in.json"];
+const OURS: &[&str] = &["log", "log.probe", "HEAD", "states", "keys", "doorbook.sock", STAND_IN];
+/// Where the stand-in keeps its grants; it tells a demo's directory from a server's.
+const STAND_IN: &str = "stand-in.json";
 
 /// Runs the server and the stand-in together.
 pub async fn demo(options: DemoOptions) -> Result<(), ServeError> {
@@ -69,7 +71,7 @@ pub(super) async fn start_demo(
         redirect_uris: vec![redirect_url.clone()],
         name: "doorbook demo".into(),
     });
-    settings.store = Some(options.data_dir.join("stand-in.json"));
+    settings.store = Some(options.data_dir.join(STAND_IN));
     let stand_in = stand_in::start(settings, discord, world.clock.clone(), world.entropy.clone()).await?;
     let config = configuration(&data_dir, &redirect_url, &stand_in).map_err(ServeError::DemoConfig)?;
     let running = start_on(listeners, &config, MadeBy::Demo, false, world).await?;
@@ -126,6 +128,9 @@ fn make_directory(path: &Path) -> Result<(), ServeError> {
 
 /// Removes what a demo left, and nothing that it did not.
 fn start_over(data_dir: &Path) -> Result<(), ServeError> {
+    if data_dir.join("HEAD").exists() && !data_dir.join(STAND_IN).exists() {
+        return Err(ServeError::NotADemo { path: data_dir.into() });
+    }
     for name in OURS {
         let path = data_dir.join(name);
         let removed = match std::fs::symlink_metadata(&path) {

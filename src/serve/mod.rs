@@ -3,7 +3,7 @@
 mod demo;
 mod replaying;
 
-use std::io;
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -42,7 +42,9 @@ const LAST_WAIT: Duration = Duration::from_secs(20);
 #[non_exhaustive]
 pub enum ServeError {
     /// Somebody else listens there.
-    #[error("cannot listen on {address}: {why}; stop what listens there, or choose another port")]
+    #[error(
+        "cannot listen on {address}: {why}; is another doorbook running? stop what listens there, or set another port"
+    )]
     Listen {
         /// Where.
         address: SocketAddr,
@@ -70,14 +72,6 @@ pub enum ServeError {
         /// What happened.
         why: String,
     },
-    /// The stand-in hands out accounts to whoever asks.
-    #[error(
-        "{address} is not a loopback address: the stand-in signs anybody in as anybody; say --listen to mean it"
-    )]
-    NotLoopback {
-        /// Where it was to listen.
-        address: SocketAddr,
-    },
     /// A number that Discord would not give.
     #[error("the client id is not a Discord id")]
     ClientId(#[from] NotAnId),
@@ -92,6 +86,12 @@ pub enum ServeError {
     /// The demo's own configuration.
     #[error("the demo cannot be configured")]
     DemoConfig(#[source] ConfigErrors),
+    /// Starting over would remove a log that no demo made.
+    #[error("{} holds a log that `doorbook demo` did not make; nothing was removed", path.display())]
+    NotADemo {
+        /// Where.
+        path: PathBuf,
+    },
     /// Something of the demo could not be removed.
     #[error("cannot use {}: {why}", path.display())]
     Fresh {
@@ -107,7 +107,7 @@ impl ServeError {
     pub fn is_configuration(&self) -> bool {
         match self {
             ServeError::Open(OpenError::Key(error)) => KeyError::is_configuration(error),
-            ServeError::ClientId(_) | ServeError::NotLoopback { .. } | ServeError::ClientRejected => true,
+            ServeError::ClientId(_) | ServeError::ClientRejected => true,
             ServeError::Client(ClientError::NotAUrl { .. }) => true,
             _ => false,
         }
@@ -260,10 +260,12 @@ pub async fn run(config: Config, accept_loss: bool) -> Result<(), ServeError> {
         origin = %origin(&config.public_origin),
         "doorbook {VERSION} is ready"
     );
-    tracing::info!(
-        redirect_url = %config.discord.redirect_url,
-        portal = %portal(&config),
-        "this exact redirect URL must be registered under OAuth2 in the Discord Developer Portal"
+    // Said whatever the filter of the traces is: without it no sign-in works.
+    let _ = writeln!(
+        io::stderr(),
+        "Discord must know exactly this redirect URL: {}\n  register it at {}",
+        config.discord.redirect_url,
+        portal(&config)
     );
     until_signal(running).await
 }
@@ -330,9 +332,6 @@ async fn second_signal() {
 /// Runs the stand-in alone.
 pub async fn mock_discord(options: MockDiscordOptions) -> Result<(), ServeError> {
     let address = options.listen;
-    if !address.ip().is_loopback() && !options.listen_given {
-        return Err(ServeError::NotLoopback { address });
-    }
     let listener = TcpListener::bind(address).await.map_err(|why| ServeError::Listen { address, why })?;
     let application = stand_in::Application {
         client_id: options.client_id.parse()?,
@@ -358,8 +357,6 @@ pub async fn mock_discord(options: MockDiscordOptions) -> Result<(), ServeError>
 pub struct MockDiscordOptions {
     /// Where to listen.
     pub listen: SocketAddr,
-    /// Whether somebody said so.
-    pub listen_given: bool,
     /// The id of the one application it knows.
     pub client_id: String,
     /// That application's secret.
