@@ -1,7 +1,7 @@
 //! The operator's questions, answered from the state; the same code with a server and without one.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use futures_util::future::BoxFuture;
 
@@ -74,6 +74,47 @@ impl AppAnswers {
             })?;
         }
         Ok(ended)
+    }
+}
+
+/// Answers of a server that may still be replaying its log.
+#[derive(Default)]
+pub struct Starting {
+    answers: OnceLock<AppAnswers>,
+}
+
+impl Starting {
+    /// Answers from now on: the log has been replayed.
+    pub fn open(&self, answers: AppAnswers) {
+        // It opens once; a second call would bring the same answers.
+        let _ = self.answers.set(answers);
+    }
+
+    fn answers(&self) -> Result<&AppAnswers, Trouble> {
+        let starting =
+            || Trouble::Failed("the server is still reading its log; try again in a moment".into());
+        self.answers.get().ok_or_else(starting)
+    }
+}
+
+impl Answers for Starting {
+    fn health(&self) -> BoxFuture<'_, Result<Health, Trouble>> {
+        match self.answers.get() {
+            Some(answers) => answers.health(),
+            None => Box::pin(async { Ok(Health { ready: false, log_available: false }) }),
+        }
+    }
+
+    fn sessions(&self, filter: SessionFilter) -> BoxFuture<'_, Result<Vec<SessionRow>, Trouble>> {
+        Box::pin(async move { self.answers()?.sessions(filter).await })
+    }
+
+    fn revoke(
+        &self,
+        sessions: Vec<SessionId>,
+        reason: Option<String>,
+    ) -> BoxFuture<'_, Result<u32, Trouble>> {
+        Box::pin(async move { self.answers()?.revoke(sessions, reason).await })
     }
 }
 

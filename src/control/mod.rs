@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use futures_util::future::BoxFuture;
 use ipnet::IpNet;
 
-pub use self::answers::AppAnswers;
+pub use self::answers::{AppAnswers, Starting};
 pub use self::client::Client;
 pub use self::select::{Listed, select};
 pub use self::server::Server;

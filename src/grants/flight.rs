@@ -24,10 +24,8 @@ where
     K: Eq + Hash + Copy + Send + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    /// Joins the call about `key`, or begins it; it goes on when the one who waits goes away.
-    ///
-    /// Returns `None` only where the call's task died.
-    pub(super) async fn join<F>(&self, key: K, tasks: &TaskTracker, call: impl FnOnce() -> F) -> Option<V>
+    #[cfg(test)]
+    async fn join<F>(&self, key: K, tasks: &TaskTracker, call: impl FnOnce() -> F) -> Option<V>
     where
         F: Future<Output = V> + Send + 'static,
     {
@@ -35,7 +33,9 @@ where
         landed.wait_for(Option::is_some).await.ok()?.clone()
     }
 
-    /// Begins the call about `key` unless it is under way.
+    /// Begins the call about `key` unless it is under way; it goes on when those who wait go away.
+    ///
+    /// The sender is dropped without a value only where the call's task died.
     pub(super) fn begin<F>(
         &self,
         key: K,

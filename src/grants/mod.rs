@@ -109,6 +109,9 @@ pub enum SignInError {
     /// A revocation overtook the sign-in: the browser goes to Discord again.
     #[error("the authorization was revoked meanwhile")]
     StartAgain,
+    /// 500 `internal`: a defect of ours ended the task.
+    #[error("the sign-in broke")]
+    Died,
     /// 503 `log_unavailable`.
     #[error("the sign-in could not be recorded")]
     Execute(#[source] Arc<ExecuteError>),
@@ -138,6 +141,9 @@ pub enum RefreshError {
     /// 500 `discord_client_rejected`.
     #[error("discord refused the client id or secret")]
     ClientRejected,
+    /// 500 `internal`: a defect of ours, or tokens that cannot be opened.
+    #[error("the refresh broke")]
+    Died,
     /// 503 `log_unavailable`.
     #[error("the refresh could not be recorded")]
     Execute(#[source] Arc<ExecuteError>),

@@ -43,7 +43,14 @@ impl Grants {
                 if current.is_some() {
                     recorded_at = Some(grants.clock.monotonic());
                 }
-                grants.record_outage().await;
+                if !grants.record_outage().await {
+                    // A ban must outlast a restart, so this is tried until it is written down.
+                    tokio::select! {
+                        biased;
+                        () = grants.stopping.cancelled() => return,
+                        () = grants.clock.sleep(Duration::from_secs(1)) => continue,
+                    }
+                }
                 tokio::select! {
                     biased;
                     () = grants.stopping.cancelled() => return,
@@ -54,12 +61,12 @@ impl Grants {
     }
 
     /// Records how things stand, where the log does not say so already.
-    pub(super) async fn record_outage(&self) {
+    pub(super) async fn record_outage(&self) -> bool {
         let current = *self.client.outage().borrow();
         let command = match current {
             Some(stop) => Command::NoteOutage { cause: stop.cause, until: stop.until },
             None => Command::NoteRecovery,
         };
-        self.app.report(command, &By::SYSTEM).await;
+        self.app.report(command, &By::SYSTEM).await
     }
 }

@@ -31,20 +31,24 @@ const LAST_ATTEMPT: u8 = 2;
 impl Grants {
     /// Refreshes a user's grant now; once a minute, and everyone who waits shares the outcome.
     pub async fn refresh_now(self: &Arc<Self>, user: Sub, by: &By) -> Result<(), RefreshError> {
-        if !self.refreshes.is_aloft(user) {
-            let now = self.clock.monotonic();
+        let mut landed = {
+            // Under one lock: whoever comes while a call is under way joins it, whoever comes later waits.
             let mut refreshed = self.refreshed.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(last) = refreshed.get(&user)
-                && now.saturating_sub(*last) < ONCE_A_MINUTE
-            {
-                let wait = ONCE_A_MINUTE - now.saturating_sub(*last);
-                return Err(RefreshError::TooSoon { retry_after: whole_seconds(wait) });
+            if !self.refreshes.is_aloft(user) {
+                let now = self.clock.monotonic();
+                if let Some(last) = refreshed.get(&user)
+                    && now.saturating_sub(*last) < ONCE_A_MINUTE
+                {
+                    let wait = ONCE_A_MINUTE - now.saturating_sub(*last);
+                    return Err(RefreshError::TooSoon { retry_after: whole_seconds(wait) });
+                }
+                refreshed.put(user, now);
             }
-            refreshed.put(user, now);
-        }
-        let (grants, by) = (self.clone(), by.clone());
-        let call = move || async move { grants.refresh(user, None, &by).await };
-        self.refreshes.join(user, &self.tasks, call).await.unwrap_or(Err(RefreshError::DiscordUnavailable))
+            let (grants, by) = (self.clone(), by.clone());
+            self.refreshes.begin(user, &self.tasks, || async move { grants.refresh(user, None, &by).await })
+        };
+        let outcome = landed.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone());
+        outcome.unwrap_or(Err(RefreshError::Died))
     }
 
     /// Settles a claim that a process before us left without an outcome.
@@ -113,7 +117,7 @@ impl Grants {
         }
         let Some(tokens) = self.app.tokens_of(grant) else {
             tracing::error!("the tokens of a grant cannot be opened; its user has to sign in again");
-            return Err(RefreshError::DiscordUnavailable);
+            return Err(RefreshError::Died);
         };
         if unsent.is_none() {
             let claim = Command::ClaimRefresh { user, grant: grant.id, attempt, until: now.plus(CLAIM) };

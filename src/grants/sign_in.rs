@@ -25,7 +25,7 @@ impl Grants {
     pub async fn sign_in(self: &Arc<Self>, request: SignInRequest, by: &By) -> Result<SignedIn, SignInError> {
         let (grants, by) = (self.clone(), by.clone());
         let task = self.spawn(async move { grants.complete_sign_in(request, by).await });
-        task.await.unwrap_or(Err(SignInError::DiscordUnavailable))
+        task.await.unwrap_or(Err(SignInError::Died))
     }
 
     async fn complete_sign_in(&self, request: SignInRequest, by: By) -> Result<SignedIn, SignInError> {

@@ -69,7 +69,7 @@ pub(super) async fn complete(front: Arc<Front>, request: Request) -> Answer {
     };
     match outcome.wait().await {
         Some(landed) => answer(&front, &request, state, &landed),
-        None => Err(Problem::Internal { request: request.id }.into()),
+        None => Err(Problem::Internal.into()),
     }
 }
 

@@ -159,9 +159,8 @@ fn service(
             request.extensions_mut().insert(Peer(peer));
             request.extensions_mut().insert(asked.clone());
             let answer = AssertUnwindSafe(async { filters.call(request).await }).catch_unwind().await;
-            let mut answer = answer.unwrap_or_else(|_| {
-                Ok(reply::finish(&gate.settings, &asked, Err(Problem::Internal { request: id }.into())))
-            });
+            let mut answer = answer
+                .unwrap_or_else(|_| Ok(reply::finish(&gate.settings, &asked, Err(Problem::Internal.into()))));
             if let (Ok(response), Some(date)) = (&mut answer, date(gate.clock.now())) {
                 response.headers_mut().insert(http::header::DATE, date);
             }

@@ -58,10 +58,7 @@ pub enum Problem {
     /// Discord refuses our client id or secret.
     DiscordClientRejected,
     /// A defect of ours.
-    Internal {
-        /// Names the request in the traces.
-        request: RequestId,
-    },
+    Internal,
     /// Discord is slow, down or unreadable.
     DiscordUnavailable,
     /// Discord asks us to wait.
@@ -234,7 +231,7 @@ impl Problem {
                 "Discord refuses the credentials of this site. Only its operator can mend that.",
                 &[Home],
             ),
-            Problem::Internal { .. } => (
+            Problem::Internal => (
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "internal",
                 "Something went wrong here",
@@ -275,11 +272,11 @@ impl Problem {
         Facts { status, code, title, detail, ways_on }
     }
 
-    /// Returns the document of RFC 9457.
-    pub fn document(&self) -> Document {
+    /// Returns the document of RFC 9457; a defect names the request, so that its trace can be found.
+    pub fn document(&self, request: RequestId) -> Document {
         let facts = self.facts();
         let instance = match self {
-            Problem::Internal { request } => Some(format!("urn:doorbook:request:{request}")),
+            Problem::Internal => Some(format!("urn:doorbook:request:{request}")),
             _ => None,
         };
         Document {
@@ -326,7 +323,10 @@ impl From<ExecuteError> for Problem {
 impl From<Arc<ExecuteError>> for Problem {
     fn from(error: Arc<ExecuteError>) -> Problem {
         tracing::warn!(error = &*error as &(dyn std::error::Error + 'static), "a change was not recorded");
-        Problem::LogUnavailable
+        match *error {
+            ExecuteError::Encode(_) | ExecuteError::Seal(_) | ExecuteError::Overtaken => Problem::Internal,
+            _ => Problem::LogUnavailable,
+        }
     }
 }
 
@@ -338,6 +338,7 @@ impl From<RefreshError> for Problem {
             RefreshError::DiscordUnavailable => Problem::DiscordUnavailable,
             RefreshError::DiscordRateLimited { retry_after } => Problem::DiscordRateLimited { retry_after },
             RefreshError::ClientRejected => Problem::DiscordClientRejected,
+            RefreshError::Died => Problem::Internal,
             RefreshError::Execute(error) => error.into(),
         }
     }
@@ -354,6 +355,7 @@ impl From<SignInError> for Problem {
             SignInError::ClientRejected => Problem::DiscordClientRejected,
             SignInError::NotAllowed => Problem::SignInNotAllowed,
             SignInError::TooMany { retry_after } => Problem::TooManySignIns { retry_after },
+            SignInError::Died => Problem::Internal,
             SignInError::Execute(error) => error.into(),
         }
     }
@@ -383,7 +385,7 @@ pub(super) mod tests {
             Problem::TooManyRequests { retry_after: 7 },
             Problem::TooManySignIns { retry_after: 7 },
             Problem::DiscordClientRejected,
-            Problem::Internal { request: RequestId([0xab; 16]) },
+            Problem::Internal,
             Problem::DiscordUnavailable,
             Problem::DiscordRateLimited { retry_after: 7 },
             Problem::LogUnavailable,
@@ -395,7 +397,9 @@ pub(super) mod tests {
     fn every_problem_has_a_document() {
         let documents: Vec<_> = all()
             .iter()
-            .map(|problem| serde_json::to_string_pretty(&problem.document()).expect("JSON"))
+            .map(|problem| {
+                serde_json::to_string_pretty(&problem.document(RequestId([0xab; 16]))).expect("JSON")
+            })
             .collect();
         crate::http::snapshot("http_problem_documents", &documents.join("\n"));
     }

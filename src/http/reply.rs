@@ -139,14 +139,14 @@ pub fn finish(settings: &Settings, asked: &Asked, answer: Answer) -> Response {
 
 fn refuse(settings: &Settings, asked: &Asked, refused: Refused) -> Response {
     let facts = refused.problem.facts();
-    if let Problem::Internal { request } = &refused.problem {
-        tracing::error!(%request, path = asked.path, "a request failed by a defect");
+    if let Problem::Internal = &refused.problem {
+        tracing::error!(request = %asked.id, path = asked.path, "a request failed by a defect");
     }
     let mut response = if asked.is_navigation {
         let markup = pages::problem::page(&refused, asked);
         page(settings, facts.status, markup, Forms::Here)
     } else {
-        let mut response = json(facts.status, &refused.problem.document());
+        let mut response = json(facts.status, &refused.problem.document(asked.id));
         response
             .headers_mut()
             .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

@@ -99,7 +99,7 @@ pub(super) fn document(
 ) -> Result<User, Problem> {
     let Some(known) = front.app.profile_of(session.user) else {
         tracing::error!(request = %request.id, "the profile of somebody who is signed in cannot be opened");
-        return Err(Problem::Internal { request: request.id });
+        return Err(Problem::Internal);
     };
     let profile = &known.profile;
     let scopes = front.app.scopes_of(session.user);

@@ -17,7 +17,7 @@ use url::Url;
 use crate::app::{self, App, ExecuteError, OpenError, Replayed, Role};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigErrors, Local};
-use crate::control::{self, Answers, AppAnswers, ControlError};
+use crate::control::{self, Answers, AppAnswers, ControlError, Starting};
 use crate::crypto::{KeyError, KeyRing, KeySettings};
 use crate::discord::stand_in::{self, StandInError};
 use crate::discord::{self, CallError, Client, ClientError};
@@ -194,23 +194,19 @@ pub async fn start_on(
     let role =
         Role::Server { made_by, origin: origin(&config.public_origin), config: config.hash, accept_loss };
     let opened = open(&config.local, role, world).await?;
+    // The operator may ask from here on; until the log has been replayed the answer is that it is not.
+    let answers = Arc::new(Starting::default());
+    let socket = control::Server::bind(&config.local.data_dir)?;
+    let control = tokio::spawn({
+        let (answers, clock, stopping) = (answers.clone(), clock.clone(), stopping.clone());
+        async move { socket.serve(answers, clock, stopping.cancelled_owned()).await }
+    });
     let (app, replayed) = replaying::shown(opened, clock.clone()).await?;
+    answers.open(AppAnswers::new(app.clone(), entropy.clone()));
 
     let grants_settings =
         grants::Settings { scopes: config.scopes.clone(), profile_max_age: config.profile_max_age };
-    let grants = Grants::new(app.clone(), client.clone(), grants_settings, clock.clone(), entropy.clone());
-    let socket = match control::Server::bind(&config.local.data_dir) {
-        Ok(socket) => socket,
-        Err(error) => {
-            let _ = app.close().await;
-            return Err(error.into());
-        }
-    };
-    let control = tokio::spawn({
-        let answers = Arc::new(AppAnswers::new(app.clone(), entropy));
-        let (clock, stopping) = (clock.clone(), stopping.clone());
-        async move { socket.serve(answers, clock, stopping.cancelled_owned()).await }
-    });
+    let grants = Grants::new(app.clone(), client.clone(), grants_settings, clock.clone(), entropy);
     grants.start();
     app.start_background();
     let cookie_key = app.keys().cookie_key().clone();

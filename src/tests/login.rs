@@ -393,3 +393,25 @@ async fn a_client_secret_that_discord_refuses_is_our_own_fault() {
     assert_eq!((landed.status, landed.code().as_str()), (500, "discord_client_rejected"), "{landed}");
     assert!(!browser.cookies.contains_key("doorbook"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_and_a_logout_may_end_at_an_allowed_origin() {
+    let app = "http://localhost:5173";
+    let plan = Plan { env: vec![("DOORBOOK_ALLOWED_ORIGINS", app.to_owned())], ..Plan::default() };
+    let house = House::with(plan).await;
+    let mut browser = house.browser();
+    let begun = browser.begin("/api/auth/discord/login?rd=http%3A%2F%2Flocalhost%3A5173%2Fapp%3Fa%3D1").await;
+    let callback = browser.authorize(house.discord(), &begun, MARISOL).await;
+    let landed = browser.navigate(&callback).await;
+    assert_eq!(
+        (landed.status, landed.header("location")),
+        (303, Some("http://localhost:5173/app?a=1")),
+        "{landed}"
+    );
+
+    let page = browser.navigate("/logout?rd=http%3A%2F%2Flocalhost%3A5173%2Fbye").await;
+    let policy = page.header("content-security-policy").unwrap();
+    assert!(!policy.contains("form-action"), "browsers apply it to the redirect that follows: {policy}");
+    let elsewhere = browser.navigate("/api/auth/discord/login?rd=http%3A%2F%2Flocalhost%3A5174%2F").await;
+    assert_eq!(elsewhere.status, 400, "{elsewhere}");
+}

@@ -158,3 +158,27 @@ async fn an_old_profile_is_fetched_anew_in_the_background() {
     assert_eq!(browser.fetch("GET", "/api/auth/user").await.json()["display_name"], "Mari Sol");
     assert_eq!(house.discord().count(Route::Me), 2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_refreshes_at_once_are_one_call_and_one_outcome() {
+    let house = House::open().await;
+    let browser = house.signed_in(MARISOL).await;
+    house.discord().add_fault(Fault::new(Route::Refresh, FaultKind::Hold).once());
+    let all: Vec<_> = (0..200)
+        .map(|_| {
+            let mut browser = browser.clone();
+            tokio::spawn(async move { browser.fetch("POST", "/api/auth/refresh").await })
+        })
+        .collect();
+    house.discord().wait_until_held(1).await;
+    house.discord().release();
+    let mut good = 0;
+    for asked in all {
+        let answer = asked.await.expect("an answer");
+        // Whoever comes after the outcome is told to wait; whoever waited for it shares it.
+        assert!(matches!(answer.status, 200 | 429), "{answer}");
+        good += usize::from(answer.status == 200);
+    }
+    assert!(good > 0);
+    assert_eq!(house.discord().count(Route::Refresh), 1);
+}

@@ -232,3 +232,45 @@ async fn a_move_to_another_network_is_recorded_after_a_minute() {
     let moved = browser.send("GET", SESSIONS, &elsewhere, "").await.json();
     assert_eq!(moved["sessions"][0]["ip"], "198.51.100.7", "{moved}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_live_cookies_in_one_request_count_as_none() {
+    let house = House::open().await;
+    let (one, other) = (house.signed_in(MARISOL).await, house.signed_in(QUIETFOX).await);
+    let both = format!("doorbook={}; doorbook={}", one.cookies["doorbook"], other.cookies["doorbook"]);
+    let mut browser = house.browser();
+    let refused = browser.send("GET", "/api/auth/user", &[("Cookie", &both)], "").await;
+    assert_eq!((refused.status, refused.code().as_str()), (401, "not_signed_in"), "{refused}");
+    let dead_first = format!("doorbook={}; doorbook={}", "A".repeat(43), one.cookies["doorbook"]);
+    assert_eq!(browser.send("GET", "/api/auth/user", &[("Cookie", &dead_first)], "").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cookie_of_any_shape_is_a_stranger_and_never_an_error() {
+    let house = House::open().await;
+    let mut browser = house.browser();
+    for value in ["", "x", &"A".repeat(8_000), "\u{e9}", "a b", "\"\"", "=;=;="] {
+        let answer =
+            browser.send("GET", "/api/auth/user", &[("Cookie", &format!("doorbook={value}"))], "").await;
+        assert_eq!(answer.status, 401, "{value:?}: {answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_hundred_and_first_session_ends_the_oldest() {
+    let house = House::open().await;
+    let mut first = house.signed_in(MARISOL).await;
+    for n in 1..100 {
+        if n % 50 == 0 {
+            // Sixty an hour is what one user may do.
+            house.clock.advance(std::time::Duration::from_secs(3_600));
+        }
+        house.signed_in(MARISOL).await;
+    }
+    assert_eq!(first.fetch("GET", "/api/auth/user").await.status, 200);
+    house.clock.advance(std::time::Duration::from_secs(3_600));
+    let mut last = house.signed_in(MARISOL).await;
+    assert_eq!(first.fetch("GET", "/api/auth/user").await.status, 401);
+    let listed = last.fetch("GET", "/api/auth/sessions").await.json();
+    assert_eq!(listed["sessions"].as_array().map(Vec::len), Some(100));
+}

@@ -20,7 +20,7 @@ pub(crate) fn page(refused: &Refused, asked: &Asked) -> Markup {
             }
             p.soft {
                 code { (facts.status.as_u16()) " " (facts.code) }
-                @if let Problem::Internal { request } = &refused.problem { " " code { (request) } }
+                @if let Problem::Internal = &refused.problem { " " code { (asked.id) } }
             }
             p.ways {
                 @for (n, (label, href)) in ways.iter().enumerate() {
