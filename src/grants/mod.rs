@@ -249,8 +249,7 @@ impl Grants {
 
     /// Returns the seconds that Discord wants to be left alone, at least one.
     fn seconds_to_wait(&self, error: &CallError) -> u64 {
-        let wait = error.retry_after(self.clock.now()).unwrap_or(Duration::from_secs(1));
-        wait.as_millis().div_ceil(1_000).try_into().unwrap_or(u64::MAX).max(1)
+        refresh::whole_seconds(error.retry_after(self.clock.now()).unwrap_or(Duration::from_secs(1)))
     }
 }
 

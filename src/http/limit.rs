@@ -11,6 +11,7 @@ use governor::middleware::NoOpMiddleware;
 use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
 
+use crate::app::network;
 use crate::clock::{Clock, Ticks};
 
 const PER_MINUTE: NonZeroU32 = nonzero(60);
@@ -29,16 +30,9 @@ const TIDY_ABOVE: usize = 4_096;
 /// A burst of 300, then 60 a minute, for each address.
 pub(super) struct AddressLimit {
     clock: Ticks,
-    limiter: RateLimiter<Neighbourhood, HashMapStateStore<Neighbourhood>, Ticks, NoOpMiddleware<Duration>>,
+    limiter: RateLimiter<IpAddr, HashMapStateStore<IpAddr>, Ticks, NoOpMiddleware<Duration>>,
     /// The second in which the quiet ones were last forgotten.
     tidied: AtomicU64,
-}
-
-/// What counts as one address: an IPv4 address, or the /64 that one household has of IPv6.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-enum Neighbourhood {
-    V4([u8; 4]),
-    V6([u8; 8]),
 }
 
 impl AddressLimit {
@@ -55,7 +49,7 @@ impl AddressLimit {
         // Without an address all share one place, so that hiding it is no way around.
         let ip = ip.unwrap_or(IpAddr::from([0, 0, 0, 0]));
         self.tidy();
-        self.limiter.check_key(&Neighbourhood::of(ip)).map_err(|until| {
+        self.limiter.check_key(&network(ip)).map_err(|until| {
             let wait = until.wait_time_from(self.clock.now());
             (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
         })
@@ -69,18 +63,6 @@ impl AddressLimit {
         let second = self.clock.now().as_secs();
         if self.tidied.swap(second, Ordering::Relaxed) != second {
             self.limiter.retain_recent();
-        }
-    }
-}
-
-impl Neighbourhood {
-    fn of(ip: IpAddr) -> Neighbourhood {
-        match ip.to_canonical() {
-            IpAddr::V4(ip) => Neighbourhood::V4(ip.octets()),
-            IpAddr::V6(ip) => {
-                let [a, b, c, d, e, f, g, h, ..] = ip.octets();
-                Neighbourhood::V6([a, b, c, d, e, f, g, h])
-            }
         }
     }
 }
