@@ -1,10 +1,11 @@
 //! What somebody wants: every intent that may become events.
 
 use super::event::{
-    Cause, FailureCode, MadeBy, Method, OutageCause, Private, Profile, RevokedBy, RevokedScope, Stage, Tokens,
+    Audit, Cause, FailureCode, KeyPurpose, MadeBy, Method, NewSigner, OutageCause, Private, Profile,
+    Requester, RestoredFrom, RevokedBy, RevokedScope, Stage, StateHash, Tokens,
 };
 use super::id::{DiscordId, GrantId, Hash, LogId, Position, SessionId, SessionKey, Sub, WriterId};
-use super::time::Timestamp;
+use super::time::{Month, Timestamp};
 
 /// An intent. Random values, ids included, are drawn before: deciding draws nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,6 +148,49 @@ pub enum Command {
         /// Where it stands.
         to: Timestamp,
     },
+    /// Write down that the records so far were signed for.
+    SignCheckpoint(SignCheckpoint),
+    /// Write down that a key was replaced.
+    RotateKey {
+        /// Which sort.
+        purpose: KeyPurpose,
+        /// Which.
+        key_id: u32,
+        /// The new signer, where it is one.
+        signer: Option<NewSigner>,
+    },
+    /// Give up the keys of months, and with them what they sealed.
+    DestroyMonths {
+        /// Which.
+        months: Vec<Month>,
+    },
+    /// Erase a person.
+    Erase {
+        /// Whom.
+        user: Sub,
+        /// On whose wish.
+        requested_by: Requester,
+        /// Whether Discord has confirmed the end of the authorization.
+        confirmed: Option<bool>,
+    },
+    /// Write down that the log was put back from a copy.
+    RestoreLog {
+        /// How many records the copy had.
+        size: u64,
+        /// The root of the tree over them.
+        root: Hash,
+        /// What was put back.
+        source: RestoredFrom,
+    },
+    /// Write down that somebody looked, or took a copy.
+    NoteAudit {
+        /// What was asked.
+        audit: Audit,
+        /// The networks that were asked for.
+        networks: Vec<String>,
+        /// Whether a copy was taken.
+        exported: bool,
+    },
     /// Begin a log.
     CreateLog(CreateLog),
     /// Go on although acknowledged records are gone.
@@ -164,7 +208,8 @@ impl Command {
             | Command::FailRefresh { user, .. }
             | Command::Revoke { user, .. }
             | Command::ConfirmRevocation { user, .. }
-            | Command::ObserveProfile { user, .. } => Some(*user),
+            | Command::ObserveProfile { user, .. }
+            | Command::Erase { user, .. } => Some(*user),
             // Which user a session belongs to, the state knows.
             Command::SeeSession { .. }
             | Command::FailSignIn { .. }
@@ -174,6 +219,11 @@ impl Command {
             | Command::StartServer { .. }
             | Command::StopServer { .. }
             | Command::StepClock { .. }
+            | Command::SignCheckpoint(_)
+            | Command::RotateKey { .. }
+            | Command::DestroyMonths { .. }
+            | Command::RestoreLog { .. }
+            | Command::NoteAudit { .. }
             | Command::CreateLog(_)
             | Command::AcceptLoss(_) => None,
         }
@@ -205,6 +255,19 @@ pub struct SignIn {
     pub method: Method,
     /// The session that this browser had.
     pub replaces: Option<SessionId>,
+}
+
+/// What is signed, and the signature.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignCheckpoint {
+    /// For how many records.
+    pub size: u64,
+    /// The root of the tree over them.
+    pub root: Hash,
+    /// The signed note.
+    pub note: String,
+    /// The state after them, where it was stored.
+    pub state: Option<StateHash>,
 }
 
 /// What the first record of a log says.

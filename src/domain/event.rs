@@ -6,7 +6,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use super::id::{DiscordId, GrantId, Hash, LogId, Position, Secret, SessionId, SessionKey, WriterId};
+use super::id::{DiscordId, GrantId, Hash, LogId, Position, Secret, SessionId, SessionKey, Sub, WriterId};
 use super::time::Timestamp;
 
 /// A fact that is in the log.
@@ -211,6 +211,88 @@ pub enum Event {
         /// Until when we had meant to wait.
         until: Option<Timestamp>,
     },
+    /// The log was put back from a copy. Ends every session and every refresh claim before it.
+    LogRestored {
+        /// How many records the copy had.
+        size: u64,
+        /// The root of the tree over them.
+        root: Hash,
+        /// What was put back.
+        source: RestoredFrom,
+    },
+    /// A key was replaced.
+    KeyRotated {
+        /// Which sort of key.
+        purpose: KeyPurpose,
+        /// The generation of a root key, or the C2SP key hash of a signer.
+        key_id: u32,
+        /// The new signer, where it is one.
+        signer: Option<NewSigner>,
+    },
+    /// A key was destroyed, and with it what it sealed.
+    KeyDestroyed {
+        /// Which sort of key.
+        purpose: KeyPurpose,
+        /// The month as `yyyymm`.
+        key_id: u32,
+    },
+    /// The user of the record was erased.
+    UserErased {
+        /// On whose wish.
+        requested_by: Requester,
+        /// The sessions that ended with it.
+        sessions: Vec<SessionId>,
+        /// Whether Discord has confirmed the end of the authorization; `None` where there was none.
+        confirmed: Option<bool>,
+    },
+    /// The records so far were signed for.
+    CheckpointSigned {
+        /// How many.
+        size: u64,
+        /// The root of the tree over them.
+        root: Hash,
+        /// The signed note.
+        note: String,
+        /// The state after them, where it was stored.
+        state: Option<StateHash>,
+    },
+    /// Somebody looked into the log.
+    AuditRead(Audit),
+    /// Somebody took a copy.
+    AuditExported(Audit),
+}
+
+/// The key that signs from now on, and the word of the one before it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NewSigner {
+    /// Ed25519.
+    pub public_key: [u8; 32],
+    /// Over log and key, by the key before it.
+    pub signature: [u8; 64],
+}
+
+/// What a stored state must hash to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StateHash {
+    /// Which fold made it.
+    pub fold: u32,
+    /// SHA-256 of its bytes.
+    pub hash: Hash,
+}
+
+/// What somebody asked the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Audit {
+    /// Which sort of question.
+    pub question: Question,
+    /// Who was asked for.
+    pub user: Option<Sub>,
+    /// From which position on.
+    pub from: Option<Position>,
+    /// Up to which position.
+    pub to: Option<Position>,
+    /// How many rows the answer had, where that is known.
+    pub rows: Option<u64>,
 }
 
 /// A personal fact or a secret of an event; it is only ever stored sealed.
@@ -226,6 +308,8 @@ pub enum Private {
     Reason(String),
     /// Of `sign_in.denied`: who it was.
     Denied(Box<Profile>),
+    /// Of `audit.read` and `audit.exported`: the networks that were asked for.
+    Networks(Vec<String>),
 }
 
 impl fmt::Debug for Private {
@@ -236,6 +320,7 @@ impl fmt::Debug for Private {
             Private::Label(_) => "Label(..)",
             Private::Reason(_) => "Reason(..)",
             Private::Denied(_) => "Denied(..)",
+            Private::Networks(_) => "Networks(..)",
         })
     }
 }
@@ -578,6 +663,58 @@ codes!(
         Webhook = 11 "webhook",
         /// `/admin…`
         AdminPages = 12 "admin_pages",
+    }
+);
+codes!(
+    /// What a log was put back from.
+    RestoredFrom {
+        /// A backup.
+        Backup = 1 "backup",
+        /// An export.
+        Import = 2 "import",
+    }
+);
+codes!(
+    /// What a key is for.
+    KeyPurpose {
+        /// The root of the key files.
+        Kek = 1 "kek",
+        /// Signs checkpoints.
+        Signer = 2 "signer",
+        /// Seals the addresses and user agents of a month.
+        Month = 3 "month",
+    }
+);
+codes!(
+    /// On whose wish a person was erased.
+    Requester {
+        /// Their own.
+        User = 1 "user",
+        /// The operator's.
+        Operator = 2 "operator",
+    }
+);
+codes!(
+    /// What the log was asked.
+    Question {
+        /// `audit log`
+        Log = 1 "log",
+        /// `audit show`
+        Show = 2 "show",
+        /// `audit state`
+        State = 3 "state",
+        /// `audit diff`
+        Diff = 4 "diff",
+        /// `explain`
+        Explain = 5 "explain",
+        /// `audit stats`
+        Stats = 6 "stats",
+        /// `user export`
+        User = 7 "user",
+        /// `export`
+        Export = 8 "export",
+        /// `backup`
+        Backup = 9 "backup",
     }
 );
 codes!(

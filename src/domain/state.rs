@@ -9,10 +9,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::event::{Event, FailureCode, Fingerprints, MadeBy, Method, OutageCause, RevokedBy, SessionScope};
-use super::id::{DiscordId, GrantId, LogId, Position, RecordId, SessionId, SessionKey, Sub, WriterId};
+use super::event::{
+    Event, FailureCode, Fingerprints, KeyPurpose, MadeBy, Method, OutageCause, RevokedBy, SessionScope,
+};
+use super::id::{DiscordId, GrantId, Hash, LogId, Position, RecordId, SessionId, SessionKey, Sub, WriterId};
 use super::record::{Owner, Record, SealedBox};
-use super::time::Timestamp;
+use super::time::{Month, Timestamp};
 
 /// How many record ids are remembered, to ignore a record that a storage engine stored twice.
 const REMEMBERED: usize = 4_096;
@@ -44,6 +46,10 @@ pub struct State {
     eff: Timestamp,
     writer: Option<WriterId>,
     outage: Option<Outage>,
+    checkpoint: Option<Checkpoint>,
+    unsigned: Unsigned,
+    erased: BTreeSet<Sub>,
+    destroyed: BTreeSet<Month>,
     users: HashMap<Sub, User>,
     sessions: HashMap<SessionId, Session>,
     keys: HashMap<SessionKey, SessionId>,
@@ -63,6 +69,28 @@ pub struct LogIdentity {
     pub made_by: MadeBy,
     /// The key that signs its checkpoints.
     pub public_key: [u8; 32],
+}
+
+/// The last time somebody signed for the records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// Where the signature stands.
+    pub position: Position,
+    /// For how many records.
+    pub size: u64,
+    /// The root of the tree over them.
+    pub root: Hash,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// The records that nobody has signed for yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unsigned {
+    /// How many, checkpoints not counted.
+    pub records: u64,
+    /// When the first of them came.
+    pub since: Option<Timestamp>,
 }
 
 /// Why and until when calls to Discord stopped.
@@ -219,6 +247,7 @@ impl State {
         self.position = Some(position);
         // Before time moves: a clock that was stepped once must not be stepped again.
         if self.recent_set.contains(&record.id) {
+            self.unsigned.records += 1;
             return Verdict::Ignored;
         }
         self.eff = self.eff.max(record.at);
@@ -227,6 +256,7 @@ impl State {
         {
             self.eff = *to;
         }
+        self.count_unsigned(position, record);
         let verdict = self.judge(record);
         if verdict == Verdict::Applied {
             self.fold(position, record);
@@ -259,6 +289,31 @@ impl State {
     /// Returns why and until when calls to Discord stopped.
     pub fn outage(&self) -> Option<Outage> {
         self.outage
+    }
+
+    /// Returns the last checkpoint.
+    pub fn checkpoint(&self) -> Option<Checkpoint> {
+        self.checkpoint
+    }
+
+    /// Returns what nobody has signed for yet.
+    pub fn unsigned(&self) -> Unsigned {
+        self.unsigned
+    }
+
+    /// Returns whether that user was erased.
+    pub fn is_erased(&self, sub: Sub) -> bool {
+        self.erased.contains(&sub)
+    }
+
+    /// Returns everybody who was erased, by pseudonym.
+    pub fn erased(&self) -> impl Iterator<Item = Sub> {
+        self.erased.iter().copied()
+    }
+
+    /// Returns the months whose keys were destroyed.
+    pub fn destroyed(&self) -> impl Iterator<Item = Month> {
+        self.destroyed.iter().copied()
     }
 
     /// Returns a user.
@@ -298,6 +353,10 @@ impl State {
     /// Decides whether the record counts, as a whole.
     fn judge(&self, record: &Record) -> Verdict {
         let sub = record.subject.map(|subject| subject.sub);
+        // What was still on its way about somebody who was erased brings nothing of them back.
+        if sub.is_some_and(|sub| self.erased.contains(&sub)) {
+            return Verdict::Ignored;
+        }
         let user = sub.and_then(|sub| self.users.get(&sub));
         if let Some(expected) = record.subject.and_then(|subject| subject.version)
             && expected != user.map_or(0, |user| user.version)
@@ -314,6 +373,7 @@ impl State {
             Event::GrantRevoked { grant, .. } => current(*grant),
             Event::GrantRevocationConfirmed { grant, .. } => pending(*grant),
             Event::GrantIssued { .. } => sub.is_some(),
+            Event::UserErased { .. } => user.is_some(),
             Event::ProfileObserved => user.is_some() || issues_a_grant(record),
             Event::SessionOpened { session, key, .. } => {
                 sub.is_some() && !self.sessions.contains_key(session) && !self.keys.contains_key(key)
@@ -339,7 +399,23 @@ impl State {
                     });
                 }
                 Event::ServerStarted { writer, .. } => self.writer = Some(*writer),
-                Event::LogLossAccepted { .. } => self.end_everything(),
+                Event::LogLossAccepted { .. } | Event::LogRestored { .. } => self.end_everything(),
+                Event::KeyRotated { signer: Some(signer), .. } => {
+                    if let Some(log) = &mut self.log {
+                        log.public_key = signer.public_key;
+                    }
+                }
+                Event::KeyDestroyed { purpose: KeyPurpose::Month, key_id } => {
+                    self.destroyed.insert(Month(*key_id));
+                }
+                Event::UserErased { .. } => {
+                    if let Some(sub) = sub {
+                        self.erase(sub);
+                    }
+                }
+                Event::CheckpointSigned { size, root, .. } => {
+                    self.checkpoint = Some(Checkpoint { position, size: *size, root: *root, at: self.eff });
+                }
                 Event::DiscordUnavailable { cause, until } => {
                     self.outage = Some(Outage { cause: *cause, until: *until });
                 }
@@ -348,7 +424,11 @@ impl State {
                 | Event::ClockStepped { .. }
                 | Event::SignInFailed { .. }
                 | Event::SignInDenied { .. }
-                | Event::SignInRolledUp { .. } => {}
+                | Event::SignInRolledUp { .. }
+                | Event::KeyRotated { signer: None, .. }
+                | Event::KeyDestroyed { .. }
+                | Event::AuditRead(_)
+                | Event::AuditExported(_) => {}
                 Event::SessionSeen { session, idle_deadline } => {
                     self.see(*session, sub, *idle_deadline, facts.context());
                 }
@@ -433,6 +513,33 @@ impl State {
         self.deadlines.remove(&(session.deadline(), id));
         if let Some(user) = self.users.get_mut(&session.user) {
             user.sessions.retain(|other| *other != id);
+        }
+    }
+
+    /// Forgets a user, and that they were ever more than a pseudonym.
+    fn erase(&mut self, sub: Sub) {
+        let Some(user) = self.users.remove(&sub) else { return };
+        for id in user.sessions {
+            self.remove(id);
+        }
+        self.erased.insert(sub);
+    }
+
+    /// A checkpoint signs for what stood before it when its root was taken; what came since is left.
+    fn count_unsigned(&mut self, position: Position, record: &Record) {
+        let signed = record.events.iter().find_map(|event| match event {
+            Event::CheckpointSigned { size, .. } => Some(*size),
+            _ => None,
+        });
+        match signed {
+            Some(size) => {
+                let records = position.0.saturating_sub(size);
+                self.unsigned = Unsigned { records, since: (records > 0).then_some(self.eff) };
+            }
+            None => {
+                self.unsigned.records += 1;
+                self.unsigned.since.get_or_insert(self.eff);
+            }
         }
     }
 
@@ -610,9 +717,13 @@ impl fmt::Debug for State {
         f.debug_struct("State")
             .field("log", &self.log)
             .field("position", &self.position)
+            .field("unsigned", &self.unsigned)
             .field("eff", &self.eff)
             .field("writer", &self.writer)
             .field("outage", &self.outage)
+            .field("checkpoint", &self.checkpoint)
+            .field("erased", &self.erased)
+            .field("destroyed", &self.destroyed)
             .field("users", &users)
             .field("sessions", &sessions)
             .finish_non_exhaustive()

@@ -7,8 +7,9 @@ use proptest::option;
 use proptest::prelude::*;
 
 use crate::domain::event::{
-    ActorKind, Cause, Event, FailureCode, Fingerprints, Learned, MadeBy, Method, Origin, OutageCause,
-    Private, Profile, RevokedBy, RevokedScope, Route, SessionScope, Stage, Tokens,
+    ActorKind, Audit, Cause, Event, FailureCode, Fingerprints, KeyPurpose, Learned, MadeBy, Method,
+    NewSigner, Origin, OutageCause, Private, Profile, Question, Requester, RestoredFrom, RevokedBy,
+    RevokedScope, Route, SessionScope, Stage, StateHash, Tokens,
 };
 use crate::domain::id::{
     DiscordId, GrantId, Hash, LogId, Position, RecordId, RequestId, Secret, SessionId, SessionKey, Sub,
@@ -162,7 +163,47 @@ pub(super) fn event() -> impl Strategy<Value = Event> {
         (id(GrantId), any::<u32>())
             .prop_map(|(grant, attempts)| Event::GrantRevocationConfirmed { grant, attempts }),
     ];
-    prop_oneof![server, sign_in, grant]
+    let audit = || {
+        (
+            code(Question::from_code),
+            option::of(id(Sub)),
+            option::of(position()),
+            option::of(position()),
+            option::of(any::<u64>()),
+        )
+            .prop_map(|(question, user, from, to, rows)| Audit { question, user, from, to, rows })
+    };
+    let proof = prop_oneof![
+        (any::<u64>(), hash(), code(RestoredFrom::from_code))
+            .prop_map(|(size, root, source)| Event::LogRestored { size, root, source }),
+        (
+            code(KeyPurpose::from_code),
+            any::<u32>(),
+            option::of((any::<[u8; 32]>(), vec(any::<u8>(), 64..=64)))
+        )
+            .prop_map(|(purpose, key_id, signer)| {
+                let signer = signer.and_then(|(public_key, signature)| {
+                    Some(NewSigner { public_key, signature: signature.try_into().ok()? })
+                });
+                Event::KeyRotated { purpose, key_id, signer }
+            }),
+        (code(KeyPurpose::from_code), any::<u32>())
+            .prop_map(|(purpose, key_id)| Event::KeyDestroyed { purpose, key_id }),
+        (code(Requester::from_code), vec(id(SessionId), 0..9), option::of(any::<bool>())).prop_map(
+            |(requested_by, sessions, confirmed)| Event::UserErased { requested_by, sessions, confirmed }
+        ),
+        (any::<u64>(), hash(), text(), option::of((any::<u32>(), hash()))).prop_map(
+            |(size, root, note, state)| Event::CheckpointSigned {
+                size,
+                root,
+                note,
+                state: state.map(|(fold, hash)| StateHash { fold, hash })
+            }
+        ),
+        audit().prop_map(Event::AuditRead),
+        audit().prop_map(Event::AuditExported),
+    ];
+    prop_oneof![server, sign_in, grant, proof]
 }
 
 pub(super) fn profile() -> impl Strategy<Value = Profile> {
@@ -188,6 +229,7 @@ pub(super) fn private() -> impl Strategy<Value = (u16, Private)> {
         (Just(20), text().prop_map(Private::Label)),
         (Just(22), text().prop_map(Private::Reason)),
         (Just(11), profile().prop_map(|profile| Private::Denied(Box::new(profile)))),
+        (prop_oneof![Just(54), Just(55)], vec(text(), 0..4).prop_map(Private::Networks)),
     ]
 }
 

@@ -4,10 +4,10 @@ use super::canonical::{decode, encode};
 use super::private::serialize_private;
 use super::{DecodeError, EncodeError, Stored, kinds, wire};
 use crate::domain::event::{
-    Cause, Event, FailureCode, Fingerprints, MadeBy, Method, OutageCause, Private, RevokedBy, RevokedScope,
-    SessionScope, Stage,
+    Audit, Cause, Event, FailureCode, Fingerprints, KeyPurpose, MadeBy, Method, NewSigner, OutageCause,
+    Private, Question, Requester, RestoredFrom, RevokedBy, RevokedScope, SessionScope, Stage, StateHash,
 };
-use crate::domain::id::{DiscordId, GrantId, Hash, LogId, Position, SessionId, SessionKey, WriterId};
+use crate::domain::id::{DiscordId, GrantId, Hash, LogId, Position, SessionId, SessionKey, Sub, WriterId};
 use crate::domain::time::Timestamp;
 
 /// Writes an event, and the personal fact that belongs to it, in the newest shape.
@@ -170,6 +170,37 @@ fn clear(event: &Event) -> Result<(u16, u8, Vec<u8>), EncodeError> {
         Event::DiscordAvailable { cause, until } => {
             let stored = wire::OutageV1 { cause: cause.code(), until: until.map(|moment| moment.0) };
             (kinds::DISCORD_AVAILABLE, 1, encode("discord.available", &stored)?)
+        }
+        Event::LogRestored { size, root, source } => {
+            let stored = wire::LogRestoredV1 { size: *size, root: root.0, source: source.code() };
+            (kinds::LOG_RESTORED, 1, encode("log.restored", &stored)?)
+        }
+        Event::KeyRotated { purpose, key_id, signer } => {
+            let signer =
+                signer.map(|NewSigner { public_key, signature }| wire::NewSignerV1 { public_key, signature });
+            let stored = wire::KeyRotatedV1 { purpose: purpose.code(), key_id: *key_id, signer };
+            (kinds::KEY_ROTATED, 1, encode("key.rotated", &stored)?)
+        }
+        Event::KeyDestroyed { purpose, key_id } => {
+            let stored = wire::KeyDestroyedV1 { purpose: purpose.code(), key_id: *key_id };
+            (kinds::KEY_DESTROYED, 1, encode("key.destroyed", &stored)?)
+        }
+        Event::UserErased { requested_by, sessions, confirmed } => {
+            let stored = wire::UserErasedV1 {
+                requested_by: requested_by.code(),
+                sessions: sessions.iter().map(|session| session.0).collect(),
+                confirmed: *confirmed,
+            };
+            (kinds::USER_ERASED, 1, encode("user.erased", &stored)?)
+        }
+        Event::CheckpointSigned { size, root, note, state } => {
+            let state = state.map(|state| wire::StateHashV1 { fold: state.fold, hash: state.hash.0 });
+            let stored = wire::CheckpointSignedV1 { size: *size, root: root.0, note, state };
+            (kinds::CHECKPOINT_SIGNED, 1, encode("checkpoint.signed", &stored)?)
+        }
+        Event::AuditRead(audit) => (kinds::AUDIT_READ, 1, encode("audit.read", &audit_v1(audit))?),
+        Event::AuditExported(audit) => {
+            (kinds::AUDIT_EXPORTED, 1, encode("audit.exported", &audit_v1(audit))?)
         }
     })
 }
@@ -339,8 +370,66 @@ pub fn deserialize_event(kind: u16, version: u8, clear: &[u8]) -> Result<Event, 
                 until: stored.until.map(Timestamp),
             }
         }
+        (kinds::LOG_RESTORED, 1) => {
+            let stored: wire::LogRestoredV1 = decode("log.restored", clear)?;
+            Event::LogRestored {
+                size: stored.size,
+                root: Hash(stored.root),
+                source: RestoredFrom::from_code(stored.source),
+            }
+        }
+        (kinds::KEY_ROTATED, 1) => {
+            let stored: wire::KeyRotatedV1 = decode("key.rotated", clear)?;
+            Event::KeyRotated {
+                purpose: KeyPurpose::from_code(stored.purpose),
+                key_id: stored.key_id,
+                signer: stored
+                    .signer
+                    .map(|wire::NewSignerV1 { public_key, signature }| NewSigner { public_key, signature }),
+            }
+        }
+        (kinds::KEY_DESTROYED, 1) => {
+            let stored: wire::KeyDestroyedV1 = decode("key.destroyed", clear)?;
+            Event::KeyDestroyed { purpose: KeyPurpose::from_code(stored.purpose), key_id: stored.key_id }
+        }
+        (kinds::USER_ERASED, 1) => {
+            let stored: wire::UserErasedV1 = decode("user.erased", clear)?;
+            Event::UserErased {
+                requested_by: Requester::from_code(stored.requested_by),
+                sessions: stored.sessions.into_iter().map(SessionId).collect(),
+                confirmed: stored.confirmed,
+            }
+        }
+        (kinds::CHECKPOINT_SIGNED, 1) => {
+            let stored: wire::CheckpointSignedV1<'_> = decode("checkpoint.signed", clear)?;
+            let state = stored.state.map(|state| StateHash { fold: state.fold, hash: Hash(state.hash) });
+            let (size, root) = (stored.size, Hash(stored.root));
+            Event::CheckpointSigned { size, root, note: stored.note.into(), state }
+        }
+        (kinds::AUDIT_READ, 1) => Event::AuditRead(audit(&decode("audit.read", clear)?)),
+        (kinds::AUDIT_EXPORTED, 1) => Event::AuditExported(audit(&decode("audit.exported", clear)?)),
         (kind, version) => return Err(DecodeError::Unknown { kind, version }),
     })
+}
+
+fn audit_v1(audit: &Audit) -> wire::AuditV1 {
+    wire::AuditV1 {
+        question: audit.question.code(),
+        user: audit.user.map(|sub| sub.0),
+        from: audit.from.map(|position| position.0),
+        to: audit.to.map(|position| position.0),
+        rows: audit.rows,
+    }
+}
+
+fn audit(stored: &wire::AuditV1) -> Audit {
+    Audit {
+        question: Question::from_code(stored.question),
+        user: stored.user.map(Sub),
+        from: stored.from.map(Position),
+        to: stored.to.map(Position),
+        rows: stored.rows,
+    }
 }
 
 fn fingerprints_v1(tokens: &Fingerprints) -> wire::FingerprintsV1 {

@@ -97,6 +97,9 @@ pub(super) fn serialize_private(kind: u16, private: &Private) -> Result<Zeroizin
             "a denied stranger",
             &wire::DeniedV1 { profile: profile_v1(profile), memberships: Vec::new() },
         ),
+        (kinds::AUDIT_READ | kinds::AUDIT_EXPORTED, Private::Networks(networks)) => {
+            encode("networks", &wire::NetworksV1 { networks: networks.iter().map(String::as_str).collect() })
+        }
         (kind, _) => Err(EncodeError::NotOfThisKind { kind }),
     };
     bytes.map(Zeroizing::new)
@@ -126,6 +129,10 @@ pub fn deserialize_private(kind: u16, version: u8, sealed: &[u8]) -> Result<Priv
                 return Err(DecodeError::Unknown { kind, version });
             }
             Ok(Private::Denied(Box::new(profile(&stored.profile))))
+        }
+        (kinds::AUDIT_READ | kinds::AUDIT_EXPORTED, 1) => {
+            let stored: wire::NetworksV1<'_> = decode("networks", sealed)?;
+            Ok(Private::Networks(stored.networks.into_iter().map(Into::into).collect()))
         }
         (kind, version) => Err(DecodeError::Unknown { kind, version }),
     }

@@ -330,6 +330,67 @@ wire! {
         attempts: u32,
     }
 
+    struct LogRestoredV1 {
+        size: u64,
+        root: Digest,
+        source: u16,
+    }
+
+    struct KeyRotatedV1 {
+        purpose: u16,
+        /// The generation of a root key; the first four bytes of a signer's C2SP key hash, big-endian.
+        key_id: u32,
+        signer: Option<NewSignerV1>,
+    }
+
+    struct NewSignerV1 {
+        public_key: [u8; 32],
+        /// By the key before it.
+        signature: [u8; 64],
+    }
+
+    struct KeyDestroyedV1 {
+        purpose: u16,
+        /// The month as `yyyymm`.
+        key_id: u32,
+    }
+
+    struct UserErasedV1 {
+        requested_by: u16,
+        sessions: Vec<Id>,
+        /// Whether Discord has confirmed that the authorization is ended; none where there was none.
+        confirmed: Option<bool>,
+    }
+
+    struct CheckpointSignedV1<'a> {
+        size: u64,
+        root: Digest,
+        /// The signed note, as C2SP has it.
+        note: &'a str,
+        state: Option<StateHashV1>,
+    }
+
+    struct StateHashV1 {
+        /// Which fold made the state.
+        fold: u32,
+        hash: Digest,
+    }
+
+    /// Of `audit.read` and of `audit.exported`.
+    struct AuditV1 {
+        question: u16,
+        /// The user who was asked for, by pseudonym.
+        user: Option<Id>,
+        /// The first and the last position that were asked for.
+        from: Option<u64>,
+        to: Option<u64>,
+        rows: Option<u64>,
+    }
+
+    struct NetworksV1<'a> {
+        networks: Vec<&'a str>,
+    }
+
     /// Of `discord.unavailable` and of `discord.available`.
     struct OutageV1 {
         cause: u16,

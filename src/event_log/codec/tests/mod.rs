@@ -83,12 +83,13 @@ fn a_personal_fact_belongs_to_its_kind_of_event_and_to_no_other() {
         for (private_of, other) in samples::samples().iter().enumerate() {
             let Some(private) = &other.private else { continue };
             let outcome = serialize_event(&sample.event, Some(private));
-            let both_have_tokens = matches!(
+            let both_have_it = matches!(
                 (&sample.event, private),
                 (Event::GrantIssued { .. } | Event::GrantRefreshed { .. }, Private::Tokens(_))
+                    | (Event::AuditRead(_) | Event::AuditExported(_), Private::Networks(_))
             );
             let kind = serialize_event(&sample.event, None).expect("bytes").kind;
-            if event_of == private_of || both_have_tokens {
+            if event_of == private_of || both_have_it {
                 assert!(outcome.is_ok());
             } else {
                 assert_eq!(outcome, Err(EncodeError::NotOfThisKind { kind }));

@@ -5,8 +5,9 @@ use std::net::{IpAddr, Ipv6Addr};
 use serde_json::{Value, json};
 
 use crate::domain::event::{
-    Cause, Event, FailureCode, Fingerprints, Learned, MadeBy, Method, Origin, OutageCause, Private, Profile,
-    RevokedBy, RevokedScope, Route, SessionScope, Stage, Tokens,
+    Audit, Cause, Event, FailureCode, Fingerprints, KeyPurpose, Learned, MadeBy, Method, NewSigner, Origin,
+    OutageCause, Private, Profile, Question, Requester, RestoredFrom, RevokedBy, RevokedScope, Route,
+    SessionScope, Stage, StateHash, Tokens,
 };
 use crate::domain::id::{
     DiscordId, GrantId, Hash, LogId, Position, RecordId, RequestId, Secret, SessionId, SessionKey, Sub,
@@ -22,6 +23,9 @@ pub(super) struct Sample {
     pub(super) private: Option<Private>,
     pub(super) sealed: Value,
 }
+
+const NOTE: &str =
+    "login.example.org/doorbook/4c\n70000\ncnJy\n\n\u{2014} login.example.org/doorbook/4c x08goy==\n";
 
 const AT: Timestamp = Timestamp(1_767_323_045_678);
 
@@ -257,6 +261,55 @@ pub(super) fn samples() -> Vec<Sample> {
         plain(
             Event::DiscordAvailable { cause: OutageCause::Unreachable, until: None },
             json!({ "cause": 3, "until": null }),
+        ),
+        plain(
+            Event::LogRestored { size: 70_000, root: Hash([0x72; 32]), source: RestoredFrom::Backup },
+            json!({ "size": 70_000, "root": hex(0x72, 32), "source": 1 }),
+        ),
+        plain(
+            Event::KeyRotated {
+                purpose: KeyPurpose::Signer, key_id: 0xC74F_20A3,
+                signer: Some(NewSigner { public_key: [0x6b; 32], signature: [0x6c; 64] }),
+            },
+            json!({
+                "purpose": 2, "key_id": 0xC74F_20A3_u32,
+                "signer": { "public_key": hex(0x6b, 32), "signature": hex(0x6c, 64) },
+            }),
+        ),
+        plain(
+            Event::KeyDestroyed { purpose: KeyPurpose::Month, key_id: 202_511 },
+            json!({ "purpose": 3, "key_id": 202_511 }),
+        ),
+        plain(
+            Event::UserErased {
+                requested_by: Requester::User, sessions: vec![session, SessionId([0x5d; 16])], confirmed: Some(true),
+            },
+            json!({ "requested_by": 1, "sessions": [session_hex, hex(0x5d, 16)], "confirmed": true }),
+        ),
+        plain(
+            Event::CheckpointSigned {
+                size: 70_000, root: Hash([0x72; 32]), note: NOTE.into(),
+                state: Some(StateHash { fold: 1, hash: Hash([0x73; 32]) }),
+            },
+            json!({
+                "size": 70_000, "root": hex(0x72, 32), "note": NOTE,
+                "state": { "fold": 1, "hash": hex(0x73, 32) },
+            }),
+        ),
+        Sample {
+            event: Event::AuditRead(Audit {
+                question: Question::Log, user: None, from: Some(Position(300)), to: Some(Position(70_000)), rows: None,
+            }),
+            clear: json!({ "question": 1, "user": null, "from": 300, "to": 70_000, "rows": null }),
+            private: Some(Private::Networks(vec!["203.0.113.0/24".into(), "2001:db8::/32".into()])),
+            sealed: json!({ "networks": ["203.0.113.0/24", "2001:db8::/32"] }),
+        },
+        plain(
+            Event::AuditExported(Audit {
+                question: Question::User, user: Some(Sub([0x51; 16])), from: None, to: Some(Position(70_000)),
+                rows: Some(12),
+            }),
+            json!({ "question": 7, "user": hex(0x51, 16), "from": null, "to": 70_000, "rows": 12 }),
         ),
     ]
 }
