@@ -2,9 +2,10 @@
 //!
 //! The modules in reading order: what may happen ([`domain`]), how it is kept ([`event_log`]) and sealed
 //! ([`crypto`]), the one door to change ([`app`]), the way out ([`discord`]), what goes on between two
-//! commands ([`grants`]), and the ways in ([`http`], [`control`], [`cli`]).
+//! commands ([`grants`]), questions about the log ([`audit`]), and the ways in ([`http`], [`control`], [`cli`]).
 
 pub mod app;
+pub mod audit;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -26,7 +26,7 @@ use crate::domain::event::{Cause, FailureCode, Origin, Private, Profile, Route, 
 use crate::domain::id::{DiscordId, Position, RequestId, SessionId, SessionToken, Sub, WriterId};
 use crate::domain::record::Actor;
 use crate::domain::rules::Rules;
-use crate::domain::state::{CONTEXT, Fact, FactOf, Grant, Session, State};
+use crate::domain::state::{Fact, FactOf, Grant, Session, State};
 use crate::domain::time::Timestamp;
 use crate::entropy::Entropy;
 use crate::event_log::{EventLog, Health, codec};
@@ -242,6 +242,11 @@ impl App {
         self.progress.clone()
     }
 
+    /// Returns the log, to read.
+    pub fn log(&self) -> &EventLog {
+        &self.log
+    }
+
     /// Returns the keys.
     pub fn keys(&self) -> &Arc<KeyRing> {
         &self.keys
@@ -306,16 +311,12 @@ impl App {
             FactOf::Context => return None,
         };
         let plain = self.keys.unseal(fact.record, &fact.sealed).ok()?;
-        let facts = codec::decode_sealed(&plain).ok()?;
-        let found = facts.iter().find(|found| found.index == fact.index)?;
-        codec::deserialize_private(kind, found.version, &found.payload).ok()
+        codec::private_in(&plain, fact.index, kind).ok()?
     }
 
     fn open_origin(&self, fact: &Fact) -> Option<Origin> {
         let plain = self.keys.unseal(fact.record, &fact.sealed).ok()?;
-        let facts = codec::decode_sealed(&plain).ok()?;
-        let found = facts.iter().find(|found| found.index == CONTEXT)?;
-        codec::deserialize_origin(found.version, &found.payload).ok()
+        codec::origin_in(&plain).ok()?
     }
 
     /// Returns the Discord id behind a pseudonym, while the person is not erased.

@@ -7,6 +7,7 @@ use futures_util::future::BoxFuture;
 
 use super::{Answers, Health, Listed, SessionFilter, SessionRow, SessionUser, Trouble, select};
 use crate::app::{App, By};
+use crate::audit::{LogSource, Source};
 use crate::domain::command::Which;
 use crate::domain::event::{Cause, Route};
 use crate::domain::id::{RequestId, SessionId, Sub};
@@ -98,6 +99,10 @@ impl Starting {
 }
 
 impl Answers for Starting {
+    fn source(&self) -> Result<Arc<dyn Source>, Trouble> {
+        self.answers()?.source()
+    }
+
     fn health(&self) -> BoxFuture<'_, Result<Health, Trouble>> {
         match self.answers.get() {
             Some(answers) => answers.health(),
@@ -119,6 +124,10 @@ impl Answers for Starting {
 }
 
 impl Answers for AppAnswers {
+    fn source(&self) -> Result<Arc<dyn Source>, Trouble> {
+        Ok(Arc::new(LogSource(self.app.log().clone())))
+    }
+
     fn health(&self) -> BoxFuture<'_, Result<Health, Trouble>> {
         let log_available = self.app.log_is_available();
         Box::pin(async move { Ok(Health { ready: true, log_available }) })

@@ -5,19 +5,26 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::net::UnixStream;
 
 use super::socket::{Lines, SOCKET_NAME, ShortPath};
-use super::wire::{Ask, Filter, IDS_PER_QUESTION, Line, Question, Say, VERSION, Version};
+use super::wire::{Ask, Filter, IDS_PER_QUESTION, Line, Question, RECORDS_LIMIT, Say, VERSION, Version};
 use super::{Answers, ControlError, Health, SessionFilter, SessionRow, SessionUser, Trouble};
+use crate::audit::{ReadError, Records, Source};
 use crate::clock::Clock;
-use crate::domain::id::SessionId;
+use crate::domain::id::{Position, SessionId};
+use crate::event_log::{Chunk, codec};
 
 /// A server that ends thousands of sessions on a slow disk still answers within this time.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// A day without a word is no reason to stop following.
+const A_LONG_TIME: Duration = Duration::from_secs(10 * 365 * 86_400);
+
 /// A running server, asked over its socket.
+#[derive(Clone)]
 pub struct Client {
     data_dir: PathBuf,
     clock: Arc<dyn Clock>,
@@ -57,30 +64,15 @@ impl Client {
     /// Asks, and returns the rows and the line that ended them.
     async fn ask(&self, ask: Ask) -> Result<(Vec<SessionRow>, Say), Trouble> {
         let stream = self.open().await.map_err(Trouble::Connection)?;
-        let mut lines = Lines::new(stream, &*self.clock);
+        let mut lines = Lines::new(stream, self.clock.clone());
         lines.write(&Question { doorbook: VERSION, ask }, PATIENCE).await?;
         let mut rows = Vec::new();
         loop {
             let line = lines.read(PATIENCE).await?;
-            let line = line.ok_or_else(|| Trouble::Connection(io::ErrorKind::UnexpectedEof.into()))?;
-            let version: Version = serde_json::from_slice(&line).map_err(|_| Trouble::BadAnswer)?;
-            if version.doorbook != VERSION {
-                return Err(Trouble::Version { ours: VERSION, theirs: version.doorbook });
-            }
-            let line: Line = serde_json::from_slice(&line).map_err(|_| Trouble::BadAnswer)?;
-            match line.say {
+            match understand(line)? {
                 Say::Session(session) => {
                     rows.push(SessionRow::try_from(session).map_err(|_| Trouble::BadAnswer)?);
                 }
-                Say::Ambiguous(users) => {
-                    let users: Result<Vec<_>, _> = users.into_iter().map(SessionUser::try_from).collect();
-                    return Err(users.map_or(Trouble::BadAnswer, Trouble::Ambiguous));
-                }
-                Say::LogUnavailable => return Err(Trouble::LogUnavailable),
-                Say::Version => return Err(Trouble::Version { ours: VERSION, theirs: line.doorbook }),
-                Say::NotUnderstood => return Err(Trouble::NotUnderstood),
-                Say::TooLarge { limit } => return Err(Trouble::TooLarge { limit }),
-                Say::Failed { why } => return Err(Trouble::Failed(why)),
                 end => return Ok((rows, end)),
             }
         }
@@ -103,7 +95,114 @@ impl Client {
     }
 }
 
+/// Reads a line of an answer; what says that there is none is the trouble.
+fn understand(line: Option<Vec<u8>>) -> Result<Say, Trouble> {
+    let line = line.ok_or_else(|| Trouble::Connection(io::ErrorKind::UnexpectedEof.into()))?;
+    let version: Version = serde_json::from_slice(&line).map_err(|_| Trouble::BadAnswer)?;
+    if version.doorbook != VERSION {
+        return Err(Trouble::Version { ours: VERSION, theirs: version.doorbook });
+    }
+    let line: Line = serde_json::from_slice(&line).map_err(|_| Trouble::BadAnswer)?;
+    match line.say {
+        Say::Ambiguous(users) => {
+            let users: Result<Vec<_>, _> = users.into_iter().map(SessionUser::try_from).collect();
+            Err(users.map_or(Trouble::BadAnswer, Trouble::Ambiguous))
+        }
+        Say::LogUnavailable => Err(Trouble::LogUnavailable),
+        Say::Version => Err(Trouble::Version { ours: VERSION, theirs: line.doorbook }),
+        Say::NotUnderstood => Err(Trouble::NotUnderstood),
+        Say::TooLarge { limit } => Err(Trouble::TooLarge { limit }),
+        Say::Failed { why } => Err(Trouble::Failed(why)),
+        say => Ok(say),
+    }
+}
+
+/// Records as they come over the socket.
+struct Coming {
+    lines: Lines,
+    next: Position,
+}
+
+impl Coming {
+    async fn read(&mut self) -> Result<Option<Chunk>, Trouble> {
+        // Whoever follows may wait for days until something happens.
+        let line = self.lines.read(A_LONG_TIME).await?;
+        match understand(line)? {
+            Say::Records { from, bytes } if from == self.next.0 && bytes <= RECORDS_LIMIT => {
+                let bytes = Bytes::from(self.lines.read_bytes(bytes, PATIENCE).await?);
+                let chunk = split(self.next, bytes).ok_or(Trouble::BadAnswer)?;
+                self.next = chunk.last().map_or(self.next, |(last, _)| last.next());
+                Ok(Some(chunk))
+            }
+            Say::RecordsEnd => Ok(None),
+            Say::Broken { position, why } => {
+                Err(ReadError::Broken { position: Position(position), why }.into())
+            }
+            _ => Err(Trouble::BadAnswer),
+        }
+    }
+}
+
+impl Records for Coming {
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<Chunk>, ReadError>> {
+        Box::pin(async { self.read().await.map_err(unavailable) })
+    }
+}
+
+/// Takes frames apart that stand one behind the other; a torn one is no frame.
+fn split(first: Position, mut bytes: Bytes) -> Option<Chunk> {
+    let mut chunk = Chunk::new();
+    let mut position = first;
+    while !bytes.is_empty() {
+        let length = codec::frame_length(&bytes).filter(|length| *length <= bytes.len())?;
+        chunk.push((position, bytes.split_to(length)));
+        position = position.next();
+    }
+    Some(chunk)
+}
+
+fn unavailable(trouble: Trouble) -> ReadError {
+    match trouble {
+        Trouble::Read(error) => error,
+        Trouble::Connection(error) if error.kind() == io::ErrorKind::UnexpectedEof => ReadError::Closed,
+        other => {
+            let cause = std::error::Error::source(&other).map(|cause| format!(": {cause}"));
+            ReadError::Unavailable { why: format!("{other}{}", cause.unwrap_or_default()) }
+        }
+    }
+}
+
+impl Source for Client {
+    fn head(&self) -> BoxFuture<'_, Result<Option<Position>, ReadError>> {
+        Box::pin(async {
+            match self.ask(Ask::LogHead).await.map_err(unavailable)? {
+                (_, Say::Head { position }) => Ok(position.map(Position)),
+                _ => Err(unavailable(Trouble::BadAnswer)),
+            }
+        })
+    }
+
+    fn records(
+        &self,
+        from: Position,
+        to: Option<Position>,
+    ) -> BoxFuture<'_, Result<Box<dyn Records>, ReadError>> {
+        Box::pin(async move {
+            let connected = self.open().await.map_err(Trouble::Connection);
+            let mut lines = Lines::new(connected.map_err(unavailable)?, self.clock.clone());
+            let ask = Ask::LogRecords { from: from.0, to: to.map(|to| to.0) };
+            let asked = lines.write(&Question { doorbook: VERSION, ask }, PATIENCE).await;
+            asked.map_err(unavailable)?;
+            Ok(Box::new(Coming { lines, next: from }) as Box<dyn Records>)
+        })
+    }
+}
+
 impl Answers for Client {
+    fn source(&self) -> Result<Arc<dyn Source>, Trouble> {
+        Ok(Arc::new(self.clone()))
+    }
+
     fn health(&self) -> BoxFuture<'_, Result<Health, Trouble>> {
         Box::pin(async {
             match self.ask(Ask::Health).await? {

@@ -1,18 +1,21 @@
 //! Somebody who answers without a log, for tests of those who ask.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use futures_util::future::BoxFuture;
 
 use super::{Answers, Health, Listed, SessionFilter, SessionRow, SessionUser, Trouble, select};
+use crate::audit::{LogSource, Source};
 use crate::domain::id::{DiscordId, SessionId, SessionKey, SessionToken};
 use crate::domain::time::Timestamp;
+use crate::event_log::{EventLog, MemoryEngine};
 
 /// Three sessions of two people, and a memory of what was asked.
 pub(crate) struct Fake {
     pub(crate) health: Health,
     pub(crate) sessions: Mutex<Vec<Listed>>,
     pub(crate) revoked: Mutex<Vec<(Vec<SessionId>, Option<String>)>>,
+    pub(crate) log: EventLog,
 }
 
 impl Fake {
@@ -26,6 +29,7 @@ impl Fake {
             health: Health { ready: true, log_available: true },
             sessions: Mutex::new(sessions),
             revoked: Mutex::default(),
+            log: EventLog::new(MemoryEngine::new()),
         }
     }
 
@@ -54,6 +58,10 @@ fn session(n: u8, id: u64, username: &str, display_name: &str) -> Listed {
 }
 
 impl Answers for Fake {
+    fn source(&self) -> Result<Arc<dyn Source>, Trouble> {
+        Ok(Arc::new(LogSource(self.log.clone())))
+    }
+
     fn health(&self) -> BoxFuture<'_, Result<Health, Trouble>> {
         Box::pin(async { Ok(self.health) })
     }

@@ -16,6 +16,7 @@ use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use ipnet::IpNet;
@@ -25,6 +26,7 @@ pub use self::client::Client;
 pub use self::select::{Listed, select};
 pub use self::server::Server;
 pub use self::socket::SOCKET_NAME;
+use crate::audit::{ReadError, Source};
 use crate::domain::id::{DiscordId, SessionId, SessionKey};
 use crate::domain::time::Timestamp;
 
@@ -39,6 +41,9 @@ pub trait Answers: Send + Sync {
     /// Ends those sessions and returns how many were still live.
     fn revoke(&self, sessions: Vec<SessionId>, reason: Option<String>)
     -> BoxFuture<'_, Result<u32, Trouble>>;
+
+    /// Gives the records of the log.
+    fn source(&self) -> Result<Arc<dyn Source>, Trouble>;
 
     /// Closes what was opened to answer; a running server stays as it is.
     fn close(&self) -> BoxFuture<'_, Result<(), Trouble>> {
@@ -156,9 +161,18 @@ pub enum Trouble {
     /// The socket failed.
     #[error("the connection to the running server failed")]
     Connection(#[source] io::Error),
+    /// The log cannot be read.
+    #[error(transparent)]
+    Read(ReadError),
     /// Something else, in words.
     #[error("{0}")]
     Failed(String),
+}
+
+impl From<ReadError> for Trouble {
+    fn from(error: ReadError) -> Trouble {
+        Trouble::Read(error)
+    }
 }
 
 /// Why the socket could not be opened.

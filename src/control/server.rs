@@ -14,13 +14,18 @@ use tokio::sync::Semaphore;
 use super::socket::{Lines, SOCKET_NAME, ShortPath};
 use super::wire::{Ask, Line, Question, Say, Session, VERSION, Version};
 use super::{Answers, ControlError, SessionFilter, Trouble};
+use crate::audit::ReadError;
 use crate::clock::Clock;
+use crate::domain::id::Position;
 
 /// Who asks at all, asks within this time, and takes the answer within it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// So many may ask at once; the others wait.
 const AT_ONCE: usize = 16;
+
+/// So many of them may follow the log.
+const FOLLOWERS: usize = 8;
 
 /// The socket, bound.
 #[derive(Debug)]
@@ -70,6 +75,7 @@ impl Server {
         shutdown: impl Future<Output = ()> + Send,
     ) {
         let seats = Arc::new(Semaphore::new(AT_ONCE));
+        let followers = Arc::new(Semaphore::new(FOLLOWERS));
         let mut shutdown = std::pin::pin!(shutdown);
         loop {
             let next = async {
@@ -83,9 +89,10 @@ impl Server {
             match accepted {
                 Ok((stream, _)) => {
                     let (answers, clock) = (Arc::clone(&answers), Arc::clone(&clock));
+                    let followers = Arc::clone(&followers);
                     tokio::spawn(async move {
                         let _seat = seat;
-                        if let Err(error) = converse(stream, &*answers, &*clock).await {
+                        if let Err(error) = converse(stream, &*answers, &followers, clock).await {
                             tracing::debug!(error = %error, "a conversation over the control socket ended");
                         }
                     });
@@ -120,7 +127,12 @@ fn is_live(data_dir: &Path) -> io::Result<bool> {
     }
 }
 
-async fn converse(stream: UnixStream, answers: &dyn Answers, clock: &dyn Clock) -> Result<(), Trouble> {
+async fn converse(
+    stream: UnixStream,
+    answers: &dyn Answers,
+    followers: &Semaphore,
+    clock: Arc<dyn Clock>,
+) -> Result<(), Trouble> {
     let peer = stream.peer_cred().map_err(Trouble::Connection)?.uid();
     let own = rustix::process::geteuid().as_raw();
     if peer != own && peer != 0 {
@@ -139,24 +151,75 @@ async fn converse(stream: UnixStream, answers: &dyn Answers, clock: &dyn Clock) 
             }
             Err(trouble) => return Err(trouble),
         };
-        for say in answer(&line, answers).await {
-            lines.write(&Line { doorbook: VERSION, say }, PATIENCE).await?;
+        match understand(&line) {
+            Ok(Ask::LogRecords { from, to }) => {
+                stream_records(&mut lines, answers, Position(from), to.map(Position), followers).await?;
+            }
+            Ok(ask) => {
+                let says = carry_out(ask, answers).await;
+                for say in says.unwrap_or_else(|trouble| vec![Say::trouble(&trouble)]) {
+                    lines.write(&Line { doorbook: VERSION, say }, PATIENCE).await?;
+                }
+            }
+            Err(say) => lines.write(&Line { doorbook: VERSION, say }, PATIENCE).await?,
         }
     }
 }
 
-async fn answer(line: &[u8], answers: &dyn Answers) -> Vec<Say> {
+fn understand(line: &[u8]) -> Result<Ask, Say> {
     match serde_json::from_slice::<Version>(line) {
         Ok(version) if version.doorbook == VERSION => {}
-        Ok(_) => return vec![Say::Version],
-        Err(_) => return vec![Say::NotUnderstood],
+        Ok(_) => return Err(Say::Version),
+        Err(_) => return Err(Say::NotUnderstood),
     }
-    let Ok(question) = serde_json::from_slice::<Question>(line) else {
-        return vec![Say::NotUnderstood];
+    serde_json::from_slice::<Question>(line).map(|question| question.ask).map_err(|_| Say::NotUnderstood)
+}
+
+/// Sends records as they are; whoever takes them checks them.
+async fn stream_records(
+    lines: &mut Lines,
+    answers: &dyn Answers,
+    from: Position,
+    to: Option<Position>,
+    followers: &Semaphore,
+) -> Result<(), Trouble> {
+    let say = |say| Line { doorbook: VERSION, say };
+    let refused = |why: &str| Say::trouble(&Trouble::Failed(why.to_owned()));
+    // Who follows stays, and must not keep those out who only want to know something.
+    let _seat = match (to, followers.try_acquire()) {
+        (None, Err(_)) => {
+            return lines.write(&say(refused("too many follow the log already")), PATIENCE).await;
+        }
+        (_, seat) => seat.ok().filter(|_| to.is_none()),
     };
-    match carry_out(question.ask, answers).await {
-        Ok(says) => says,
-        Err(trouble) => vec![Say::trouble(&trouble)],
+    let records = async { answers.source()?.records(from, to).await.map_err(Trouble::from) };
+    let mut records = match records.await {
+        Ok(records) => records,
+        Err(trouble) => return lines.write(&say(Say::trouble(&trouble)), PATIENCE).await,
+    };
+    loop {
+        let next = {
+            let next = std::pin::pin!(records.next());
+            match select(next, std::pin::pin!(lines.hung_up())).await {
+                Either::Left((next, _)) => next,
+                Either::Right(_) => return Ok(()),
+            }
+        };
+        match next {
+            Ok(Some(chunk)) => {
+                let Some((first, _)) = chunk.first() else { continue };
+                let bytes: usize = chunk.iter().map(|(_, frame)| frame.len()).sum();
+                let mut all = Vec::with_capacity(bytes);
+                chunk.iter().for_each(|(_, frame)| all.extend_from_slice(frame));
+                lines.write(&say(Say::Records { from: first.0, bytes }), PATIENCE).await?;
+                lines.write_bytes(&all, PATIENCE).await?;
+            }
+            Ok(None) => return lines.write(&say(Say::RecordsEnd), PATIENCE).await,
+            Err(ReadError::Broken { position, why }) => {
+                return lines.write(&say(Say::Broken { position: position.0, why }), PATIENCE).await;
+            }
+            Err(error) => return lines.write(&say(Say::trouble(&error.into())), PATIENCE).await,
+        }
     }
 }
 
@@ -170,6 +233,12 @@ async fn carry_out(ask: Ask, answers: &dyn Answers) -> Result<Vec<Say>, Trouble>
             let rows = rows.iter().map(|row| Say::Session(Session::from(row)));
             Ok(rows.chain([Say::Listed]).collect())
         }
+        Ask::LogHead => {
+            let position = answers.source()?.head().await?;
+            Ok(vec![Say::Head { position: position.map(|position| position.0) }])
+        }
+        // It has an answer of its own kind.
+        Ask::LogRecords { .. } => Err(Trouble::NotUnderstood),
         Ask::SessionsRevoke { sessions, reason } => {
             let ids = sessions.iter().map(|id| id.parse()).collect::<Result<Vec<_>, _>>();
             let ids = ids.map_err(|_| Trouble::NotUnderstood)?;

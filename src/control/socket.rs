@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
@@ -44,13 +45,13 @@ impl ShortPath {
 }
 
 /// Lines in both directions.
-pub(super) struct Lines<'a> {
+pub(super) struct Lines {
     stream: BufReader<UnixStream>,
-    clock: &'a dyn Clock,
+    clock: Arc<dyn Clock>,
 }
 
-impl<'a> Lines<'a> {
-    pub(super) fn new(stream: UnixStream, clock: &'a dyn Clock) -> Lines<'a> {
+impl Lines {
+    pub(super) fn new(stream: UnixStream, clock: Arc<dyn Clock>) -> Lines {
         Lines { stream: BufReader::new(stream), clock }
     }
 
@@ -63,7 +64,7 @@ impl<'a> Lines<'a> {
             let mut bounded = stream.take(most);
             bounded.read_until(b'\n', &mut line).await
         };
-        let count = in_time(self.clock, within, reading).await?;
+        let count = in_time(&*self.clock, within, reading).await?;
         match line.pop() {
             None => Ok(None),
             Some(b'\n') => Ok(Some(line)),
@@ -78,7 +79,24 @@ impl<'a> Lines<'a> {
         if line.len() > LINE_LIMIT {
             return Err(Trouble::TooLarge { limit: LINE_LIMIT });
         }
-        in_time(self.clock, within, self.stream.get_mut().write_all(&line)).await
+        in_time(&*self.clock, within, self.stream.get_mut().write_all(&line)).await
+    }
+
+    /// Reads bytes that follow a line.
+    pub(super) async fn read_bytes(&mut self, count: usize, within: Duration) -> Result<Vec<u8>, Trouble> {
+        let mut bytes = vec![0; count];
+        in_time(&*self.clock, within, self.stream.read_exact(&mut bytes)).await?;
+        Ok(bytes)
+    }
+
+    /// Writes bytes that follow a line.
+    pub(super) async fn write_bytes(&mut self, bytes: &[u8], within: Duration) -> Result<(), Trouble> {
+        in_time(&*self.clock, within, self.stream.get_mut().write_all(bytes)).await
+    }
+
+    /// Waits until the other side hangs up or, against the rules, says something.
+    pub(super) async fn hung_up(&mut self) {
+        let _ = self.stream.fill_buf().await;
     }
 }
 

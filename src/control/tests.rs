@@ -13,7 +13,9 @@ use tokio::task::JoinHandle;
 
 use super::fake::{Fake, crowd};
 use super::*;
+use crate::audit::Records;
 use crate::clock::ManualClock;
+use crate::domain::id::Position;
 
 struct Running {
     fake: Arc<Fake>,
@@ -219,4 +221,83 @@ async fn who_says_nothing_is_let_go() {
     running.clock.advance(Duration::from_secs(11));
     let mut nothing = Vec::new();
     assert_eq!(silent.read_to_end(&mut nothing).await.unwrap(), 0);
+}
+
+/// A frame of this length, as far as its header says.
+fn frame(n: u8, length: usize) -> Vec<u8> {
+    let mut frame = vec![n; length];
+    let rest = u32::try_from(length - 7).unwrap();
+    frame[3..7].copy_from_slice(&rest.to_be_bytes());
+    frame
+}
+
+async fn all(records: &mut dyn Records) -> Vec<(u64, Vec<u8>)> {
+    let mut all = Vec::new();
+    while let Some(chunk) = records.next().await.unwrap() {
+        all.extend(chunk.into_iter().map(|(position, frame)| (position.0, frame.to_vec())));
+    }
+    all
+}
+
+#[tokio::test]
+async fn records_come_over_the_socket_as_they_stand_in_the_log() {
+    let dir = TempDir::new().unwrap();
+    let running = start(dir.path(), Fake::new());
+    let client = client(dir.path()).await.unwrap();
+    let source = client.source().unwrap();
+    assert_eq!(source.head().await.unwrap(), None);
+    // More than one chunk, and the longest frames there are.
+    let frames: Vec<Vec<u8>> = (0..600).map(|n| frame(7, if n < 20 { 65_535 } else { 8 + n % 90 })).collect();
+    running.fake.log.append(frames.clone(), None).await.unwrap();
+    assert_eq!(source.head().await.unwrap(), Some(Position(599)));
+    for (from, to) in [(0, 599), (0, 0), (300, 310), (599, 599)] {
+        let mut records = source.records(Position(from), Some(Position(to))).await.unwrap();
+        let expected = (from..=to).zip(frames[from as usize..=to as usize].iter().cloned());
+        assert!(all(&mut *records).await == expected.collect::<Vec<_>>(), "{from} to {to}");
+    }
+}
+
+#[tokio::test]
+async fn who_follows_gets_what_comes_and_frees_its_seat_when_it_hangs_up() {
+    let dir = TempDir::new().unwrap();
+    let running = start(dir.path(), Fake::new());
+    let client = client(dir.path()).await.unwrap();
+    let source = client.source().unwrap();
+    for n in 0..20 {
+        let mut records = source.records(Position(n), None).await.unwrap();
+        running.fake.log.append(vec![frame(1, 20)], None).await.unwrap();
+        let chunk = records.next().await.unwrap().expect("it goes on");
+        assert_eq!(chunk[0].0, Position(n));
+    }
+}
+
+#[tokio::test]
+async fn no_more_than_a_few_may_follow_and_the_others_are_told() {
+    let dir = TempDir::new().unwrap();
+    let running = start(dir.path(), Fake::new());
+    let client = client(dir.path()).await.unwrap();
+    running.fake.log.append(vec![frame(1, 20)], None).await.unwrap();
+    let source = client.source().unwrap();
+    let mut following = Vec::new();
+    for _ in 0..8 {
+        let mut records = source.records(Position(0), None).await.unwrap();
+        records.next().await.unwrap().expect("a seat");
+        following.push(records);
+    }
+    let mut ninth = source.records(Position(0), None).await.unwrap();
+    let told = ninth.next().await.unwrap_err().to_string();
+    assert!(told.contains("too many follow the log already"), "{told}");
+    let mut bounded = source.records(Position(0), Some(Position(0))).await.unwrap();
+    assert_eq!(all(&mut *bounded).await.len(), 1, "who reads to an end is not one of them");
+}
+
+#[tokio::test]
+async fn a_log_that_ends_ends_the_reading_with_its_reason() {
+    let dir = TempDir::new().unwrap();
+    let running = start(dir.path(), Fake::new());
+    let source = client(dir.path()).await.unwrap().source().unwrap();
+    let mut records = source.records(Position(0), None).await.unwrap();
+    running.fake.log.close().await.unwrap();
+    let error = records.next().await.unwrap_err();
+    assert!(error.to_string().contains("the log was closed while it was read"), "{error}");
 }

@@ -1,7 +1,8 @@
 //! What goes over the socket: one JSON object per line, each with the version it is written in.
 //!
 //! A question is one line. An answer is any number of rows and then one line that ends it, so that a long
-//! list needs no large message.
+//! list needs no large message. Records come as they stand in the log: a line says how many bytes follow, and
+//! every frame knows its own length.
 
 use std::net::IpAddr;
 
@@ -16,6 +17,9 @@ pub(super) const VERSION: u32 = 1;
 
 /// No line is longer.
 pub(super) const LINE_LIMIT: usize = 64 * 1024;
+
+/// No more bytes of records follow one line: as many as a chunk of the log can have.
+pub(super) const RECORDS_LIMIT: usize = 256 * 65_535;
 
 /// That many ids fit into one question.
 pub(super) const IDS_PER_QUESTION: usize = 1_000;
@@ -39,6 +43,9 @@ pub(super) enum Ask {
     Health,
     SessionsList(Filter),
     SessionsRevoke { sessions: Vec<String>, reason: Option<String> },
+    LogHead,
+    /// Frames from one position to another; without the second, what comes as well, until one side hangs up.
+    LogRecords { from: u64, to: Option<u64> },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -55,6 +62,11 @@ pub(super) enum Say {
     Health { ready: bool, log_available: bool },
     Listed,
     Revoked { ended: u32 },
+    Head { position: Option<u64> },
+    /// That many frames follow the line, one behind the other, in so many bytes.
+    Records { from: u64, bytes: usize },
+    RecordsEnd,
+    Broken { position: u64, why: String },
     Ambiguous(Vec<User>),
     LogUnavailable,
     Version,

@@ -1,5 +1,7 @@
 //! The kinds of events: a number that is for ever, a name, and a sentence for people.
 
+use crate::domain::event::Event;
+
 /// One kind of event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kind {
@@ -19,6 +21,39 @@ pub fn kinds() -> &'static [Kind] {
 /// Returns the kind with this id, if this version knows it.
 pub fn kind(id: u16) -> Option<&'static Kind> {
     KINDS.binary_search_by_key(&id, |kind| kind.id).ok().and_then(|at| KINDS.get(at))
+}
+
+/// Returns the id of an event's kind.
+pub fn kind_of(event: &Event) -> u16 {
+    match event {
+        Event::ServerStarted { .. } => SERVER_STARTED,
+        Event::ServerStopped { .. } => SERVER_STOPPED,
+        Event::ClockStepped { .. } => CLOCK_STEPPED,
+        Event::LogLossAccepted { .. } => LOG_LOSS_ACCEPTED,
+        Event::LogCreated { .. } => LOG_CREATED,
+        Event::LogRestored { .. } => LOG_RESTORED,
+        Event::SignInFailed { .. } => SIGN_IN_FAILED,
+        Event::SignInDenied { .. } => SIGN_IN_DENIED,
+        Event::SignInRolledUp { .. } => SIGN_IN_ROLLED_UP,
+        Event::SessionOpened { .. } => SESSION_OPENED,
+        Event::SessionSeen { .. } => SESSION_SEEN,
+        Event::SessionRevoked { .. } => SESSION_REVOKED,
+        Event::GrantIssued { .. } => GRANT_ISSUED,
+        Event::GrantRefreshClaimed { .. } => GRANT_REFRESH_CLAIMED,
+        Event::GrantRefreshed { .. } => GRANT_REFRESHED,
+        Event::GrantRefreshFailed { .. } => GRANT_REFRESH_FAILED,
+        Event::GrantRevoked { .. } => GRANT_REVOKED,
+        Event::GrantRevocationConfirmed { .. } => GRANT_REVOCATION_CONFIRMED,
+        Event::ProfileObserved => PROFILE_OBSERVED,
+        Event::KeyRotated { .. } => KEY_ROTATED,
+        Event::KeyDestroyed { .. } => KEY_DESTROYED,
+        Event::UserErased { .. } => USER_ERASED,
+        Event::DiscordUnavailable { .. } => DISCORD_UNAVAILABLE,
+        Event::DiscordAvailable { .. } => DISCORD_AVAILABLE,
+        Event::CheckpointSigned { .. } => CHECKPOINT_SIGNED,
+        Event::AuditRead(_) => AUDIT_READ,
+        Event::AuditExported(_) => AUDIT_EXPORTED,
+    }
 }
 
 macro_rules! kinds {

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `event.rs` | the clear facts of an event |
 //! | `private.rs` | the facts that are sealed, and the list of them in a box |
+//! | `open.rs` | one fact of a box that was opened |
 //! | `record.rs` | a record as a frame, and its leaf hash |
 //! | `kinds.rs` | the table of kinds |
 //! | `wire.rs` | the shapes on disk, frozen |
@@ -17,6 +18,7 @@
 mod canonical;
 mod event;
 mod kinds;
+mod open;
 mod private;
 mod record;
 mod wire;
@@ -28,12 +30,13 @@ mod tests;
 
 pub use event::{deserialize_event, serialize_event};
 pub(crate) use kinds::{GRANT_ISSUED, GRANT_REFRESHED, PROFILE_OBSERVED};
-pub use kinds::{Kind, kind, kinds};
+pub use kinds::{Kind, kind, kind_of, kinds};
+pub use open::{origin_in, private_in};
 pub use private::{
     CONTEXT, SealedFact, decode_sealed, deserialize_origin, deserialize_private, encode_sealed,
     serialize_origin,
 };
-pub use record::{RawEvent, RawRecord, decode_raw, decode_record, encode_record, leaf_hash};
+pub use record::{RawEvent, RawRecord, decode_raw, decode_record, encode_record, frame_length, leaf_hash};
 
 use zeroize::Zeroizing;
 

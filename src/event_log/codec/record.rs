@@ -120,6 +120,12 @@ pub fn decode_raw(frame: &[u8]) -> Result<RawRecord, DecodeError> {
     })
 }
 
+/// Returns how long the frame is that begins with these bytes, as far as it says so itself.
+pub fn frame_length(bytes: &[u8]) -> Option<usize> {
+    let [_, _, _, l0, l1, l2, l3] = *bytes.first_chunk::<HEADER>()?;
+    usize::try_from(u32::from_be_bytes([l0, l1, l2, l3])).ok()?.checked_add(HEADER)
+}
+
 fn header(length: u32) -> [u8; HEADER] {
     let ([s0, s1], [l0, l1, l2, l3]) = (SCHEMA.to_be_bytes(), length.to_be_bytes());
     [FORMAT, s0, s1, l0, l1, l2, l3]

@@ -41,6 +41,7 @@ fn the_name_in_the_table_is_the_one_that_errors_use() {
         longer.push(0);
         let error = deserialize_event(stored.kind, stored.version, &longer).expect_err("a byte too many");
         let what = kind(stored.kind).expect("a row").name;
+        assert_eq!(kind_of(&sample.event), stored.kind, "{what}");
         assert_eq!(error, DecodeError::LeftOver { what, bytes: 1 });
     }
 }

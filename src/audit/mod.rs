@@ -1,0 +1,72 @@
+//! Questions about the log, answered from its records by whoever asks; it reads and changes nothing.
+//!
+//! A [`Source`] gives records: a running server over its socket, or the log itself where no server runs.
+//! Everything else happens in the asking process: it folds the records, opens the boxes with the keys that it
+//! was given, and checks what is to be checked. A server that is being looked into cannot talk its way out.
+
+mod describe;
+mod opener;
+mod rows;
+mod source;
+
+use futures_util::future::BoxFuture;
+
+pub use describe::describe;
+pub use opener::{Opener, Person};
+pub use rows::{EventRow, Filter, Rows};
+pub use source::LogSource;
+
+use crate::domain::id::Position;
+use crate::event_log::Chunk;
+use crate::event_log::codec::DecodeError;
+
+/// Where records come from.
+pub trait Source: Send + Sync {
+    /// Returns the position of the last record; whoever has read this much is current.
+    fn head(&self) -> BoxFuture<'_, Result<Option<Position>, ReadError>>;
+
+    /// Reads from `from` to `to`, both included; without `to`, what is there and then what comes, for ever.
+    fn records(
+        &self,
+        from: Position,
+        to: Option<Position>,
+    ) -> BoxFuture<'_, Result<Box<dyn Records>, ReadError>>;
+}
+
+/// Records in order, each position once.
+pub trait Records: Send {
+    /// Waits for the next ones; `None` after the last that was asked for.
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<Chunk>, ReadError>>;
+}
+
+/// Why the log could not be read on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// A record is missing, or what stands there cannot be read.
+    #[error("the record at position {position} cannot be read: {why}")]
+    Broken {
+        /// Where.
+        position: Position,
+        /// What is known about it.
+        why: String,
+    },
+    /// A record makes no sense to this version.
+    #[error("the record at position {position} cannot be read")]
+    Decode {
+        /// Where.
+        position: Position,
+        /// Why.
+        #[source]
+        source: DecodeError,
+    },
+    /// Whoever gives the records has stopped.
+    #[error("the log was closed while it was read")]
+    Closed,
+    /// Whoever gives the records cannot do so now.
+    #[error("the log cannot be read now: {why}")]
+    Unavailable {
+        /// Why.
+        why: String,
+    },
+}
