@@ -6,15 +6,23 @@
 
 mod describe;
 mod opener;
+mod people;
+mod record;
 mod rows;
+mod signed_in;
 mod source;
+mod view;
 
 use futures_util::future::BoxFuture;
 
 pub use describe::describe;
-pub use opener::{Opener, Person};
-pub use rows::{EventRow, Filter, Rows};
+pub use opener::Opener;
+pub use people::{NotOnePerson, People, Person};
+pub use record::{OneBox, OneEvent, Related, WholeRecord};
+pub use rows::{Actor, EventRow, Filter, Rows};
+pub use signed_in::SignedIn;
 pub use source::LogSource;
+pub use view::{Reader, View, When};
 
 use crate::domain::id::Position;
 use crate::event_log::Chunk;

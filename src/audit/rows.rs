@@ -7,8 +7,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::opener::Names;
-use super::{Opener, Person, ReadError, Records, describe};
+use super::{Opener, People, Person, ReadError, Records, describe};
 use crate::domain::event::{ActorKind, Event};
 use crate::domain::id::{Position, SessionId, Sub};
 use crate::domain::record::Record;
@@ -92,7 +91,7 @@ pub struct Rows {
     opener: Opener,
     filter: Filter,
     state: State,
-    names: Names,
+    people: People,
     deadlines: Deadlines,
 }
 
@@ -103,7 +102,7 @@ impl Rows {
             opener,
             filter,
             state: State::default(),
-            names: Names::default(),
+            people: People::default(),
             deadlines: Deadlines::default(),
         }
     }
@@ -133,7 +132,7 @@ impl Rows {
         let verdict = self.state.apply(position, record);
         let eff = self.state.eff();
         let mut rows = self.expired(eff);
-        self.names.hear(record, &self.opener);
+        self.people.hear(record, &self.opener);
         for (index, event) in record.events.iter().enumerate() {
             if let Some(row) = self.row(position, eff, record, index, event, verdict) {
                 rows.push(row);
@@ -161,7 +160,7 @@ impl Rows {
                 index: None,
                 time: at,
                 kind: EXPIRED.into(),
-                user: Some(self.names.person(sub, &self.opener)),
+                user: Some(self.people.person(sub, &self.opener)),
                 session: Some(session.to_string()),
                 actor: Actor { kind: ActorKind::System.to_string(), user: None, via: None },
                 ip: None,
@@ -194,22 +193,16 @@ impl Rows {
         let wanted = filter.is_in_time(eff)
             && filter.is_kind(kind)
             && filter.users.as_ref().is_none_or(concerns)
-            && filter.session.is_none_or(|wanted| {
-                sessions_of(event).contains(&wanted) || actor.via == Some(wanted)
-            })
-            && filter.actor.is_none_or(|wanted| wanted == actor.kind)
             && filter
-                .actors
-                .as_ref()
-                .is_none_or(|users| actor.sub.is_some_and(|sub| users.contains(&sub)));
+                .session
+                .is_none_or(|wanted| sessions_of(event).contains(&wanted) || actor.via == Some(wanted))
+            && filter.actor.is_none_or(|wanted| wanted == actor.kind)
+            && filter.actors.as_ref().is_none_or(|users| actor.sub.is_some_and(|sub| users.contains(&sub)));
         if !wanted {
             return None;
         }
         let ip = self.opener.origin(record).and_then(|origin| origin.ip);
-        if filter
-            .network
-            .is_some_and(|network| !ip.is_some_and(|ip| network.contains(&ip.to_canonical())))
-        {
+        if filter.network.is_some_and(|network| !ip.is_some_and(|ip| network.contains(&ip.to_canonical()))) {
             return None;
         }
         let private = self.opener.private(record, index);
@@ -219,16 +212,12 @@ impl Rows {
             index: Some(index),
             time: eff,
             kind: kind.to_owned(),
-            user: subject.map(|sub| self.names.person(sub, &self.opener)),
+            user: subject.map(|sub| self.people.person(sub, &self.opener)),
             session: match sessions.as_slice() {
                 [one] => Some(one.to_string()),
                 _ => None,
             },
-            actor: Actor {
-                kind: actor.kind.to_string(),
-                user: actor.sub.map(|sub| self.names.person(sub, &self.opener)),
-                via: actor.via.map(|session| session.to_string()),
-            },
+            actor: actor_of(record, &self.people, &self.opener),
             ip,
             data: describe(event, private.as_ref()),
             derived: false,
@@ -250,6 +239,16 @@ impl Filter {
         self.kind.as_deref().is_none_or(|wanted| {
             kind == wanted || kind.split_once('.').is_some_and(|(noun, _)| noun == wanted)
         })
+    }
+}
+
+/// Returns who caused a record.
+pub(super) fn actor_of(record: &Record, people: &People, opener: &Opener) -> Actor {
+    let actor = record.context.actor;
+    Actor {
+        kind: actor.kind.to_string(),
+        user: actor.sub.map(|sub| people.person(sub, opener)),
+        via: actor.via.map(|session| session.to_string()),
     }
 }
 
@@ -290,9 +289,8 @@ struct Known {
 impl Deadlines {
     fn hear(&mut self, record: &Record) {
         let Some(sub) = record.subject.map(|subject| subject.sub) else {
-            let all_end = |event: &Event| {
-                matches!(event, Event::LogLossAccepted { .. } | Event::LogRestored { .. })
-            };
+            let all_end =
+                |event: &Event| matches!(event, Event::LogLossAccepted { .. } | Event::LogRestored { .. });
             if record.events.iter().any(all_end) {
                 *self = Deadlines::default();
             }

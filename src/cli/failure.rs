@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 
 use super::rows::visible;
+use crate::audit::{Person, ReadError};
 use crate::config::ConfigErrors;
 use crate::control::{ControlError, Trouble};
 use crate::serve::ServeError;
@@ -24,6 +25,10 @@ pub(super) enum Failure {
     Control(ControlError),
     /// Whoever was asked over it.
     Trouble(Trouble),
+    /// A log that was to be read.
+    Read(ReadError),
+    /// Several people of one name.
+    Ambiguous(Vec<Person>),
     /// Standard output.
     Output(io::Error),
     /// Standard input.
@@ -38,11 +43,15 @@ impl Failure {
         match self {
             Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
             Failure::No(_) => 1,
-            Failure::Usage(_) | Failure::Config(_) | Failure::Trouble(Trouble::Ambiguous(_)) => 2,
+            Failure::Usage(_)
+            | Failure::Config(_)
+            | Failure::Ambiguous(_)
+            | Failure::Trouble(Trouble::Ambiguous(_)) => 2,
             Failure::Serve(error) if error.is_configuration() => 2,
             Failure::Serve(_)
             | Failure::Control(_)
             | Failure::Trouble(_)
+            | Failure::Read(_)
             | Failure::Output(_)
             | Failure::Input(_)
             | Failure::Runtime(_) => 3,
@@ -70,7 +79,17 @@ impl fmt::Display for Failure {
                 }
                 Ok(())
             }
+            Failure::Ambiguous(people) => {
+                f.write_str("more than one person goes by that name; say which by id:")?;
+                for person in people {
+                    let text = |text: &Option<String>| visible(text.as_deref().unwrap_or("-"));
+                    let (id, username, name) = (&person.id, &person.username, &person.name);
+                    write!(f, "\n  {}  {} ({})", text(id), text(username), text(name))?;
+                }
+                Ok(())
+            }
             Failure::Trouble(error) => chain(f, error),
+            Failure::Read(error) => chain(f, error),
             Failure::Output(error) => write!(f, "cannot write the result: {error}"),
             Failure::Input(error) => write!(f, "cannot read from standard input: {error}"),
             Failure::Runtime(error) => write!(f, "cannot start: {error}"),
@@ -98,6 +117,12 @@ impl From<ConfigErrors> for Failure {
 impl From<ServeError> for Failure {
     fn from(error: ServeError) -> Failure {
         Failure::Serve(error)
+    }
+}
+
+impl From<ReadError> for Failure {
+    fn from(error: ReadError) -> Failure {
+        Failure::Read(error)
     }
 }
 

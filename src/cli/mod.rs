@@ -3,6 +3,7 @@
 //! Results go to standard output and everything else to standard error. The exit code is 0 where all is
 //! well, 1 where the answer is "no", 2 for wrong use or configuration, 3 where the environment failed.
 
+mod audit;
 mod config_check;
 mod demo;
 mod failure;
@@ -47,6 +48,9 @@ enum Command {
     /// List and end live sessions
     #[command(subcommand, after_help = "Example:\n  doorbook sessions list")]
     Sessions(sessions::Command),
+    /// Read the log: who signed in, when, from where, and what became of it
+    #[command(subcommand, after_help = "Example:\n  doorbook audit log --since 7d --kind sign_in")]
+    Audit(audit::Command),
     /// Look at the configuration
     #[command(subcommand, after_help = "Example:\n  doorbook config check")]
     Config(config_check::Command),
@@ -96,6 +100,7 @@ fn dispatch(cli: Cli, outside: &mut Outside) -> Result<(), Failure> {
         Command::Demo(args) => demo::run(args, outside),
         Command::MockDiscord(args) => mock_discord::run(args, outside),
         Command::Sessions(command) => sessions::run(command, outside),
+        Command::Audit(command) => audit::run(command, outside),
         Command::Config(command) => config_check::run(command, outside),
         Command::Health(args) => health::run(args, outside),
         Command::Completions(args) => shell::completions(args, Cli::command(), outside),

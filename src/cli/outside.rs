@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 
-use super::Failure;
+use super::{Failure, when};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{LogFormat, Sources};
+use crate::domain::time::Timestamp;
 
 /// The world as a command sees it.
 pub struct Outside {
@@ -76,6 +77,16 @@ impl Outside {
     /// Says something that is not a result.
     pub(super) fn say(&mut self, text: impl std::fmt::Display) -> Result<(), Failure> {
         writeln!(self.stderr, "{text}").map_err(Failure::Output)
+    }
+
+    /// Reads a moment that somebody typed, and echoes it in UTC where something had to be supposed.
+    pub(super) fn moment(&mut self, word: &str, text: &str) -> Result<Timestamp, Failure> {
+        let moment = when::parse(text, self.clock.now(), &self.zone);
+        let moment = moment.map_err(|error| Failure::Usage(error.to_string()))?;
+        if !moment.exact {
+            self.say(format_args!("{word} {}", moment.at))?;
+        }
+        Ok(moment.at)
     }
 
     /// Asks before something changes; without a terminal there is nobody to ask, and only `yes` counts.

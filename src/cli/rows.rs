@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
 use serde::Serialize;
 
+use crate::domain::time::Timestamp;
+
 /// How rows are printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
@@ -63,6 +65,28 @@ pub fn write<R: Row>(out: &mut dyn Write, format: Format, width: Option<u16>, ro
             }
             csv.flush()
         }
+    }
+}
+
+/// Prints one row of comma-separated values, without the headings.
+pub fn write_csv_row<R: Row>(out: &mut dyn Write, row: &R) -> io::Result<()> {
+    let mut csv = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(out);
+    csv.write_record(row.cells().into_iter().map(Option::unwrap_or_default))?;
+    csv.flush()
+}
+
+/// Returns how long ago something was, roughly: `3 h ago`.
+pub fn age(now: Timestamp, then: Timestamp) -> String {
+    let (seconds, when) = match now.since(then).as_secs() {
+        0 if then > now => (then.since(now).as_secs(), "from now"),
+        seconds => (seconds, "ago"),
+    };
+    match seconds {
+        0 => "now".to_owned(),
+        1..=89 => format!("{seconds} s {when}"),
+        90..=5_399 => format!("{} min {when}", (seconds + 30) / 60),
+        5_400..=129_599 => format!("{} h {when}", (seconds + 1_800) / 3_600),
+        _ => format!("{} d {when}", (seconds + 43_200) / 86_400),
     }
 }
 

@@ -10,7 +10,6 @@ use super::failure::Failure;
 use super::flags::BriefFlags;
 use super::outside::{Outside, block_on};
 use super::rows::{self, Format, Row};
-use super::when;
 use crate::config::Local;
 use crate::control::{Answers, Client, SessionFilter, SessionRow};
 use crate::domain::id::{SessionId, SessionKey, SessionToken};
@@ -80,11 +79,11 @@ struct Which {
     token_stdin: bool,
 }
 
-fn session_id(text: &str) -> Result<SessionId, String> {
+pub(super) fn session_id(text: &str) -> Result<SessionId, String> {
     text.parse().map_err(|_| "a session's id is 32 hexadecimal digits".to_owned())
 }
 
-fn network(text: &str) -> Result<IpNet, String> {
+pub(super) fn network(text: &str) -> Result<IpNet, String> {
     let address = text.parse().ok().map(|address: std::net::IpAddr| IpNet::from(address.to_canonical()));
     address
         .or_else(|| text.parse().ok())
@@ -178,7 +177,7 @@ fn count(sessions: usize) -> String {
     if sessions == 1 { "1 session".to_owned() } else { format!("{sessions} sessions") }
 }
 
-fn open_config(flags: BriefFlags, outside: &Outside) -> Result<Local, Failure> {
+pub(super) fn open_config(flags: BriefFlags, outside: &Outside) -> Result<Local, Failure> {
     let local = Local::read(&outside.sources(flags.0))?;
     (outside.diagnostics)(local.log_format, local.filter.as_deref().unwrap_or("warn"));
     Ok(local)
@@ -194,17 +193,7 @@ async fn answers(local: Local, clock: Arc<dyn crate::clock::Clock>) -> Result<Bo
 
 impl Which {
     fn filter(self, outside: &mut Outside) -> Result<SessionFilter, Failure> {
-        let since = match &self.since {
-            None => None,
-            Some(text) => {
-                let moment = when::parse(text, outside.clock.now(), &outside.zone)
-                    .map_err(|error| Failure::Usage(error.to_string()))?;
-                if !moment.exact {
-                    outside.say(format_args!("since {}", moment.at))?;
-                }
-                Some(moment.at)
-            }
-        };
+        let since = self.since.as_deref().map(|text| outside.moment("since", text)).transpose()?;
         let key = if self.token_stdin { Some(read_token(outside)?) } else { None };
         Ok(SessionFilter { user: self.user, session: self.session, network: self.ip, since, key })
     }

@@ -42,10 +42,16 @@ pub(super) enum Ask {
     Ping,
     Health,
     SessionsList(Filter),
-    SessionsRevoke { sessions: Vec<String>, reason: Option<String> },
+    SessionsRevoke {
+        sessions: Vec<String>,
+        reason: Option<String>,
+    },
     LogHead,
     /// Frames from one position to another; without the second, what comes as well, until one side hangs up.
-    LogRecords { from: u64, to: Option<u64> },
+    LogRecords {
+        from: u64,
+        to: Option<u64>,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -59,20 +65,37 @@ pub(super) struct Line {
 pub(super) enum Say {
     Session(Session),
     Pong,
-    Health { ready: bool, log_available: bool },
+    Health {
+        ready: bool,
+        log_available: bool,
+    },
     Listed,
-    Revoked { ended: u32 },
-    Head { position: Option<u64> },
+    Revoked {
+        ended: u32,
+    },
+    Head {
+        position: Option<u64>,
+    },
     /// That many frames follow the line, one behind the other, in so many bytes.
-    Records { from: u64, bytes: usize },
+    Records {
+        from: u64,
+        bytes: usize,
+    },
     RecordsEnd,
-    Broken { position: u64, why: String },
+    Broken {
+        position: u64,
+        why: String,
+    },
     Ambiguous(Vec<User>),
     LogUnavailable,
     Version,
     NotUnderstood,
-    TooLarge { limit: usize },
-    Failed { why: String },
+    TooLarge {
+        limit: usize,
+    },
+    Failed {
+        why: String,
+    },
 }
 
 #[derive(Serialize, Deserialize)]

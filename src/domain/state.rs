@@ -43,7 +43,7 @@ pub enum Verdict {
 pub struct State {
     log: Option<LogIdentity>,
     position: Option<Position>,
-    eff: Timestamp,
+    time: Timeline,
     writer: Option<WriterId>,
     outage: Option<Outage>,
     checkpoint: Option<Checkpoint>,
@@ -54,8 +54,46 @@ pub struct State {
     sessions: HashMap<SessionId, Session>,
     keys: HashMap<SessionKey, SessionId>,
     deadlines: BTreeSet<(Timestamp, SessionId)>,
+}
+
+/// The effective time of one record after the other, without anything else that they say.
+#[derive(Clone, Default, PartialEq)]
+pub struct Timeline {
+    eff: Timestamp,
     recent: VecDeque<RecordId>,
     recent_set: HashSet<RecordId>,
+}
+
+impl Timeline {
+    /// Takes a record in and returns whether it counts: one that stands here for the second time does not.
+    ///
+    /// Within a segment time never goes back; `clock.stepped` begins a new one, so that a clock that was wrong
+    /// once does not hold time for ever.
+    pub fn advance(&mut self, record: &Record) -> bool {
+        // Before time moves: a clock that was stepped once must not be stepped again.
+        if self.recent_set.contains(&record.id) {
+            return false;
+        }
+        self.eff = self.eff.max(record.at);
+        for event in &record.events {
+            if let Event::ClockStepped { to, .. } = event {
+                self.eff = *to;
+            }
+        }
+        self.recent_set.insert(record.id);
+        self.recent.push_back(record.id);
+        while self.recent.len() > REMEMBERED {
+            if let Some(oldest) = self.recent.pop_front() {
+                self.recent_set.remove(&oldest);
+            }
+        }
+        true
+    }
+
+    /// Returns the effective time of the last record.
+    pub fn eff(&self) -> Timestamp {
+        self.eff
+    }
 }
 
 /// Which log this is.
@@ -245,23 +283,15 @@ impl State {
     /// Folds one record.
     pub fn apply(&mut self, position: Position, record: &Record) -> Verdict {
         self.position = Some(position);
-        // Before time moves: a clock that was stepped once must not be stepped again.
-        if self.recent_set.contains(&record.id) {
-            self.unsigned.records += 1;
+        let counts = self.time.advance(record);
+        self.count_unsigned(position, record);
+        if !counts {
             return Verdict::Ignored;
         }
-        self.eff = self.eff.max(record.at);
-        if let Some(Event::ClockStepped { to, .. }) =
-            record.events.iter().find(|event| matches!(event, Event::ClockStepped { .. }))
-        {
-            self.eff = *to;
-        }
-        self.count_unsigned(position, record);
         let verdict = self.judge(record);
         if verdict == Verdict::Applied {
             self.fold(position, record);
         }
-        self.remember(record.id);
         self.forget_expired();
         verdict
     }
@@ -278,7 +308,7 @@ impl State {
 
     /// Returns the effective time of the last record.
     pub fn eff(&self) -> Timestamp {
-        self.eff
+        self.time.eff
     }
 
     /// Returns the process that last started.
@@ -414,7 +444,8 @@ impl State {
                     }
                 }
                 Event::CheckpointSigned { size, root, .. } => {
-                    self.checkpoint = Some(Checkpoint { position, size: *size, root: *root, at: self.eff });
+                    self.checkpoint =
+                        Some(Checkpoint { position, size: *size, root: *root, at: self.time.eff });
                 }
                 Event::DiscordUnavailable { cause, until } => {
                     self.outage = Some(Outage { cause: *cause, until: *until });
@@ -454,7 +485,7 @@ impl State {
                 | Event::ProfileObserved => {
                     revokes |= matches!(event, Event::GrantRevoked { .. });
                     if let Some(sub) = sub {
-                        let moment = Moment { position, eff: self.eff, writer: record.context.writer };
+                        let moment = Moment { position, eff: self.time.eff, writer: record.context.writer };
                         self.users.entry(sub).or_default().fold(moment, event, facts.of_event(event, index));
                     }
                 }
@@ -481,8 +512,8 @@ impl State {
             method: *method,
             scope: scope.clone(),
             admin: *admin,
-            opened_at: self.eff,
-            seen_at: self.eff,
+            opened_at: self.time.eff,
+            seen_at: self.time.eff,
             expires_at: *expires_at,
             idle_deadline: *idle_deadline,
             origin,
@@ -494,7 +525,7 @@ impl State {
     }
 
     fn see(&mut self, id: SessionId, sub: Option<Sub>, idle_deadline: Timestamp, origin: Option<Fact>) {
-        let eff = self.eff;
+        let eff = self.time.eff;
         let Some(session) = self.sessions.get_mut(&id).filter(|session| Some(session.user) == sub) else {
             return;
         };
@@ -534,11 +565,11 @@ impl State {
         match signed {
             Some(size) => {
                 let records = position.0.saturating_sub(size);
-                self.unsigned = Unsigned { records, since: (records > 0).then_some(self.eff) };
+                self.unsigned = Unsigned { records, since: (records > 0).then_some(self.time.eff) };
             }
             None => {
                 self.unsigned.records += 1;
-                self.unsigned.since.get_or_insert(self.eff);
+                self.unsigned.since.get_or_insert(self.time.eff);
             }
         }
     }
@@ -560,20 +591,9 @@ impl State {
         }
     }
 
-    fn remember(&mut self, id: RecordId) {
-        if self.recent_set.insert(id) {
-            self.recent.push_back(id);
-        }
-        while self.recent.len() > REMEMBERED {
-            if let Some(oldest) = self.recent.pop_front() {
-                self.recent_set.remove(&oldest);
-            }
-        }
-    }
-
     /// Forgets sessions that time ended long ago, so that the state does not grow for ever.
     fn forget_expired(&mut self) {
-        let before = self.eff.minus(FORGET_AFTER);
+        let before = self.time.eff.minus(FORGET_AFTER);
         while let Some((deadline, id)) = self.deadlines.first().copied()
             && deadline < before
         {
@@ -718,7 +738,7 @@ impl fmt::Debug for State {
             .field("log", &self.log)
             .field("position", &self.position)
             .field("unsigned", &self.unsigned)
-            .field("eff", &self.eff)
+            .field("eff", &self.time.eff)
             .field("writer", &self.writer)
             .field("outage", &self.outage)
             .field("checkpoint", &self.checkpoint)

@@ -1,6 +1,7 @@
 //! Builds every part from the configuration, listens, and drains on a signal.
 
 mod demo;
+mod reading;
 mod replaying;
 
 use std::io::{self, Write as _};
@@ -30,6 +31,7 @@ use crate::grants::{self, Grants};
 use crate::http::{self, Gate};
 
 pub use demo::{DemoOptions, demo};
+pub use reading::{Reading, read};
 
 /// The version of doorbook.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -69,6 +71,12 @@ pub enum ServeError {
     /// The storage failed in a way that only a new start can judge.
     #[error("the disk failed: {why}; doorbook stops here, and the next start looks at the log closely")]
     DiskFailed {
+        /// What happened.
+        why: String,
+    },
+    /// A log that was only read was not closed in order.
+    #[error("the log was read, but could not be closed in order: {why}")]
+    Reading {
         /// What happened.
         why: String,
     },

@@ -14,8 +14,10 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("crypto", &["domain", "entropy", "disk"]),
     ("app", &["domain", "clock", "entropy", "disk", "event_log", "crypto"]),
     ("grants", &["domain", "clock", "entropy", "discord", "crypto", "app"]),
+    ("audit", &["domain", "event_log", "crypto"]),
     ("http", &["domain", "clock", "entropy", "discord", "crypto", "app", "grants"]),
-    ("control", &["domain", "clock", "entropy", "discord", "crypto", "app", "grants"]),
+    // Records come over its socket as they stand in the log.
+    ("control", &["domain", "clock", "entropy", "event_log", "discord", "crypto", "app", "grants", "audit"]),
     ("config", &["domain"]),
     ("telemetry", &["event_log", "config"]),
     (
@@ -30,13 +32,14 @@ const ROOMS: &[(&str, &[&str])] = &[
             "crypto",
             "app",
             "grants",
+            "audit",
             "http",
             "control",
             "config",
         ],
     ),
     // The words a person types become values of the domain and of time, and `probe-log` is the log's own child.
-    ("cli", &["domain", "clock", "event_log", "control", "config", "telemetry", "serve"]),
+    ("cli", &["domain", "clock", "event_log", "audit", "control", "config", "telemetry", "serve"]),
 ];
 
 /// A file of the source.

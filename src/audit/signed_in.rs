@@ -1,0 +1,77 @@
+//! Who is signed in at some moment, from where, and what Discord lets us do for them.
+
+use std::net::IpAddr;
+
+use serde::Serialize;
+
+use super::{Opener, Person, View};
+use crate::domain::time::Timestamp;
+
+/// A session that counts at that moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SignedIn {
+    /// The public id.
+    pub session: String,
+    /// Whose.
+    pub user: Person,
+    /// When it was opened.
+    pub opened_at: String,
+    /// When it was last recorded as used.
+    pub last_seen_at: String,
+    /// When it ends unless it is used.
+    pub expires_at: String,
+    /// From where it last came.
+    pub ip: Option<IpAddr>,
+    /// With what.
+    pub user_agent: Option<String>,
+    /// The authorization of the user, where one is live.
+    pub grant: Option<GrantRow>,
+    /// Guilds and roles as last seen; none before rules name any.
+    pub memberships: Vec<serde_json::Value>,
+}
+
+/// An authorization.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct GrantRow {
+    /// Our name for it.
+    pub id: String,
+    /// What it allows.
+    pub scopes: Vec<String>,
+    /// When it was issued.
+    pub issued_at: String,
+    /// When the access token ends.
+    pub expires_at: String,
+}
+
+impl View {
+    /// Returns every session that counts at the moment of the view, the oldest first.
+    pub fn signed_in(&self, opener: &Opener) -> Vec<SignedIn> {
+        let mut live: Vec<_> = self.state.sessions().filter(|session| session.is_live(self.now)).collect();
+        live.sort_by_key(|session| (session.opened_at, session.id));
+        let rows = live.into_iter().map(|session| {
+            let origin = session.origin.as_ref().and_then(|fact| opener.origin_of(fact));
+            let grant = self.state.user(session.user).and_then(|user| user.grant.as_ref());
+            SignedIn {
+                session: session.id.to_string(),
+                user: self.people.person(session.user, opener),
+                opened_at: text(session.opened_at),
+                last_seen_at: text(session.seen_at),
+                expires_at: text(session.deadline()),
+                ip: origin.as_ref().and_then(|origin| origin.ip),
+                user_agent: origin.and_then(|origin| origin.user_agent),
+                grant: grant.map(|grant| GrantRow {
+                    id: grant.id.to_string(),
+                    scopes: grant.scopes.clone(),
+                    issued_at: text(grant.issued_at),
+                    expires_at: text(grant.expires_at),
+                }),
+                memberships: Vec::new(),
+            }
+        });
+        rows.collect()
+    }
+}
+
+fn text(at: Timestamp) -> String {
+    at.to_string()
+}

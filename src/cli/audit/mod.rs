@@ -1,0 +1,78 @@
+//! `doorbook audit`: the log, read by this program, whether a server runs on it or not.
+
+mod log;
+mod show;
+mod state;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::failure::Failure;
+use super::flags::BriefFlags;
+use super::outside::{Outside, block_on};
+use super::sessions::open_config;
+use crate::audit::{NotOnePerson, Opener, People, Reader, View, When};
+use crate::domain::id::{Position, Sub};
+use crate::serve::Reading;
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    Log(log::Args),
+    Show(show::Args),
+    State(state::Args),
+}
+
+pub(super) fn run(command: Command, outside: &mut Outside) -> Result<(), Failure> {
+    match command {
+        Command::Log(args) => log::run(args, outside),
+        Command::Show(args) => show::run(args, outside),
+        Command::State(args) => state::run(args, outside),
+    }
+}
+
+/// Opens the log, lets `work` read it, and closes it whatever came of that.
+fn with_reading<T>(
+    flags: BriefFlags,
+    outside: &mut Outside,
+    work: impl AsyncFnOnce(&Reading, &mut Outside) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let local = open_config(flags, outside)?;
+    let clock = Arc::clone(&outside.clock);
+    block_on(async {
+        let reading = crate::serve::read(&local, clock).await?;
+        if let Some(error) = &reading.without_keys {
+            outside.say(format_args!(
+                "doorbook: names and addresses stay unknown, because the keys cannot be read: {error}"
+            ))?;
+        }
+        let done = work(&reading, outside).await;
+        reading.close().await?;
+        done
+    })
+}
+
+/// Reads a moment: a time as everywhere, or the position of a record.
+fn when(text: &str, outside: &mut Outside) -> Result<When, Failure> {
+    match text.trim().parse() {
+        Ok(position) => Ok(When::After(Position(position))),
+        Err(_) => Ok(When::At(outside.moment("at", text)?)),
+    }
+}
+
+/// Returns the state at that moment, or says that the log had not begun.
+async fn view(reader: &Reader, when: When, outside: &Outside) -> Result<View, Failure> {
+    let found = reader.view(when, outside.clock.now()).await?;
+    found.ok_or_else(|| Failure::No("the log had not begun by then".to_owned()))
+}
+
+/// Finds one person by id, username, display name or pseudonym.
+fn person(text: &str, people: &People, opener: &Opener) -> Result<Sub, Failure> {
+    people.find(text, opener).map_err(|error| match error {
+        NotOnePerson::Nobody => Failure::No(error.to_string()),
+        NotOnePerson::Ambiguous(people) => Failure::Ambiguous(people),
+    })
+}
+
+fn only(sub: Sub) -> BTreeSet<Sub> {
+    BTreeSet::from([sub])
+}

@@ -1,0 +1,103 @@
+//! `doorbook audit show`: one record, whole.
+
+use std::io::Write as _;
+
+use super::with_reading;
+use crate::audit::WholeRecord;
+use crate::cli::failure::Failure;
+use crate::cli::flags::BriefFlags;
+use crate::cli::outside::Outside;
+use crate::cli::rows::visible;
+use crate::domain::id::Position;
+
+/// Print one record, everything in it, what led to it and what followed
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  doorbook audit show 4711 --json")]
+pub(in crate::cli) struct Args {
+    /// Where it stands, as `audit log` says
+    #[arg(value_name = "POSITION")]
+    position: u64,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    flags: BriefFlags,
+}
+
+pub(super) fn run(args: Args, outside: &mut Outside) -> Result<(), Failure> {
+    with_reading(args.flags, outside, async |reading, outside| {
+        let position = Position(args.position);
+        let head = reading.reader.head().await?;
+        if head.is_none_or(|head| position > head) {
+            let end = head.map_or_else(|| "is empty".to_owned(), |head| format!("ends at position {head}"));
+            return Err(Failure::No(format!("there is no record at position {position}: the log {end}")));
+        }
+        let whole = reading.reader.whole(position).await?;
+        if args.json {
+            serde_json::to_writer_pretty(&mut *outside.stdout, &whole)
+                .map_err(|error| Failure::Output(error.into()))?;
+            return writeln!(outside.stdout).map_err(Failure::Output);
+        }
+        write!(outside.stdout, "{}", in_words(&whole)).map_err(Failure::Output)
+    })
+}
+
+fn in_words(whole: &WholeRecord) -> String {
+    let mut lines = vec![
+        ("position", Some(whole.position.to_string())),
+        ("time", Some(whole.time.clone())),
+        ("written at", (whole.at != whole.time).then(|| whole.at.clone())),
+        ("effect", (whole.verdict != "applied").then(|| whole.verdict.to_owned())),
+        ("user", whole.user.as_ref().map(person)),
+        ("by", Some(by(whole))),
+        (
+            "from",
+            whole.ip.as_ref().map(|ip| format!("{ip} ({})", whole.learned.as_deref().unwrap_or("unknown"))),
+        ),
+        ("with", whole.user_agent.clone()),
+        ("route", whole.route.clone()),
+        ("request", whole.request.clone()),
+        ("led to by", whole.cause.map(|cause| cause.to_string())),
+        ("writer", Some(whole.writer.clone())),
+        ("record id", Some(whole.id.clone())),
+        ("leaf", Some(format!("{} ({} bytes)", whole.leaf, whole.bytes))),
+    ];
+    for (index, event) in whole.events.iter().enumerate() {
+        lines.push(("", None));
+        lines.push(("event", Some(format!("{index} {}", event.kind))));
+        for (name, value) in &event.data {
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            lines.push(("  ", Some(format!("{name} = {value}"))));
+        }
+    }
+    for sealed in &whole.boxes {
+        let opened = if sealed.opened { "opened" } else { "these keys do not open it" };
+        lines.push(("box", Some(format!("of {}: {opened} ({} bytes)", sealed.owner, sealed.bytes))));
+    }
+    for related in &whole.followed_by {
+        lines.push(("followed by", Some(format!("{} {}", related.position, related.kinds.join(", ")))));
+    }
+    let lines = lines.into_iter().filter(|(name, value)| value.is_some() || name.is_empty());
+    lines
+        .map(|(name, value)| {
+            format!("{name:<12}{}\n", visible(&value.unwrap_or_default())).trim_end().to_owned() + "\n"
+        })
+        .collect()
+}
+
+fn person(person: &crate::audit::Person) -> String {
+    let name = person.name.as_deref().unwrap_or("unknown");
+    let id = person.id.as_deref().unwrap_or("erased, or no keys");
+    format!("{name} ({id}), pseudonym {}", person.sub)
+}
+
+fn by(whole: &WholeRecord) -> String {
+    let mut by = whole.actor.kind.clone();
+    if let Some(user) = &whole.actor.user {
+        by = format!("{by} {}", user.name.as_deref().unwrap_or(&user.sub));
+    }
+    if let Some(via) = &whole.actor.via {
+        by = format!("{by}, in session {via}");
+    }
+    by
+}
