@@ -12,6 +12,7 @@ mod rows;
 mod signed_in;
 mod source;
 mod view;
+mod words;
 
 use futures_util::future::BoxFuture;
 
@@ -23,6 +24,7 @@ pub use rows::{Actor, EventRow, Filter, Rows};
 pub use signed_in::SignedIn;
 pub use source::LogSource;
 pub use view::{Reader, View, When};
+pub use words::in_words;
 
 use crate::domain::id::Position;
 use crate::event_log::Chunk;

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{Opener, People, Person, ReadError, Records, describe};
+use super::{Opener, People, Person, ReadError, Records, describe, in_words};
 use crate::domain::event::{ActorKind, Event};
 use crate::domain::id::{Position, SessionId, Sub};
 use crate::domain::record::Record;
@@ -38,6 +38,8 @@ pub struct EventRow {
     pub actor: Actor,
     /// From where.
     pub ip: Option<IpAddr>,
+    /// What happened, in a few words.
+    pub summary: String,
     /// Everything else that it says.
     pub data: Map<String, Value>,
     /// Nothing in the log says so: time does.
@@ -164,6 +166,7 @@ impl Rows {
                 session: Some(session.to_string()),
                 actor: Actor { kind: ActorKind::System.to_string(), user: None, via: None },
                 ip: None,
+                summary: "a session ended: not used for too long, or at its end".into(),
                 data: Map::new(),
                 derived: true,
                 without_effect: None,
@@ -219,6 +222,7 @@ impl Rows {
             },
             actor: actor_of(record, &self.people, &self.opener),
             ip,
+            summary: in_words(event, private.as_ref()),
             data: describe(event, private.as_ref()),
             derived: false,
             without_effect: match verdict {

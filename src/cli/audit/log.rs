@@ -19,6 +19,9 @@ use crate::domain::id::{Position, SessionId};
 use crate::domain::time::Timestamp;
 use crate::event_log::codec;
 
+/// What a line shows of a row where there is no table around it: no position in its record, no data.
+const LINE: [usize; 7] = [0, 2, 4, 6, 8, 9, 10];
+
 /// How long to wait before a server that does not answer is asked again.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -209,7 +212,8 @@ fn print_line(shown: &Shown, format: Format, outside: &mut Outside) -> Result<()
         Format::Table => {
             let cells =
                 shown.cells().into_iter().map(|cell| cell.map_or_else(|| "-".into(), |text| visible(&text)));
-            let cells: Vec<String> = cells.collect();
+            let cells: Vec<String> =
+                cells.enumerate().filter(|(at, _)| LINE.contains(at)).map(|(_, cell)| cell).collect();
             writeln!(outside.stdout, "{}", cells.join("  "))
         }
         Format::Csv => rows::write_csv_row(&mut *outside.stdout, shown),
@@ -233,15 +237,17 @@ fn name(person: &Person) -> String {
 }
 
 impl Row for Shown {
-    const COLUMNS: &'static [&'static str] =
-        &["position", "index", "time", "age", "kind", "user_id", "user", "session", "actor", "ip", "data"];
+    const COLUMNS: &'static [&'static str] = &[
+        "position", "index", "time", "age", "kind", "user_id", "user", "session", "actor", "ip", "summary",
+        "data",
+    ];
 
     const WHOLE: &'static [usize] = &[0, 2];
 
     fn shown(width: Option<u16>) -> Vec<usize> {
         match width {
-            Some(..100) => vec![0, 2, 4, 6, 9],
-            Some(..160) => vec![0, 2, 3, 4, 6, 8, 9],
+            Some(..100) => vec![0, 2, 6, 9, 10],
+            Some(..160) => vec![0, 2, 3, 6, 9, 10],
             _ => vec![0, 2, 3, 4, 6, 7, 8, 9, 10],
         }
     }
@@ -269,6 +275,7 @@ impl Row for Shown {
             row.session.clone(),
             Some(actor),
             row.ip.map(|ip| ip.to_string()),
+            Some(row.summary.clone()),
             (!row.data.is_empty()).then(|| serde_json::Value::Object(row.data.clone()).to_string()),
         ]
     }
