@@ -3,6 +3,9 @@
 //! [`codec`] turns events into bytes and back, [`engine`] is the seam behind which bytes are ordered and
 //! kept, [`start`] finds out at every start whether what was acknowledged is still there, and `head` is
 //! the file that knows what was acknowledged. [`EventLog`] is what the rest of doorbook sees.
+//!
+//! Beside it stands what proves the log to others, pure functions all of it. [`tree`] is one hash over all
+//! records, and short proofs against it.
 
 pub mod codec;
 pub mod engine;
@@ -13,6 +16,7 @@ mod probe;
 mod sled_engine;
 mod sled_guard;
 pub mod start;
+pub mod tree;
 
 #[cfg(test)]
 mod conformance;
