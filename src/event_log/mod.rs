@@ -5,13 +5,14 @@
 //! the file that knows what was acknowledged. [`EventLog`] is what the rest of doorbook sees.
 //!
 //! Beside it stands what proves the log to others, pure functions all of it. [`tree`] is one hash over all
-//! records, and short proofs against it.
+//! records, and short proofs against it; [`note`] is that hash, signed, in the form that others' tools read.
 
 pub mod codec;
 pub mod engine;
 mod feed;
 mod head;
 pub mod memory_engine;
+pub mod note;
 mod probe;
 mod sled_engine;
 mod sled_guard;
