@@ -3,16 +3,23 @@
 //! [`codec`] turns events into bytes and back, [`engine`] is the seam behind which bytes are ordered and
 //! kept, [`start`] finds out at every start whether what was acknowledged is still there, and `head` is
 //! the file that knows what was acknowledged. [`EventLog`] is what the rest of doorbook sees.
+//!
+//! Beside it stands what proves the log to others, pure functions all of it. [`tree`] is one hash over all
+//! records, and short proofs against it; [`note`] is that hash, signed, in the form that others' tools read;
+//! [`proof`] is one record with all that it takes to check that it is in the log.
 
 pub mod codec;
 pub mod engine;
 mod feed;
 mod head;
 pub mod memory_engine;
+pub mod note;
 mod probe;
+pub mod proof;
 mod sled_engine;
 mod sled_guard;
 pub mod start;
+pub mod tree;
 
 #[cfg(test)]
 mod conformance;
