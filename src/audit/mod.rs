@@ -11,6 +11,7 @@ mod record;
 mod rows;
 mod signed_in;
 mod source;
+mod verify;
 mod view;
 mod words;
 
@@ -23,6 +24,7 @@ pub use record::{OneBox, OneEvent, Related, WholeRecord};
 pub use rows::{Actor, EventRow, Filter, Rows};
 pub use signed_in::SignedIn;
 pub use source::LogSource;
+pub use verify::{Break, OwnedUp, Signed, Tampered, UNSIGNED_LIMIT, Verdict, VerifyError};
 pub use view::{Reader, View, When};
 pub use words::in_words;
 

@@ -11,6 +11,7 @@ mod flags;
 mod health;
 mod mock_discord;
 mod outside;
+mod progress;
 pub mod rows;
 mod serve;
 mod sessions;

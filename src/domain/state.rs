@@ -17,7 +17,7 @@ use super::record::{Owner, Record, SealedBox};
 use super::time::{Month, Timestamp};
 
 /// How many record ids are remembered, to ignore a record that a storage engine stored twice.
-const REMEMBERED: usize = 4_096;
+pub const REMEMBERED: usize = 4_096;
 
 /// How long a session that time has ended is kept before it is forgotten.
 ///

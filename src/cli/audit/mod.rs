@@ -3,6 +3,7 @@
 mod log;
 mod show;
 mod state;
+mod verify;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ pub(super) enum Command {
     Log(log::Args),
     Show(show::Args),
     State(state::Args),
+    Verify(verify::Args),
 }
 
 pub(super) fn run(command: Command, outside: &mut Outside) -> Result<(), Failure> {
@@ -27,6 +29,7 @@ pub(super) fn run(command: Command, outside: &mut Outside) -> Result<(), Failure
         Command::Log(args) => log::run(args, outside),
         Command::Show(args) => show::run(args, outside),
         Command::State(args) => state::run(args, outside),
+        Command::Verify(args) => verify::run(args, outside),
     }
 }
 

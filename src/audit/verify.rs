@@ -1,0 +1,410 @@
+//! Whether anybody changed, removed or moved a record: said by whoever asks, with public keys alone.
+//!
+//! Every frame is hashed as it stands, and the root over the first so many must be the one that was signed. What
+//! that cannot show is part of the answer: whoever owns the machine can cut the end off and sign again, and only
+//! a checkpoint that was kept elsewhere tells.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::{ReadError, Reader};
+use crate::domain::event::Event;
+use crate::domain::id::{Hash, LogId, Position, RecordId};
+use crate::domain::record::Record;
+use crate::domain::state::{REMEMBERED, State};
+use crate::domain::time::Timestamp;
+use crate::event_log::codec::{self, DecodeError, leaf_hash};
+use crate::event_log::note::{self, Checkpoint, NoteError, VerifierKey, origin_of};
+use crate::event_log::tree::Frontier;
+
+/// So many records may stand without a signature, from the first one on.
+pub const UNSIGNED_LIMIT: u64 = 2_048;
+
+/// How far a checkpoint stands behind the records it signs for, at most.
+const LATE: usize = 4_096;
+
+/// What somebody found who looked at every record.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// Which log it is.
+    pub log: Option<LogId>,
+    /// Under which name it signs.
+    pub origin: Option<String>,
+    /// How many records it has.
+    pub records: u64,
+    /// The root of the tree over them.
+    pub root: Option<Hash>,
+    /// How many checkpoints were checked.
+    pub checkpoints: u64,
+    /// How many stored states were made again and had the hash that was signed.
+    pub states: u64,
+    /// The newest checkpoint in the log.
+    pub newest: Option<Signed>,
+    /// Records behind it, that nobody has signed for.
+    pub unsigned: u64,
+    /// Where the operator owned up to a break.
+    pub breaks: Vec<Break>,
+    /// Where another key took over.
+    pub keys: Vec<Position>,
+    /// The first record that only a newer doorbook understands; the state was not followed beyond it.
+    pub not_understood: Option<(Position, String)>,
+    /// Checkpoints that were kept elsewhere, and fit.
+    pub kept: Vec<Signed>,
+}
+
+/// A checkpoint that was checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signed {
+    /// Where it stands; nowhere, where it was kept elsewhere.
+    pub position: Option<Position>,
+    /// For how many records.
+    pub size: u64,
+    /// When it was written, where it stands in the log.
+    pub at: Option<Timestamp>,
+}
+
+/// A break that the operator owned up to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Break {
+    /// Where it is owned up to.
+    pub position: Position,
+    /// Whether the log was put back from a copy, rather than gone on with after a loss.
+    pub restored: bool,
+}
+
+/// The log is not what was signed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Tampered {
+    /// What stands there is no record.
+    #[error("what stands at position {position} is not a record")]
+    NotARecord {
+        /// Where.
+        position: Position,
+        /// Why not.
+        #[source]
+        source: DecodeError,
+    },
+    /// The first record does not begin a log.
+    #[error("the record at position 0 does not begin a log")]
+    NoBeginning,
+    /// Two different records have one id, or one stands twice far apart.
+    #[error("the record at position {position} has the id of another one, at {other}")]
+    SameId {
+        /// Where.
+        position: Position,
+        /// Where the other one stands.
+        other: Position,
+    },
+    /// A signature does not fit.
+    #[error("the checkpoint at position {position} is not signed by this log")]
+    Signature {
+        /// Where.
+        position: Position,
+        /// Why not.
+        #[source]
+        source: NoteError,
+    },
+    /// A record says another thing than its note, or signs for records behind it.
+    #[error("the checkpoint at position {position} says another thing than its signed note")]
+    Note {
+        /// Where.
+        position: Position,
+    },
+    /// The records are not those that were signed.
+    #[error(
+        "the first {size} records are not those that were signed: the checkpoint at position {position} has another root; the last one that fits signs for {fits}"
+    )]
+    Root {
+        /// Where the checkpoint stands.
+        position: Position,
+        /// For how many records it signs.
+        size: u64,
+        /// For how many the last one signs that fits.
+        fits: u64,
+    },
+    /// Records are not those that a checkpoint kept elsewhere has.
+    #[error("the first {size} records are not those of the checkpoint that was kept elsewhere{owned_up}")]
+    KeptRoot {
+        /// For how many it signs.
+        size: u64,
+        /// Whether the operator said so.
+        owned_up: OwnedUp,
+    },
+    /// Records are gone that a checkpoint kept elsewhere signs for.
+    #[error(
+        "the checkpoint that was kept elsewhere signs for {size} records, and the log has {has}{owned_up}"
+    )]
+    Cut {
+        /// For how many it signs.
+        size: u64,
+        /// How many there are.
+        has: u64,
+        /// Whether the operator said so.
+        owned_up: OwnedUp,
+    },
+    /// A checkpoint kept elsewhere is of another log.
+    #[error("the checkpoint that was kept elsewhere is not signed by this log")]
+    KeptSignature {
+        /// Why not.
+        #[source]
+        source: NoteError,
+    },
+    /// Too many records without a signature.
+    #[error("more than {UNSIGNED_LIMIT} records before position {position} were not signed for")]
+    Unsigned {
+        /// Where that was found.
+        position: Position,
+    },
+    /// The state that was signed is not what the records give.
+    #[error("the state after {size} records is not the one that the checkpoint at position {position} names")]
+    State {
+        /// Where the checkpoint stands.
+        position: Position,
+        /// For how many records it signs.
+        size: u64,
+    },
+}
+
+impl Tampered {
+    /// Returns the first position that is known to be bad, where one is.
+    pub fn position(&self) -> Option<Position> {
+        match self {
+            Tampered::NotARecord { position, .. }
+            | Tampered::SameId { position, .. }
+            | Tampered::Signature { position, .. }
+            | Tampered::Note { position }
+            | Tampered::Unsigned { position }
+            | Tampered::State { position, .. } => Some(*position),
+            // Somewhere among the records since the last signature that fits.
+            Tampered::Root { fits, .. } => Some(Position(*fits)),
+            Tampered::NoBeginning => Some(Position(0)),
+            Tampered::Cut { has, .. } => Some(Position(*has)),
+            Tampered::KeptRoot { .. } | Tampered::KeptSignature { .. } => None,
+        }
+    }
+}
+
+/// Whether a missing end is one that the operator owned up to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnedUp(pub Option<Position>);
+
+impl std::fmt::Display for OwnedUp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Some(position) => write!(f, "; the operator owned up to a loss at position {position}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Why there is no verdict that all is well.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// The log is not what was signed.
+    #[error(transparent)]
+    Tampered(#[from] Tampered),
+    /// The log could not be read to its end.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+impl Reader {
+    /// Looks at every record, and at checkpoints that were kept elsewhere.
+    ///
+    /// `progress` is told how many records have been looked at.
+    pub async fn verify(
+        &self,
+        kept: &[String],
+        mut progress: impl FnMut(u64),
+    ) -> Result<Verdict, VerifyError> {
+        let Some(head) = self.head().await? else { return Ok(Verdict::default()) };
+        let mut look = Look::new(kept);
+        let mut records = self.source().records(Position(0), Some(head)).await?;
+        while let Some(chunk) = records.next().await? {
+            for (position, frame) in chunk {
+                look.take(position, &frame)?;
+            }
+            progress(look.verdict.records);
+        }
+        Ok(look.finish()?)
+    }
+}
+
+/// Everything that must be remembered from one record to the next.
+struct Look {
+    verdict: Verdict,
+    frontier: Frontier,
+    /// What the tree was after each of the last records, the newest last.
+    recent: VecDeque<Frontier>,
+    ids: HashMap<RecordId, (Position, Hash)>,
+    /// Every key that this log has signed with, the current one last.
+    keys: Vec<VerifierKey>,
+    signed: u64,
+    state: Option<State>,
+    kept: Vec<Kept>,
+}
+
+/// A checkpoint that was kept elsewhere.
+struct Kept {
+    note: String,
+    size: Option<u64>,
+    root: Option<Hash>,
+}
+
+impl Look {
+    fn new(kept: &[String]) -> Look {
+        Look {
+            verdict: Verdict::default(),
+            frontier: Frontier::new(),
+            recent: VecDeque::from([Frontier::new()]),
+            ids: HashMap::new(),
+            keys: Vec::new(),
+            signed: 0,
+            state: Some(State::default()),
+            kept: kept
+                .iter()
+                .map(|note| Kept {
+                    note: note.clone(),
+                    size: note.lines().nth(1).and_then(|line| line.parse().ok()),
+                    root: None,
+                })
+                .collect(),
+        }
+    }
+
+    fn take(&mut self, position: Position, frame: &[u8]) -> Result<(), Tampered> {
+        let raw = codec::decode_raw(frame).map_err(|source| Tampered::NotARecord { position, source })?;
+        let leaf = leaf_hash(frame);
+        self.check_id(position, raw.id, leaf)?;
+        match codec::decode_record(frame) {
+            Ok(record) => self.understand(position, &record)?,
+            Err(error @ (DecodeError::Unknown { .. } | DecodeError::UnknownContext { .. })) => {
+                self.state = None;
+                self.verdict.not_understood.get_or_insert_with(|| (position, error.to_string()));
+            }
+            Err(source) => return Err(Tampered::NotARecord { position, source }),
+        }
+        self.grow(leaf);
+        if self.verdict.newest.is_some() && self.verdict.records - self.signed > UNSIGNED_LIMIT {
+            return Err(Tampered::Unsigned { position });
+        }
+        Ok(())
+    }
+
+    fn grow(&mut self, leaf: Hash) {
+        self.frontier.push(leaf);
+        self.verdict.records += 1;
+        self.recent.push_back(self.frontier.clone());
+        if self.recent.len() > LATE {
+            self.recent.pop_front();
+        }
+        let size = self.verdict.records;
+        for kept in self.kept.iter_mut().filter(|kept| kept.size == Some(size)) {
+            kept.root = Some(self.frontier.root());
+        }
+    }
+
+    /// A record that storage kept twice stands near the first, byte for byte; anything else is forged.
+    fn check_id(&mut self, position: Position, id: RecordId, leaf: Hash) -> Result<(), Tampered> {
+        if let Some((other, known)) = self.ids.get(&id) {
+            let near = position.0 - other.0 <= REMEMBERED as u64;
+            if *known != leaf || !near {
+                return Err(Tampered::SameId { position, other: *other });
+            }
+            return Ok(());
+        }
+        self.ids.insert(id, (position, leaf));
+        Ok(())
+    }
+
+    fn understand(&mut self, position: Position, record: &Record) -> Result<(), Tampered> {
+        let begins = matches!(record.events.first(), Some(Event::LogCreated { .. }));
+        if position == Position(0) && !begins {
+            return Err(Tampered::NoBeginning);
+        }
+        for event in &record.events {
+            match event {
+                Event::LogCreated { log, origin, public_key, .. } => self.begin(*log, origin, public_key),
+                Event::LogLossAccepted { .. } => {
+                    self.verdict.breaks.push(Break { position, restored: false })
+                }
+                Event::LogRestored { .. } => self.verdict.breaks.push(Break { position, restored: true }),
+                _ => {}
+            }
+        }
+        if let Some(state) = &mut self.state {
+            state.apply(position, record);
+        }
+        let at = self.state.as_ref().map(State::eff);
+        for event in &record.events {
+            if let Event::CheckpointSigned { size, root, note, .. } = event {
+                self.check_checkpoint(position, *size, *root, note)?;
+                self.verdict.checkpoints += 1;
+                self.verdict.newest = Some(Signed { position: Some(position), size: *size, at });
+                self.signed = self.signed.max(*size);
+            }
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, log: LogId, origin: &str, public_key: &[u8; 32]) {
+        let name = origin_of(origin, log);
+        self.verdict.log = Some(log);
+        self.keys.extend(VerifierKey::new(&name, public_key).ok());
+        self.verdict.origin = Some(name);
+    }
+
+    fn check_checkpoint(
+        &self,
+        position: Position,
+        size: u64,
+        root: Hash,
+        text: &str,
+    ) -> Result<(), Tampered> {
+        let key = self.keys.last().ok_or(Tampered::NoBeginning)?;
+        let signed = note::verify(text.as_bytes(), key);
+        let signed = signed.map_err(|source| Tampered::Signature { position, source })?;
+        if signed.size != size || signed.root != root || size > position.0 {
+            return Err(Tampered::Note { position });
+        }
+        let behind = usize::try_from(self.verdict.records - size).unwrap_or(usize::MAX);
+        let known = self.recent.len().checked_sub(behind + 1).and_then(|at| self.recent.get(at));
+        match known {
+            Some(frontier) if frontier.root() == root => Ok(()),
+            Some(_) => Err(Tampered::Root { position, size, fits: self.signed }),
+            None => Err(Tampered::Note { position }),
+        }
+    }
+
+    /// Believes a checkpoint that was kept elsewhere: the log may sign with another key by now.
+    fn open_kept(&self, text: &str) -> Result<Checkpoint, Tampered> {
+        let mut opened = Err(Tampered::NoBeginning);
+        for key in &self.keys {
+            opened = note::verify(text.as_bytes(), key).map_err(|source| Tampered::KeptSignature { source });
+            if opened.is_ok() {
+                break;
+            }
+        }
+        opened
+    }
+
+    fn finish(mut self) -> Result<Verdict, Tampered> {
+        self.verdict.root = Some(self.frontier.root());
+        self.verdict.unsigned = self.verdict.records - self.signed;
+        for kept in std::mem::take(&mut self.kept) {
+            let signed = self.open_kept(&kept.note)?;
+            let (size, has) = (signed.size, self.verdict.records);
+            let broken = self.verdict.breaks.iter().find(|owned_up| owned_up.position.0 < size);
+            let owned_up = OwnedUp(broken.map(|owned_up| owned_up.position));
+            if size > has {
+                return Err(Tampered::Cut { size, has, owned_up });
+            }
+            let root = if size == 0 { Some(signed.root) } else { kept.root };
+            if root != Some(signed.root) {
+                return Err(Tampered::KeptRoot { size, owned_up });
+            }
+            self.verdict.kept.push(Signed { position: None, size, at: None });
+        }
+        Ok(self.verdict)
+    }
+}

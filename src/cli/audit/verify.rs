@@ -1,0 +1,191 @@
+//! `doorbook audit verify`: whether anybody changed the log, and what nobody can say.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::with_reading;
+use crate::audit::{Signed, Tampered, UNSIGNED_LIMIT, Verdict, VerifyError};
+use crate::cli::failure::Failure;
+use crate::cli::flags::BriefFlags;
+use crate::cli::outside::Outside;
+use crate::cli::progress::Progress;
+
+/// Check that no record was changed, removed or moved
+///
+/// Exit code 0: the log is what was signed. 1: it is not, and the first bad position is named. 3: it could not be
+/// read. Whoever owns the machine can cut the end off and sign again; only a checkpoint that you keep elsewhere,
+/// from `audit checkpoint`, shows that.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  doorbook audit verify\n  doorbook audit verify --checkpoint monday.txt --checkpoint friday.txt"
+)]
+pub(in crate::cli) struct Args {
+    /// A checkpoint that was kept elsewhere; may be given more than once
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Vec<PathBuf>,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    flags: BriefFlags,
+}
+
+/// No checkpoint is longer.
+const LONGEST: u64 = 4_096;
+
+pub(super) fn run(args: Args, outside: &mut Outside) -> Result<(), Failure> {
+    let kept = args.checkpoint.iter().map(|file| read(file, outside)).collect::<Result<Vec<_>, _>>()?;
+    with_reading(args.flags, outside, async |reading, outside| {
+        let records = reading.reader.head().await?.map_or(0, |head| head.0 + 1);
+        let progress = Progress::new(outside, "verifying", records);
+        let outcome = reading.reader.verify(&kept, |done| progress.done(done)).await;
+        drop(progress);
+        match outcome {
+            Ok(verdict) => {
+                let text = if args.json { in_json(&verdict) } else { in_words(&verdict) };
+                write!(outside.stdout, "{text}").map_err(Failure::Output)
+            }
+            Err(VerifyError::Tampered(tampered)) => Err(Failure::No(said(&tampered))),
+            Err(VerifyError::Read(error)) => Err(Failure::Read(error)),
+        }
+    })
+}
+
+fn read(file: &PathBuf, outside: &Outside) -> Result<String, Failure> {
+    use std::io::Read as _;
+
+    let path = outside.path(file);
+    let opened = std::fs::File::open(&path);
+    let mut text = String::new();
+    opened.and_then(|opened| opened.take(LONGEST + 1).read_to_string(&mut text)).map_err(|error| {
+        Failure::Usage(format!("the checkpoint {} cannot be read: {error}", path.display()))
+    })?;
+    Ok(text)
+}
+
+fn said(tampered: &Tampered) -> String {
+    let mut text = format!("TAMPERED: {tampered}");
+    let mut source = std::error::Error::source(tampered);
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    if let Some(position) = tampered.position() {
+        text.push_str(&format!("; the first bad position is {position}"));
+    }
+    text
+}
+
+fn in_words(verdict: &Verdict) -> String {
+    let mut text = String::new();
+    let Some(root) = verdict.root else { return "the log is empty\n".to_owned() };
+    let mut line = |words: String| {
+        text.push_str(&words);
+        text.push('\n');
+    };
+    line(format!(
+        "intact: {} records of {}",
+        verdict.records,
+        verdict.origin.as_deref().unwrap_or("an unknown log")
+    ));
+    line(format!("  root         {root}"));
+    line(match verdict.newest {
+        Some(newest) => format!(
+            "  signed       {} checkpoints, the newest for {} records at position {}",
+            verdict.checkpoints,
+            newest.size,
+            newest.position.map_or(0, |position| position.0)
+        ),
+        None => "  signed       never: no checkpoint stands in it".to_owned(),
+    });
+    for kept in &verdict.kept {
+        line(format!("  kept         the checkpoint for {} records fits", kept.size));
+    }
+    for position in &verdict.keys {
+        line(format!("  key          another one signs since position {position}"));
+    }
+    for owned_up in &verdict.breaks {
+        let what = if owned_up.restored { "put back from a copy" } else { "gone on with after a loss" };
+        line(format!("  break        {what} at position {}, as the operator recorded", owned_up.position));
+    }
+    if let Some((position, why)) = &verdict.not_understood {
+        line(format!("  not read     from position {position} on, {why}"));
+    }
+    for unproven in not_proven(verdict) {
+        line(format!("  not proven   {unproven}"));
+    }
+    text
+}
+
+/// What no look at the log alone can show.
+fn not_proven(verdict: &Verdict) -> Vec<String> {
+    let mut all = Vec::new();
+    let kept = verdict.kept.iter().map(|kept| kept.size).max();
+    match kept {
+        None => all.push(
+            "that nothing was cut off its end and signed again: give a checkpoint kept elsewhere with --checkpoint".into(),
+        ),
+        Some(kept) if kept < verdict.records => all.push(format!(
+            "that nothing was cut off or changed behind the first {kept} records, the last that a kept checkpoint has"
+        )),
+        Some(_) => {}
+    }
+    if verdict.unsigned > 0 {
+        all.push(format!(
+            "the last {} records: nobody has signed for them yet (at most {UNSIGNED_LIMIT} may be so)",
+            verdict.unsigned
+        ));
+    }
+    all.push("what was never written: a log shows what is in it".into());
+    all
+}
+
+#[derive(Serialize)]
+struct Json<'a> {
+    verdict: &'static str,
+    log: Option<String>,
+    origin: Option<&'a str>,
+    records: u64,
+    root: Option<String>,
+    checkpoints: u64,
+    newest: Option<JsonSigned>,
+    unsigned: u64,
+    kept: Vec<u64>,
+    breaks: Vec<u64>,
+    keys: Vec<u64>,
+    not_understood: Option<u64>,
+    not_proven: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct JsonSigned {
+    position: Option<u64>,
+    size: u64,
+    at: Option<String>,
+}
+
+fn in_json(verdict: &Verdict) -> String {
+    let signed = |signed: Signed| JsonSigned {
+        position: signed.position.map(|position| position.0),
+        size: signed.size,
+        at: signed.at.map(|at| at.to_string()),
+    };
+    let json = Json {
+        verdict: "intact",
+        log: verdict.log.map(|log| log.to_string()),
+        origin: verdict.origin.as_deref(),
+        records: verdict.records,
+        root: verdict.root.map(|root| root.to_string()),
+        checkpoints: verdict.checkpoints,
+        newest: verdict.newest.map(signed),
+        unsigned: verdict.unsigned,
+        kept: verdict.kept.iter().map(|kept| kept.size).collect(),
+        breaks: verdict.breaks.iter().map(|owned_up| owned_up.position.0).collect(),
+        keys: verdict.keys.iter().map(|position| position.0).collect(),
+        not_understood: verdict.not_understood.as_ref().map(|(position, _)| position.0),
+        not_proven: not_proven(verdict),
+    };
+    serde_json::to_string_pretty(&json).unwrap_or_default() + "\n"
+}
