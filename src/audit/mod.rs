@@ -5,12 +5,15 @@
 //! was given, and checks what is to be checked. A server that is being looked into cannot talk its way out.
 
 mod describe;
+mod diff;
 mod opener;
 mod people;
 mod record;
 mod rows;
 mod signed_in;
 mod source;
+mod stats;
+mod story;
 mod verify;
 mod view;
 mod words;
@@ -18,12 +21,15 @@ mod words;
 use futures_util::future::BoxFuture;
 
 pub use describe::describe;
+pub use diff::Change;
 pub use opener::Opener;
 pub use people::{NotOnePerson, People, Person};
 pub use record::{OneBox, OneEvent, Related, WholeRecord};
 pub use rows::{Actor, EventRow, Filter, Rows};
 pub use signed_in::SignedIn;
 pub use source::LogSource;
+pub use stats::{Address, Count, Span, Stats};
+pub use story::{Line, Story};
 pub use verify::{Break, OwnedUp, Signed, Tampered, UNSIGNED_LIMIT, Verdict, VerifyError};
 pub use view::{Reader, View, When};
 pub use words::in_words;

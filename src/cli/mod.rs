@@ -6,6 +6,7 @@
 mod audit;
 mod config_check;
 mod demo;
+mod explain;
 mod failure;
 mod flags;
 mod health;
@@ -52,6 +53,7 @@ enum Command {
     /// Read the log: who signed in, when, from where, and what became of it
     #[command(subcommand, after_help = "Example:\n  doorbook audit log --since 7d --kind sign_in")]
     Audit(audit::Command),
+    Explain(explain::Args),
     /// Look at the configuration
     #[command(subcommand, after_help = "Example:\n  doorbook config check")]
     Config(config_check::Command),
@@ -101,6 +103,7 @@ fn dispatch(cli: Cli, outside: &mut Outside) -> Result<(), Failure> {
         Command::Demo(args) => demo::run(args, outside),
         Command::MockDiscord(args) => mock_discord::run(args, outside),
         Command::Sessions(command) => sessions::run(command, outside),
+        Command::Explain(args) => explain::run(args, outside),
         Command::Audit(command) => audit::run(command, outside),
         Command::Config(command) => config_check::run(command, outside),
         Command::Health(args) => health::run(args, outside),

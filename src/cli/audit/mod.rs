@@ -1,8 +1,10 @@
 //! `doorbook audit`: the log, read by this program, whether a server runs on it or not.
 
+mod diff;
 mod log;
 mod show;
 mod state;
+mod stats;
 mod verify;
 
 use std::collections::BTreeSet;
@@ -21,7 +23,9 @@ pub(super) enum Command {
     Log(log::Args),
     Show(show::Args),
     State(state::Args),
+    Diff(diff::Args),
     Verify(verify::Args),
+    Stats(stats::Args),
 }
 
 pub(super) fn run(command: Command, outside: &mut Outside) -> Result<(), Failure> {
@@ -29,12 +33,14 @@ pub(super) fn run(command: Command, outside: &mut Outside) -> Result<(), Failure
         Command::Log(args) => log::run(args, outside),
         Command::Show(args) => show::run(args, outside),
         Command::State(args) => state::run(args, outside),
+        Command::Diff(args) => diff::run(args, outside),
+        Command::Stats(args) => stats::run(args, outside),
         Command::Verify(args) => verify::run(args, outside),
     }
 }
 
 /// Opens the log, lets `work` read it, and closes it whatever came of that.
-fn with_reading<T>(
+pub(super) fn with_reading<T>(
     flags: BriefFlags,
     outside: &mut Outside,
     work: impl AsyncFnOnce(&Reading, &mut Outside) -> Result<T, Failure>,
@@ -55,7 +61,7 @@ fn with_reading<T>(
 }
 
 /// Reads a moment: a time as everywhere, or the position of a record.
-fn when(text: &str, outside: &mut Outside) -> Result<When, Failure> {
+pub(super) fn when(text: &str, outside: &mut Outside) -> Result<When, Failure> {
     match text.trim().parse() {
         Ok(position) => Ok(When::After(Position(position))),
         Err(_) => Ok(When::At(outside.moment("at", text)?)),
@@ -63,13 +69,13 @@ fn when(text: &str, outside: &mut Outside) -> Result<When, Failure> {
 }
 
 /// Returns the state at that moment, or says that the log had not begun.
-async fn view(reader: &Reader, when: When, outside: &Outside) -> Result<View, Failure> {
+pub(super) async fn view(reader: &Reader, when: When, outside: &Outside) -> Result<View, Failure> {
     let found = reader.view(when, outside.clock.now()).await?;
     found.ok_or_else(|| Failure::No("the log had not begun by then".to_owned()))
 }
 
 /// Finds one person by id, username, display name or pseudonym.
-fn person(text: &str, people: &People, opener: &Opener) -> Result<Sub, Failure> {
+pub(super) fn person(text: &str, people: &People, opener: &Opener) -> Result<Sub, Failure> {
     people.find(text, opener).map_err(|error| match error {
         NotOnePerson::Nobody => Failure::No(error.to_string()),
         NotOnePerson::Ambiguous(people) => Failure::Ambiguous(people),

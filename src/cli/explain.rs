@@ -1,0 +1,94 @@
+//! `doorbook explain`: the story of one person.
+
+use serde::Serialize;
+
+use super::audit::{person, view, when, with_reading};
+use super::failure::Failure;
+use super::flags::BriefFlags;
+use super::outside::Outside;
+use super::rows::{self, Format, Row, visible};
+use crate::audit::{Line, Story, When};
+
+/// Tell the story of one person: sign-ins, devices, refreshes, denials and ends, with the positions
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  doorbook explain --user nelly\n  doorbook explain --user 80351110224678912 --at \"2026-11-17 14:03\""
+)]
+pub(super) struct Args {
+    /// Of that person: a Discord id, a username or a display name
+    #[arg(long, value_name = "USER")]
+    user: String,
+    /// Only what was known then: 2h, 7d, a date, "2026-11-17 14:03", RFC 3339, or the position of a record
+    #[arg(long, value_name = "TIME|POSITION")]
+    at: Option<String>,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    #[command(flatten)]
+    flags: BriefFlags,
+}
+
+pub(super) fn run(args: Args, outside: &mut Outside) -> Result<(), Failure> {
+    let at = args.at.as_deref().map_or(Ok(When::Now), |text| when(text, outside))?;
+    with_reading(args.flags, outside, async |reading, outside| {
+        let reader = &reading.reader;
+        // By the names of today: who changed theirs is still found.
+        let today = view(reader, When::Now, outside).await?;
+        let sub = person(&args.user, &today.people, reader.opener())?;
+        let story = reader.story(sub, at, outside.clock.now()).await?;
+        let story = story.ok_or_else(|| Failure::No("the log had not begun by then".to_owned()))?;
+        if story.story.is_empty() {
+            return Err(Failure::No("the log tells nothing about them by then".to_owned()));
+        }
+        print(&story, args.format, outside)
+    })
+}
+
+fn print(story: &Story, format: Format, outside: &mut Outside) -> Result<(), Failure> {
+    let out = &mut *outside.stdout;
+    let written = match format {
+        Format::Json => {
+            serde_json::to_writer_pretty(&mut *out, story).map_err(Into::into).and_then(|()| writeln!(out))
+        }
+        Format::Table => {
+            let who = &story.person;
+            let name = who.name.as_deref().unwrap_or("somebody without a name");
+            let id = who.id.as_deref().unwrap_or("no Discord id: erased, or no keys");
+            let head = format!("{} ({id}), pseudonym {}: {}", visible(name), who.sub, story.standing);
+            writeln!(out, "{head}\n").and_then(|()| rows::write(out, format, outside.width, &story.story))
+        }
+        Format::Jsonl | Format::Csv => rows::write(out, format, None, &story.story),
+    };
+    written.map_err(Failure::Output)
+}
+
+impl Row for Line {
+    const COLUMNS: &'static [&'static str] = &["position", "time", "what", "by", "ip", "user_agent"];
+
+    const WHOLE: &'static [usize] = &[0, 1];
+
+    fn shown(width: Option<u16>) -> Vec<usize> {
+        match width {
+            Some(..110) => vec![0, 1, 2, 4],
+            Some(..170) => vec![0, 1, 2, 3, 4],
+            _ => (0..6).collect(),
+        }
+    }
+
+    fn cells(&self) -> Vec<Option<String>> {
+        let mut what = self.what.clone();
+        what.push_str(if self.derived { " (derived)" } else { "" });
+        vec![
+            self.position.map(|position| position.to_string()),
+            Some(self.time.clone()),
+            Some(what),
+            Some(self.by.clone()),
+            self.ip.map(|ip| ip.to_string()),
+            self.user_agent.clone(),
+        ]
+    }
+
+    fn json(&self) -> impl Serialize {
+        self
+    }
+}
