@@ -1,5 +1,6 @@
 //! `doorbook audit`: the log, read by this program, whether a server runs on it or not.
 
+mod checkpoint;
 mod diff;
 mod log;
 mod show;
@@ -25,6 +26,7 @@ pub(super) enum Command {
     State(state::Args),
     Diff(diff::Args),
     Verify(verify::Args),
+    Checkpoint(checkpoint::Args),
     Stats(stats::Args),
 }
 
@@ -35,6 +37,7 @@ pub(super) fn run(command: Command, outside: &mut Outside) -> Result<(), Failure
         Command::State(args) => state::run(args, outside),
         Command::Diff(args) => diff::run(args, outside),
         Command::Stats(args) => stats::run(args, outside),
+        Command::Checkpoint(args) => checkpoint::run(args, outside),
         Command::Verify(args) => verify::run(args, outside),
     }
 }

@@ -12,7 +12,9 @@ use crate::domain::id::Position;
 
 /// Print one record, everything in it, what led to it and what followed
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  doorbook audit show 4711 --json")]
+#[command(
+    after_help = "Examples:\n  doorbook audit show 4711 --json\n  doorbook audit show 4711 --proof > 4711.tlog-proof"
+)]
 pub(in crate::cli) struct Args {
     /// Where it stands, as `audit log` says
     #[arg(value_name = "POSITION")]
@@ -20,6 +22,9 @@ pub(in crate::cli) struct Args {
     /// As JSON
     #[arg(long)]
     json: bool,
+    /// Print the proof that it stands in the log instead: a `.tlog-proof` as C2SP has it
+    #[arg(long, conflicts_with = "json")]
+    proof: bool,
     #[command(flatten)]
     flags: BriefFlags,
 }
@@ -31,6 +36,13 @@ pub(super) fn run(args: Args, outside: &mut Outside) -> Result<(), Failure> {
         if head.is_none_or(|head| position > head) {
             let end = head.map_or_else(|| "is empty".to_owned(), |head| format!("ends at position {head}"));
             return Err(Failure::No(format!("there is no record at position {position}: the log {end}")));
+        }
+        if args.proof {
+            let proof = reading.reader.prove(position).await?;
+            let nobody =
+                "nobody has signed for that record yet: that comes within an hour, and at every stop";
+            let proof = proof.ok_or_else(|| Failure::No(nobody.to_owned()))?;
+            return write!(outside.stdout, "{proof}").map_err(Failure::Output);
         }
         let whole = reading.reader.whole(position).await?;
         if args.json {
