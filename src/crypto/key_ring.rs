@@ -13,8 +13,9 @@ use crate::entropy::Entropy;
 
 use super::block::Header;
 use super::cookie::CookieKey;
-use super::directory::{COOKIE, Found, make_missing};
+use super::directory::make_missing;
 use super::error::KeyError;
+use super::files::{COOKIE, Found, LOG, SIGNER};
 use super::keeper::Keeper;
 use super::kek;
 use super::key_file::read_if_there;
@@ -73,7 +74,7 @@ impl KeyRing {
         disk: Arc<dyn Disk>,
     ) -> Result<KeyRing, KeyError> {
         let mut found = Found::read(&settings)?;
-        found.repair(&settings, &*entropy, &*disk)?;
+        found.repair(&*entropy, &*disk)?;
         KeyRing::of(found, &settings, entropy, disk)
     }
 
@@ -159,23 +160,20 @@ impl KeyRing {
         entropy: Arc<dyn Entropy>,
         disk: Arc<dyn Disk>,
     ) -> Result<KeyRing, KeyError> {
-        let log = settings.log_id;
-        let cookie = match (&settings.cookie_secret, &found.cookie) {
-            (Some(secret), _) => CookieKey::from_secret(log, secret, entropy.clone()),
-            (None, Some(loaded)) => CookieKey::from_key(log, loaded.single_key()?, entropy.clone()),
-            (None, None) => return Err(KeyError::Missing { file: settings.dir.join(COOKIE) }),
+        let (log, files) = (settings.log_id, found.files);
+        let cookie = match &settings.cookie_secret {
+            Some(secret) => CookieKey::from_secret(log, secret, entropy.clone()),
+            None => CookieKey::from_key(log, files.key(COOKIE)?, entropy.clone()),
         };
-        let log_key = found.log.single_key()?.clone();
-        let signer = SigningKey::from_bytes(found.signer.single_key()?.expose());
+        let log_key = files.key(LOG)?.clone();
+        let signer = SigningKey::from_bytes(files.key(SIGNER)?.expose());
         let known = Arc::new(found.known);
-        let keeper = Keeper::start(
-            known.clone(),
-            (found.subjects.file, &found.subjects.contents),
-            (found.months.file, &found.months.contents),
-            entropy.clone(),
-            disk,
-        )?;
+        let keeper = Keeper::start(known.clone(), files, entropy.clone(), disk)?;
         Ok(KeyRing { log, known, keeper, log_key, signer, cookie, entropy })
+    }
+
+    pub(super) fn keeper(&self) -> Result<&Keeper, KeyError> {
+        Ok(&self.keeper)
     }
 
     pub(super) fn known(&self) -> &Known {

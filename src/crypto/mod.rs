@@ -13,11 +13,15 @@ mod block;
 mod cookie;
 mod directory;
 mod error;
+mod files;
+mod forget;
+mod growing;
 mod keeper;
 mod kek;
 mod key_file;
 mod key_ring;
 mod known;
+mod rekey;
 mod sealing;
 mod secret_key;
 #[cfg(test)]
@@ -25,4 +29,5 @@ mod trial;
 
 pub use cookie::CookieKey;
 pub use error::{KeyError, OpenError, SealError};
+pub use forget::Forget;
 pub use key_ring::{KeyRing, KeySettings};
