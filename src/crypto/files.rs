@@ -2,6 +2,8 @@
 //!
 //! The entries of `subjects` and `months` are in [`Known`], where everybody reads them.
 
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
@@ -13,7 +15,7 @@ use super::block::Header;
 use super::error::KeyError;
 use super::growing::Growing;
 use super::kek::{self, Kek};
-use super::key_file::{Contents, Entry, KeyFile, read_if_there, replace};
+use super::key_file::{Contents, Entry, KeyFile, read_if_there, replace, sync_directory};
 use super::key_ring::KeySettings;
 use super::known::{Known, Which};
 use super::secret_key::SecretKey;
@@ -165,6 +167,11 @@ impl Files {
         single.map(|single| &single.key).ok_or_else(missing)
     }
 
+    /// Says whether the file of one key is there beyond doubt.
+    pub(super) fn has_key(&self, name: &str) -> bool {
+        self.singles.iter().any(|single| single.file.name() == name && !single.in_doubt)
+    }
+
     /// Puts a key into a file of one key, whether or not the file is there.
     ///
     /// After an error the key that was there before still counts; a file that was not there counts as one that
@@ -184,6 +191,23 @@ impl Files {
         self.singles[at].in_doubt = true;
         file.write_anew(&[single_entry(key.clone())], entropy, disk)?;
         self.singles[at] = Single { file, key, in_doubt: false };
+        Ok(())
+    }
+
+    /// Removes a file of one key.
+    pub(super) fn remove_key(&mut self, name: &str, disk: &dyn Disk) -> Result<(), KeyError> {
+        let Some(at) = self.singles.iter().position(|single| single.file.name() == name) else {
+            return Ok(());
+        };
+        self.singles[at].in_doubt = true;
+        let path = self.settings.dir.join(name);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(KeyError::io("remove", path)(error));
+            }
+            _ => sync_directory(&self.settings.dir, disk)?,
+        }
+        self.singles.remove(at);
         Ok(())
     }
 

@@ -16,11 +16,12 @@ use crate::domain::time::Month;
 use crate::entropy::Entropy;
 
 use super::error::KeyError;
-use super::files::Files;
+use super::files::{Files, NEXT_SIGNER, SIGNER};
 use super::forget::Forget;
 use super::key_file::Entry;
 use super::known::{Known, month_entry, subject_entry};
 use super::secret_key::SecretKey;
+use super::signer::{NewSigner, Signing, public_of, signer_succession};
 
 /// At most so many are written together.
 const GROUP: usize = 1_024;
@@ -42,19 +43,22 @@ enum Job {
     Month(Month, Answer<()>),
     Forget(Forget, Answer<()>),
     RotateRoot(Answer<()>),
+    PrepareSigner(Answer<NewSigner>),
+    SignerIs([u8; 32], Answer<()>),
 }
 
 impl Keeper {
     /// Starts the thread, with the files as they were read.
     pub(super) fn start(
         known: Arc<Known>,
+        signing: Arc<Signing>,
         files: Files,
         entropy: Arc<dyn Entropy>,
         disk: Arc<dyn Disk>,
     ) -> Result<Keeper, KeyError> {
         let (queue, jobs) = mpsc::channel();
         let dir = files.settings.dir.clone();
-        let writer = Writer { known, files, leaving: Forget::default(), entropy, disk };
+        let writer = Writer { known, signing, files, leaving: Forget::default(), entropy, disk };
         let thread = thread::Builder::new()
             .name("keys".to_owned())
             .spawn(move || writer.run(&jobs))
@@ -82,6 +86,16 @@ impl Keeper {
         self.ask(Job::RotateRoot).await
     }
 
+    /// Waits until a key that can sign next is on stable storage.
+    pub(super) async fn prepare_signer(&self) -> Result<NewSigner, KeyError> {
+        self.ask(Job::PrepareSigner).await
+    }
+
+    /// Waits until this key signs, and is in the file.
+    pub(super) async fn signer_is(&self, public: [u8; 32]) -> Result<(), KeyError> {
+        self.ask(|answer| Job::SignerIs(public, answer)).await
+    }
+
     async fn ask<T>(&self, job: impl FnOnce(Answer<T>) -> Job) -> Result<T, KeyError> {
         let (answer, answered) = oneshot::channel();
         let queue = self.queue.as_ref().ok_or(KeyError::Stopped)?;
@@ -104,6 +118,7 @@ impl Drop for Keeper {
 /// What the thread owns.
 struct Writer {
     known: Arc<Known>,
+    signing: Arc<Signing>,
     files: Files,
     /// What the rekey that is open leaves out.
     leaving: Forget,
@@ -127,6 +142,12 @@ impl Writer {
                     Job::RotateRoot(answer) => {
                         rotate = true;
                         rekeys.push(answer);
+                    }
+                    Job::PrepareSigner(answer) => {
+                        let _ = answer.send(self.prepare_signer());
+                    }
+                    Job::SignerIs(public, answer) => {
+                        let _ = answer.send(self.signer_is(public));
                     }
                 }
             }
@@ -165,6 +186,42 @@ impl Writer {
         if self.files.rekey_is_open() {
             self.files.finish_rekey(&self.known, &self.leaving, &*self.entropy, &*self.disk)?;
             self.known.forget(&std::mem::take(&mut self.leaving));
+        }
+        Ok(())
+    }
+
+    fn prepare_signer(&mut self) -> Result<NewSigner, KeyError> {
+        self.settle()?;
+        let current = self.signing.public();
+        if public_of(self.files.key(SIGNER)?) != current {
+            // The last one signs already, and is not in its file yet.
+            self.signer_is(current)?;
+        }
+        let prepared = self.files.key(NEXT_SIGNER).ok().map(public_of);
+        if !self.files.has_key(NEXT_SIGNER) || prepared == Some(current) {
+            // One that is in doubt was shown to nobody; the one that signs already could only not be removed.
+            let key = SecretKey::draw(&*self.entropy);
+            self.files.put_key(NEXT_SIGNER, key, &*self.entropy, &*self.disk)?;
+        }
+        let public = public_of(self.files.key(NEXT_SIGNER)?);
+        let signature = self.signing.sign(&signer_succession(self.files.settings.log_id, &public));
+        Ok(NewSigner { public, signature })
+    }
+
+    fn signer_is(&mut self, public: [u8; 32]) -> Result<(), KeyError> {
+        let next = self.files.key(NEXT_SIGNER).ok().cloned();
+        if public_of(self.files.key(SIGNER)?) != public {
+            let key = next
+                .as_ref()
+                .filter(|next| public_of(next) == public)
+                .ok_or_else(|| KeyError::OtherSigner { dir: self.files.settings.dir.clone(), public })?;
+            self.signing.set(key);
+            self.settle()?;
+            self.files.put_key(SIGNER, key.clone(), &*self.entropy, &*self.disk)?;
+        }
+        if next.is_some() {
+            self.settle()?;
+            self.files.remove_key(NEXT_SIGNER, &*self.disk)?;
         }
         Ok(())
     }

@@ -4,8 +4,6 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ed25519_dalek::{Signer as _, SigningKey};
-
 use crate::disk::Disk;
 use crate::domain::id::{DiscordId, LogId, Secret, Sub};
 use crate::domain::time::Month;
@@ -21,6 +19,7 @@ use super::kek;
 use super::key_file::read_if_there;
 use super::known::Known;
 use super::secret_key::SecretKey;
+use super::signer::Signing;
 
 /// What the keys depend on.
 #[derive(Clone, Debug)]
@@ -43,7 +42,7 @@ pub struct KeyRing {
     known: Arc<Known>,
     keeper: Keeper,
     log_key: SecretKey,
-    signer: SigningKey,
+    signing: Arc<Signing>,
     cookie: CookieKey,
     entropy: Arc<dyn Entropy>,
 }
@@ -139,16 +138,6 @@ impl KeyRing {
         self.keeper.month(month).await
     }
 
-    /// Returns the Ed25519 key that others check signatures of this log with.
-    pub fn signer_public_key(&self) -> [u8; 32] {
-        self.signer.verifying_key().to_bytes()
-    }
-
-    /// Signs with Ed25519.
-    pub fn sign(&self, message: &[u8]) -> [u8; 64] {
-        self.signer.sign(message).to_bytes()
-    }
-
     /// Returns the key of what browsers keep for us.
     pub fn cookie_key(&self) -> &CookieKey {
         &self.cookie
@@ -166,10 +155,10 @@ impl KeyRing {
             None => CookieKey::from_key(log, files.key(COOKIE)?, entropy.clone()),
         };
         let log_key = files.key(LOG)?.clone();
-        let signer = SigningKey::from_bytes(files.key(SIGNER)?.expose());
+        let signing = Arc::new(Signing::new(files.key(SIGNER)?));
         let known = Arc::new(found.known);
-        let keeper = Keeper::start(known.clone(), files, entropy.clone(), disk)?;
-        Ok(KeyRing { log, known, keeper, log_key, signer, cookie, entropy })
+        let keeper = Keeper::start(known.clone(), signing.clone(), files, entropy.clone(), disk)?;
+        Ok(KeyRing { log, known, keeper, log_key, signing, cookie, entropy })
     }
 
     pub(super) fn keeper(&self) -> Result<&Keeper, KeyError> {
@@ -178,6 +167,10 @@ impl KeyRing {
 
     pub(super) fn known(&self) -> &Known {
         &self.known
+    }
+
+    pub(super) fn signing(&self) -> &Signing {
+        &self.signing
     }
 
     pub(super) fn log_key(&self) -> &SecretKey {
@@ -290,7 +283,7 @@ mod tests {
             ring.known.subject_key(nelly).unwrap().expose().to_vec(),
             ring.known.month_key(JUNE).unwrap().expose().to_vec(),
             ring.log_key.expose().to_vec(),
-            ring.signer.to_bytes().into(),
+            Found::read(&trial.settings).unwrap().files.key(SIGNER).unwrap().expose().to_vec(),
             b"an outside secret".to_vec(),
         ];
         for (n, secret) in secrets.iter().enumerate() {
@@ -305,15 +298,5 @@ mod tests {
             );
         }
         assert!(format!("{:?}", trial.settings).contains("encrypt_secret: Some(Secret(..))"));
-    }
-
-    #[test]
-    fn a_signature_is_checked_with_the_public_key() {
-        let trial = Trial::new();
-        let ring = trial.create().unwrap();
-        let key = ed25519_dalek::VerifyingKey::from_bytes(&ring.signer_public_key()).unwrap();
-        let signature = ed25519_dalek::Signature::from_bytes(&ring.sign(b"a note"));
-        assert!(key.verify_strict(b"a note", &signature).is_ok());
-        assert!(key.verify_strict(b"another", &signature).is_err());
     }
 }

@@ -7,6 +7,7 @@
 //! kek          the root: one random key, two while a rekey is going on
 //! subjects     Discord id, pseudonym and key of each user      months    a key for each calendar month
 //! log, signer  one key each                                    cookie    one key, without COOKIE_SECRET
+//! signer.next  the key that signs next, until the log names it
 //! ```
 
 mod block;
@@ -24,6 +25,7 @@ mod known;
 mod rekey;
 mod sealing;
 mod secret_key;
+mod signer;
 #[cfg(test)]
 mod trial;
 
@@ -31,3 +33,4 @@ pub use cookie::CookieKey;
 pub use error::{KeyError, OpenError, SealError};
 pub use forget::Forget;
 pub use key_ring::{KeyRing, KeySettings};
+pub use signer::{NewSigner, signer_succession, verify_signature, verify_signer_succession};
