@@ -29,8 +29,10 @@ pub(super) const NEXT_SIGNER: &str = "signer.next";
 /// There only where `COOKIE_SECRET` is not given, or was not.
 pub(super) const COOKIE: &str = "cookie";
 
-/// The files besides `kek`, in the order in which they are made.
-pub(super) const NAMES_AFTER_KEK: [&str; 6] = [SUBJECTS, MONTHS, LOG, SIGNER, COOKIE, NEXT_SIGNER];
+/// The files besides `kek`, in the order in which they are made and read.
+///
+/// The next signer is read before the signer, so that none is missed that moves from one to the other meanwhile.
+pub(super) const NAMES_AFTER_KEK: [&str; 6] = [SUBJECTS, MONTHS, LOG, NEXT_SIGNER, SIGNER, COOKIE];
 
 /// Says whether a file takes in new entries.
 pub(super) fn grows(name: &str) -> bool {
@@ -69,6 +71,11 @@ impl Sealed {
     /// Says whether any file but `kek` is there.
     pub(super) fn has_more_than_kek(&self) -> bool {
         self.files.iter().any(|(name, _)| *name != kek::NAME)
+    }
+
+    /// Says whether the root keys were the same when these files were read.
+    pub(super) fn has_the_kek_of(&self, other: &Sealed) -> bool {
+        matches!((self.get(kek::NAME), other.get(kek::NAME)), (Ok(one), Ok(two)) if one == two)
     }
 
     /// Reads the root keys.

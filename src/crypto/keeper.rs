@@ -209,15 +209,17 @@ impl Writer {
     }
 
     fn signer_is(&mut self, public: [u8; 32]) -> Result<(), KeyError> {
+        let kept = self.files.key(SIGNER)?.clone();
         let next = self.files.key(NEXT_SIGNER).ok().cloned();
-        if public_of(self.files.key(SIGNER)?) != public {
-            let key = next
-                .as_ref()
-                .filter(|next| public_of(next) == public)
-                .ok_or_else(|| KeyError::OtherSigner { dir: self.files.settings.dir.clone(), public })?;
-            self.signing.set(key);
+        let is_kept = public_of(&kept) == public;
+        let named =
+            if is_kept { Some(&kept) } else { next.as_ref().filter(|next| public_of(next) == public) };
+        let dir = &self.files.settings.dir;
+        let named = named.ok_or_else(|| KeyError::OtherSigner { dir: dir.clone(), public })?;
+        self.signing.set(named);
+        if !is_kept || !self.files.has_key(SIGNER) {
             self.settle()?;
-            self.files.put_key(SIGNER, key.clone(), &*self.entropy, &*self.disk)?;
+            self.files.put_key(SIGNER, named.clone(), &*self.entropy, &*self.disk)?;
         }
         if next.is_some() {
             self.settle()?;

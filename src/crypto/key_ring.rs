@@ -40,7 +40,7 @@ pub struct KeySettings {
 pub struct KeyRing {
     log: LogId,
     known: Arc<Known>,
-    keeper: Keeper,
+    keeper: Option<Keeper>,
     log_key: SecretKey,
     signing: Arc<Signing>,
     cookie: CookieKey,
@@ -74,12 +74,12 @@ impl KeyRing {
     ) -> Result<KeyRing, KeyError> {
         let mut found = Found::read(&settings)?;
         found.repair(&*entropy, &*disk)?;
-        KeyRing::of(found, &settings, entropy, disk)
+        KeyRing::of(found, entropy, Some(disk))
     }
 
     /// Says whether [`open`](Self::open) would find the keys in order; writes nothing.
     pub fn check(settings: &KeySettings) -> Result<(), KeyError> {
-        Found::read(settings).map(drop)
+        Found::read_beside_a_writer(settings).map(drop)
     }
 
     /// Returns the log whose keys are in `dir`, if any are.
@@ -126,7 +126,7 @@ impl KeyRing {
     pub async fn ensure_subject(&self, id: DiscordId) -> Result<Sub, KeyError> {
         match self.sub_of(id) {
             Some(sub) => Ok(sub),
-            None => self.keeper.subject(id).await,
+            None => self.keeper()?.subject(id).await,
         }
     }
 
@@ -135,7 +135,7 @@ impl KeyRing {
         if self.has_month(month) {
             return Ok(());
         }
-        self.keeper.month(month).await
+        self.keeper()?.month(month).await
     }
 
     /// Returns the key of what browsers keep for us.
@@ -143,26 +143,33 @@ impl KeyRing {
         &self.cookie
     }
 
-    fn of(
+    /// Takes the keys over, and writes key files from now on if there is a disk to write to.
+    pub(super) fn of(
         found: Found,
-        settings: &KeySettings,
         entropy: Arc<dyn Entropy>,
-        disk: Arc<dyn Disk>,
+        disk: Option<Arc<dyn Disk>>,
     ) -> Result<KeyRing, KeyError> {
-        let (log, files) = (settings.log_id, found.files);
-        let cookie = match &settings.cookie_secret {
-            Some(secret) => CookieKey::from_secret(log, secret, entropy.clone()),
-            None => CookieKey::from_key(log, files.key(COOKIE)?, entropy.clone()),
+        let Found { files, known } = found;
+        let log = files.settings.log_id;
+        let cookie = match (&files.settings.cookie_secret, files.key(COOKIE), &disk) {
+            (Some(secret), ..) => CookieKey::from_secret(log, secret, entropy.clone()),
+            (None, Ok(key), _) => CookieKey::from_key(log, key, entropy.clone()),
+            // Nobody has this one, so what is made with it is worth nothing: who only looks makes nothing.
+            (None, Err(_), None) => CookieKey::from_key(log, &SecretKey::draw(&*entropy), entropy.clone()),
+            (None, Err(missing), Some(_)) => return Err(missing),
         };
         let log_key = files.key(LOG)?.clone();
-        let signing = Arc::new(Signing::new(files.key(SIGNER)?));
-        let known = Arc::new(found.known);
-        let keeper = Keeper::start(known.clone(), signing.clone(), files, entropy.clone(), disk)?;
+        let (known, signing) = (Arc::new(known), Arc::new(Signing::new(files.key(SIGNER)?)));
+        let keeper = match disk {
+            Some(disk) => Some(Keeper::start(known.clone(), signing.clone(), files, entropy.clone(), disk)?),
+            None => None,
+        };
         Ok(KeyRing { log, known, keeper, log_key, signing, cookie, entropy })
     }
 
+    /// Returns the door to what writes key files.
     pub(super) fn keeper(&self) -> Result<&Keeper, KeyError> {
-        Ok(&self.keeper)
+        self.keeper.as_ref().ok_or(KeyError::ReadOnly)
     }
 
     pub(super) fn known(&self) -> &Known {

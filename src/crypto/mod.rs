@@ -22,6 +22,7 @@ mod kek;
 mod key_file;
 mod key_ring;
 mod known;
+mod look;
 mod rekey;
 mod sealing;
 mod secret_key;
