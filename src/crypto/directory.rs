@@ -8,20 +8,15 @@ use std::path::Path;
 use crate::disk::Disk;
 use crate::entropy::Entropy;
 
-use super::block::Header;
 use super::error::KeyError;
+use super::files::{
+    COOKIE, Found, NAMES_AFTER_KEK, Sealed, grows, may_be_missing, newest_file, single_entry,
+};
+use super::forget::Forget;
 use super::kek::{self, Kek};
-use super::key_file::{Contents, Entry, KeyFile, read_if_there, replace, sync_directory, temporary};
+use super::key_file::{replace, sync_directory, temporary};
 use super::key_ring::KeySettings;
-use super::known::{Known, Which};
 use super::secret_key::SecretKey;
-
-const SUBJECTS: &str = "subjects";
-const MONTHS: &str = "months";
-const LOG: &str = "log";
-const SIGNER: &str = "signer";
-/// The one file that need not be there.
-pub(super) const COOKIE: &str = "cookie";
 
 /// Makes whatever a new log needs and has not got.
 ///
@@ -32,10 +27,9 @@ pub(super) fn make_missing(
     disk: &dyn Disk,
 ) -> Result<(), KeyError> {
     make_directory(&settings.dir, disk)?;
-    let kek = match read_kek(settings) {
-        Err(KeyError::Missing { file })
-            if !names_after_kek().any(|name| is_there(&settings.dir.join(name))) =>
-        {
+    let sealed = Sealed::read(&settings.dir)?;
+    let kek = match sealed.kek(settings) {
+        Err(KeyError::Missing { file }) if !sealed.has_more_than_kek() => {
             let kek = Kek::draw(settings.log_id, settings.encrypt_secret.clone(), entropy);
             replace(&file, &kek.to_bytes(), disk)?;
             kek
@@ -43,11 +37,14 @@ pub(super) fn make_missing(
         found => found?,
     };
     let mut missing = Vec::new();
-    for name in names_after_kek() {
-        match read_file(settings, &kek, name) {
-            Err(KeyError::Missing { .. }) if name == COOKIE && settings.cookie_secret.is_some() => {}
+    for name in NAMES_AFTER_KEK {
+        match sealed.file(settings, &kek, name) {
+            Err(KeyError::Missing { .. }) if name == COOKIE && settings.cookie_secret.is_none() => {
+                missing.push(name);
+            }
+            Err(KeyError::Missing { .. }) if may_be_missing(name) => {}
             Err(KeyError::Missing { .. }) => missing.push(name),
-            Ok(found) if grows(name) && !found.contents.entries.is_empty() => return Ok(()),
+            Ok((_, contents)) if grows(name) && !contents.entries.is_empty() => return Ok(()),
             found => drop(found?),
         }
     }
@@ -58,71 +55,13 @@ pub(super) fn make_missing(
     Ok(())
 }
 
-/// A key file as it was read.
-#[derive(Debug)]
-pub(super) struct Loaded {
-    /// Where it is and what seals it.
-    pub(super) file: KeyFile,
-    /// What it holds.
-    pub(super) contents: Contents,
-}
-
-impl Loaded {
-    fn write_anew(&self, entropy: &dyn Entropy, disk: &dyn Disk) -> Result<(), KeyError> {
-        self.file.write_anew(&self.contents.entries, entropy, disk)
-    }
-
-    /// Returns the key of a file of one key.
-    pub(super) fn single_key(&self) -> Result<&SecretKey, KeyError> {
-        self.contents.entries.first().map(|entry| &entry.key).ok_or_else(|| self.file.damaged(0))
-    }
-}
-
-/// All key files as they were read.
-pub(super) struct Found {
-    kek: Kek,
-    /// What `subjects` and `months` say.
-    pub(super) known: Known,
-    pub(super) subjects: Loaded,
-    pub(super) months: Loaded,
-    pub(super) log: Loaded,
-    pub(super) signer: Loaded,
-    /// It need not be there.
-    pub(super) cookie: Option<Loaded>,
-}
-
 impl Found {
-    /// Reads everything, writes nothing.
-    pub(super) fn read(settings: &KeySettings) -> Result<Found, KeyError> {
-        let kek = read_kek(settings)?;
-        let subjects = read_file(settings, &kek, SUBJECTS)?;
-        let months = read_file(settings, &kek, MONTHS)?;
-        let log = read_file(settings, &kek, LOG)?;
-        let signer = read_file(settings, &kek, SIGNER)?;
-        let cookie = match read_file(settings, &kek, COOKIE) {
-            Err(KeyError::Missing { .. }) => None,
-            found => Some(found?),
-        };
-        let known =
-            Known::read(&subjects.contents.entries, &months.contents.entries).map_err(|(which, index)| {
-                match which {
-                    Which::Subjects => subjects.file.damaged(index),
-                    Which::Months => months.file.damaged(index),
-                }
-            })?;
-        Ok(Found { kek, known, subjects, months, log, signer, cookie })
-    }
-
     /// Ends what a crash cut off, and makes nobody else able to read the files.
-    pub(super) fn repair(
-        &mut self,
-        settings: &KeySettings,
-        entropy: &dyn Entropy,
-        disk: &dyn Disk,
-    ) -> Result<(), KeyError> {
-        restrict(&settings.dir, 0o700);
-        for name in std::iter::once(kek::NAME).chain(names_after_kek()) {
-            let path = settings.dir.join(name);
+    pub(super) fn repair(&mut self, entropy: &dyn Entropy, disk: &dyn Disk) -> Result<(), KeyError> {
+        let Found { files, known } = self;
+        restrict(&files.settings.dir, 0o700);
+        for name in std::iter::once(kek::NAME).chain(NAMES_AFTER_KEK) {
+            let path = files.settings.dir.join(name);
             restrict(&path, 0o600);
             match fs::remove_file(temporary(&path)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -131,102 +70,26 @@ impl Found {
                 _ => {}
             }
         }
-        if self.cookie.is_none() && settings.cookie_secret.is_none() {
-            let entries = vec![single_entry(SecretKey::draw(entropy))];
-            let file = newest_file(settings, &self.kek, COOKIE)?;
-            let made = Loaded { file, contents: Contents { entries, torn: false } };
-            made.write_anew(entropy, disk)?;
-            self.cookie = Some(made);
+        if files.key(COOKIE).is_err() && files.settings.cookie_secret.is_none() {
+            files.put_key(COOKIE, SecretKey::draw(entropy), entropy, disk)?;
         }
-        for loaded in self.files_mut() {
-            if loaded.contents.torn {
-                tracing::warn!(file = loaded.file.name(), "a key that was being added at a crash is dropped");
-                loaded.write_anew(entropy, disk)?;
-                loaded.contents.torn = false;
+        let none = Forget::default();
+        for (growing, entries) in [
+            (&mut files.subjects, known.subject_entries(&none.subs)),
+            (&mut files.months, known.month_entries(&none.months)),
+        ] {
+            if growing.is_in_doubt() {
+                let file = growing.file().clone();
+                tracing::warn!(file = file.name(), "a key that was being added at a crash is dropped");
+                growing.write_anew(file, &entries, entropy, disk)?;
             }
         }
-        if self.kek.rekey_is_open() {
+        if files.rekey_is_open() {
             tracing::info!("a rekey that was cut off is ended");
-            self.finish_rekey(settings, entropy, disk)?;
+            files.finish_rekey(known, &none, entropy, disk)?;
         }
         Ok(())
     }
-
-    /// Writes each file anew under the newest root key, then drops the old root key.
-    fn finish_rekey(
-        &mut self,
-        settings: &KeySettings,
-        entropy: &dyn Entropy,
-        disk: &dyn Disk,
-    ) -> Result<(), KeyError> {
-        let kek = self.kek.clone();
-        for loaded in self.files_mut() {
-            if loaded.file.generation() != kek.newest().generation {
-                loaded.file = newest_file(settings, &kek, loaded.file.name())?;
-                loaded.write_anew(entropy, disk)?;
-            }
-        }
-        self.kek = kek.without_old();
-        replace(&settings.dir.join(kek::NAME), &self.kek.to_bytes(), disk)
-    }
-
-    fn files_mut(&mut self) -> impl Iterator<Item = &mut Loaded> {
-        let Found { subjects, months, log, signer, cookie, .. } = self;
-        [subjects, months, log, signer].into_iter().chain(cookie)
-    }
-}
-
-/// Says whether a file takes in new entries.
-fn grows(name: &str) -> bool {
-    matches!(name, SUBJECTS | MONTHS)
-}
-
-/// The files besides `kek`, in the order in which they are made.
-fn names_after_kek() -> impl Iterator<Item = &'static str> {
-    [SUBJECTS, MONTHS, LOG, SIGNER, COOKIE].into_iter()
-}
-
-fn single_entry(key: SecretKey) -> Entry {
-    Entry { name: [0; 24], key }
-}
-
-fn read_kek(settings: &KeySettings) -> Result<Kek, KeyError> {
-    let file = settings.dir.join(kek::NAME);
-    let bytes = read_if_there(&file)?.ok_or_else(|| KeyError::Missing { file: file.clone() })?;
-    Kek::read(settings.log_id, settings.encrypt_secret.clone(), &file, &bytes)
-}
-
-fn read_file(settings: &KeySettings, kek: &Kek, name: &'static str) -> Result<Loaded, KeyError> {
-    let path = settings.dir.join(name);
-    let bytes = read_if_there(&path)?.ok_or_else(|| KeyError::Missing { file: path.clone() })?;
-    let header = Header::read_of(settings.log_id, &path, &bytes)?;
-    let file = file_under(settings, kek, name, header)?;
-    let contents = if grows(name) { file.read(&bytes)? } else { file.read_single(&bytes)? };
-    Ok(Loaded { file, contents })
-}
-
-fn newest_file(settings: &KeySettings, kek: &Kek, name: &'static str) -> Result<KeyFile, KeyError> {
-    let header = Header { generation: kek.newest().generation, log: settings.log_id };
-    file_under(settings, kek, name, header)
-}
-
-fn file_under(
-    settings: &KeySettings,
-    kek: &Kek,
-    name: &'static str,
-    header: Header,
-) -> Result<KeyFile, KeyError> {
-    let key = kek.file_key(header.generation, name).ok_or_else(|| KeyError::Damaged {
-        file: settings.dir.join(name),
-        at: 0,
-        what: "it is sealed under a root key that is not in `kek`",
-    })?;
-    Ok(KeyFile::new(&settings.dir, name, header, key))
-}
-
-/// Says whether a file is there; one that cannot be looked at is.
-fn is_there(path: &Path) -> bool {
-    path.try_exists().unwrap_or(true)
 }
 
 fn make_directory(dir: &Path, disk: &dyn Disk) -> Result<(), KeyError> {
@@ -256,9 +119,14 @@ fn restrict(path: &Path, mode: u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crypto::files::{LOG, MONTHS, SIGNER, SUBJECTS};
     use crate::crypto::key_ring::KeyRing;
     use crate::crypto::trial::{JUNE, MASON, NELLY, Trial, block_on};
     use crate::domain::id::{Hash, LogId, Secret};
+
+    fn read_kek(trial: &Trial) -> Result<Kek, KeyError> {
+        Sealed::read(&trial.settings.dir)?.kek(&trial.settings)
+    }
 
     #[test]
     fn the_bytes_of_the_key_files_are_frozen() {
@@ -490,7 +358,7 @@ mod tests {
     fn a_rekey_that_was_cut_off_anywhere_is_ended_at_the_next_start() {
         let begun = |trial: &Trial| {
             let subs = trial.lived_in();
-            let kek = read_kek(&trial.settings).unwrap().with_new(&*trial.entropy);
+            let kek = read_kek(trial).unwrap().with_new(&*trial.entropy);
             replace(&trial.path(kek::NAME), &kek.to_bytes(), &*trial.disk).unwrap();
             subs
         };
@@ -511,13 +379,13 @@ mod tests {
             let ring = trial.open().unwrap();
             assert_eq!((ring.sub_of(NELLY), ring.sub_of(MASON)), (Some(nelly), Some(mason)));
             assert!(ring.has_month(JUNE));
-            let kek = read_kek(&trial.settings).unwrap();
+            let kek = read_kek(&trial).unwrap();
             assert_eq!((kek.rekey_is_open(), kek.newest().generation), (false, 2));
             for (name, bytes) in trial.files() {
                 assert_eq!(bytes[10..14], [0, 0, 0, 2], "{name}");
             }
             // The old files are noise once the old root key is gone.
-            for name in names_after_kek() {
+            for name in NAMES_AFTER_KEK.into_iter().filter(|name| old.contains_key(*name)) {
                 let now = trial.files().remove(name).unwrap();
                 fs::write(trial.path(name), &old[name]).unwrap();
                 assert!(matches!(KeyRing::check(&trial.settings), Err(KeyError::Damaged { .. })), "{name}");

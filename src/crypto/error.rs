@@ -73,6 +73,17 @@ pub enum KeyError {
         /// What it said.
         source: Arc<io::Error>,
     },
+    /// The keys were opened to be read, and this would change them.
+    #[error("the keys were opened only to be read")]
+    ReadOnly,
+    /// The log names a key that signs, and it is not here.
+    #[error("the log is signed by {}, and that key is not in {}", hex::encode(public), dir.display())]
+    OtherSigner {
+        /// The directory of the key files.
+        dir: PathBuf,
+        /// The Ed25519 key that the log names.
+        public: [u8; 32],
+    },
     /// The thread that writes key files has ended, so nothing new can be kept.
     #[error("the key files are not written any more")]
     Stopped,

@@ -1,7 +1,8 @@
-//! New users and new months: on stable storage before anybody is told, and one sync for all who wait.
+//! What changes the key files of a running ring: on stable storage before anybody is told, one thing at a time.
 //!
-//! One thread owns the two files that grow. It takes whatever waits, writes it behind what is there, syncs once,
-//! makes it known, and answers. So two callers with one Discord id get one pseudonym without a lock.
+//! One thread owns all files. It takes whatever waits: a rekey for all who want one, then new months and new users,
+//! written behind what is there with one sync for all of them. Only then is it made known and answered. So two
+//! callers with one Discord id get one pseudonym without a lock, and appends wait while a rekey rewrites.
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -15,40 +16,49 @@ use crate::domain::time::Month;
 use crate::entropy::Entropy;
 
 use super::error::KeyError;
-use super::key_file::{Contents, Entry, KeyFile};
+use super::files::{Files, NEXT_SIGNER, SIGNER};
+use super::forget::Forget;
+use super::key_file::Entry;
 use super::known::{Known, month_entry, subject_entry};
 use super::secret_key::SecretKey;
+use super::signer::{NewSigner, Signing, public_of, signer_succession};
 
 /// At most so many are written together.
 const GROUP: usize = 1_024;
 
-/// The door to the thread that writes `subjects` and `months`.
+/// The door to the thread that writes the key files.
 #[derive(Debug)]
 pub(super) struct Keeper {
     queue: Option<Sender<Job>>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// Somebody who waits for a key.
+/// Where somebody waits.
+type Answer<T> = oneshot::Sender<Result<T, KeyError>>;
+
+/// Somebody who waits, and for what.
 #[derive(Debug)]
 enum Job {
-    Subject(DiscordId, oneshot::Sender<Result<Sub, KeyError>>),
-    Month(Month, oneshot::Sender<Result<(), KeyError>>),
+    Subject(DiscordId, Answer<Sub>),
+    Month(Month, Answer<()>),
+    Forget(Forget, Answer<()>),
+    RotateRoot(Answer<()>),
+    PrepareSigner(Answer<NewSigner>),
+    SignerIs([u8; 32], Answer<()>),
 }
 
 impl Keeper {
-    /// Starts the thread, with the two files as they were read.
+    /// Starts the thread, with the files as they were read.
     pub(super) fn start(
         known: Arc<Known>,
-        subjects: (KeyFile, &Contents),
-        months: (KeyFile, &Contents),
+        signing: Arc<Signing>,
+        files: Files,
         entropy: Arc<dyn Entropy>,
         disk: Arc<dyn Disk>,
     ) -> Result<Keeper, KeyError> {
         let (queue, jobs) = mpsc::channel();
-        let dir = subjects.0.path().to_owned();
-        let writer =
-            Writer { known, subjects: Growing::new(subjects), months: Growing::new(months), entropy, disk };
+        let dir = files.settings.dir.clone();
+        let writer = Writer { known, signing, files, leaving: Forget::default(), entropy, disk };
         let thread = thread::Builder::new()
             .name("keys".to_owned())
             .spawn(move || writer.run(&jobs))
@@ -66,10 +76,27 @@ impl Keeper {
         self.ask(|answer| Job::Month(month, answer)).await
     }
 
-    async fn ask<T>(
-        &self,
-        job: impl FnOnce(oneshot::Sender<Result<T, KeyError>>) -> Job,
-    ) -> Result<T, KeyError> {
+    /// Waits until no file that ever was gives these keys back.
+    pub(super) async fn forget(&self, gone: Forget) -> Result<(), KeyError> {
+        self.ask(|answer| Job::Forget(gone, answer)).await
+    }
+
+    /// Waits until the files are sealed under a new root key and the old one is gone.
+    pub(super) async fn rotate_root(&self) -> Result<(), KeyError> {
+        self.ask(Job::RotateRoot).await
+    }
+
+    /// Waits until a key that can sign next is on stable storage.
+    pub(super) async fn prepare_signer(&self) -> Result<NewSigner, KeyError> {
+        self.ask(Job::PrepareSigner).await
+    }
+
+    /// Waits until this key signs, and is in the file.
+    pub(super) async fn signer_is(&self, public: [u8; 32]) -> Result<(), KeyError> {
+        self.ask(|answer| Job::SignerIs(public, answer)).await
+    }
+
+    async fn ask<T>(&self, job: impl FnOnce(Answer<T>) -> Job) -> Result<T, KeyError> {
         let (answer, answered) = oneshot::channel();
         let queue = self.queue.as_ref().ok_or(KeyError::Stopped)?;
         queue.send(job(answer)).map_err(|_| KeyError::Stopped)?;
@@ -91,8 +118,10 @@ impl Drop for Keeper {
 /// What the thread owns.
 struct Writer {
     known: Arc<Known>,
-    subjects: Growing,
-    months: Growing,
+    signing: Arc<Signing>,
+    files: Files,
+    /// What the rekey that is open leaves out.
+    leaving: Forget,
     entropy: Arc<dyn Entropy>,
     disk: Arc<dyn Disk>,
 }
@@ -100,19 +129,107 @@ struct Writer {
 impl Writer {
     fn run(mut self, jobs: &Receiver<Job>) {
         while let Ok(first) = jobs.recv() {
-            let (mut ids, mut months) = (Vec::new(), Vec::new());
+            let (mut ids, mut months, mut rekeys) = (Vec::new(), Vec::new(), Vec::new());
+            let (mut gone, mut rotate) = (Forget::default(), false);
             for job in std::iter::once(first).chain(jobs.try_iter().take(GROUP - 1)) {
                 match job {
                     Job::Subject(id, answer) => ids.push((id, answer)),
                     Job::Month(month, answer) => months.push((month, answer)),
+                    Job::Forget(more, answer) => {
+                        gone.join(more);
+                        rekeys.push(answer);
+                    }
+                    Job::RotateRoot(answer) => {
+                        rotate = true;
+                        rekeys.push(answer);
+                    }
+                    Job::PrepareSigner(answer) => {
+                        let _ = answer.send(self.prepare_signer());
+                    }
+                    Job::SignerIs(public, answer) => {
+                        let _ = answer.send(self.signer_is(public));
+                    }
                 }
             }
-            self.keep_months(months);
-            self.keep_subjects(ids);
+            if !rekeys.is_empty() {
+                let result = self.rekey(gone, rotate);
+                for answer in rekeys {
+                    let _ = answer.send(result.clone());
+                }
+            }
+            if !months.is_empty() {
+                self.keep_months(months);
+            }
+            if !ids.is_empty() {
+                self.keep_subjects(ids);
+            }
         }
     }
 
-    fn keep_subjects(&mut self, waiting: Vec<(DiscordId, oneshot::Sender<Result<Sub, KeyError>>)>) {
+    /// Destroys keys, or only gives the files a new root key.
+    fn rekey(&mut self, gone: Forget, rotate: bool) -> Result<(), KeyError> {
+        self.settle()?;
+        let gone = gone.among(&self.known);
+        if gone.is_empty() && !rotate {
+            return Ok(());
+        }
+        self.files.begin_rekey(&*self.entropy, &*self.disk)?;
+        self.leaving = gone;
+        self.settle()
+    }
+
+    /// Ends a rekey that is open, if one is.
+    ///
+    /// Nothing else is written before: what is added now could be left behind under the old root key. Those who leave
+    /// are forgotten when no file gives their keys back any more, and not a step earlier.
+    fn settle(&mut self) -> Result<(), KeyError> {
+        if self.files.rekey_is_open() {
+            self.files.finish_rekey(&self.known, &self.leaving, &*self.entropy, &*self.disk)?;
+            self.known.forget(&std::mem::take(&mut self.leaving));
+        }
+        Ok(())
+    }
+
+    fn prepare_signer(&mut self) -> Result<NewSigner, KeyError> {
+        self.settle()?;
+        let current = self.signing.public();
+        if public_of(self.files.key(SIGNER)?) != current {
+            // The last one signs already, and is not in its file yet.
+            self.signer_is(current)?;
+        }
+        let prepared = self.files.key(NEXT_SIGNER).ok().map(public_of);
+        if !self.files.has_key(NEXT_SIGNER) || prepared == Some(current) {
+            // One that is in doubt was shown to nobody; the one that signs already could only not be removed.
+            let key = SecretKey::draw(&*self.entropy);
+            self.files.put_key(NEXT_SIGNER, key, &*self.entropy, &*self.disk)?;
+        }
+        let public = public_of(self.files.key(NEXT_SIGNER)?);
+        let signature = self.signing.sign(&signer_succession(self.files.settings.log_id, &public));
+        Ok(NewSigner { public, signature })
+    }
+
+    fn signer_is(&mut self, public: [u8; 32]) -> Result<(), KeyError> {
+        let kept = self.files.key(SIGNER)?.clone();
+        let next = self.files.key(NEXT_SIGNER).ok().cloned();
+        let is_kept = public_of(&kept) == public;
+        let named =
+            if is_kept { Some(&kept) } else { next.as_ref().filter(|next| public_of(next) == public) };
+        let dir = &self.files.settings.dir;
+        let named = named.ok_or_else(|| KeyError::OtherSigner { dir: dir.clone(), public })?;
+        self.signing.set(named);
+        if !is_kept || !self.files.has_key(SIGNER) {
+            self.settle()?;
+            self.files.put_key(SIGNER, named.clone(), &*self.entropy, &*self.disk)?;
+        }
+        if next.is_some() {
+            self.settle()?;
+            self.files.remove_key(NEXT_SIGNER, &*self.disk)?;
+        }
+        Ok(())
+    }
+
+    fn keep_subjects(&mut self, waiting: Vec<(DiscordId, Answer<Sub>)>) {
+        let settled = self.settle();
         let mut ids: Vec<DiscordId> = waiting.iter().map(|(id, _)| *id).collect();
         ids.sort_unstable();
         ids.dedup();
@@ -121,7 +238,9 @@ impl Writer {
             .into_iter()
             .map(|id| subject_entry(id, Sub(self.entropy.draw()), SecretKey::draw(&*self.entropy)))
             .collect();
-        let result = self.subjects.add(&fresh, || self.known.subject_entries(), &*self.entropy, &*self.disk);
+        let known = || self.known.subject_entries(&Forget::default().subs);
+        let result =
+            settled.and_then(|()| self.files.subjects.add(&fresh, known, &*self.entropy, &*self.disk));
         if result.is_ok() {
             fresh.iter().for_each(|entry| self.known.add_subject(entry));
         }
@@ -132,14 +251,16 @@ impl Writer {
         }
     }
 
-    fn keep_months(&mut self, waiting: Vec<(Month, oneshot::Sender<Result<(), KeyError>>)>) {
+    fn keep_months(&mut self, waiting: Vec<(Month, Answer<()>)>) {
+        let settled = self.settle();
         let mut months: Vec<Month> = waiting.iter().map(|(month, _)| *month).collect();
         months.sort_unstable();
         months.dedup();
         months.retain(|month| self.known.month_key(*month).is_none());
         let fresh: Vec<Entry> =
             months.into_iter().map(|month| month_entry(month, SecretKey::draw(&*self.entropy))).collect();
-        let result = self.months.add(&fresh, || self.known.month_entries(), &*self.entropy, &*self.disk);
+        let known = || self.known.month_entries(&Forget::default().months);
+        let result = settled.and_then(|()| self.files.months.add(&fresh, known, &*self.entropy, &*self.disk));
         if result.is_ok() {
             fresh.iter().for_each(|entry| self.known.add_month(entry));
         }
@@ -147,48 +268,6 @@ impl Writer {
             let known = self.known.month_key(month).is_some();
             let _ = answer.send(if known { Ok(()) } else { result.clone() });
         }
-    }
-}
-
-/// A file that grows.
-struct Growing {
-    file: KeyFile,
-    /// How many entries it has, as long as nobody has to doubt it.
-    len: Option<u64>,
-}
-
-impl Growing {
-    fn new((file, contents): (KeyFile, &Contents)) -> Growing {
-        let len = u64::try_from(contents.entries.len()).ok();
-        Growing { file, len: len.filter(|_| !contents.torn) }
-    }
-
-    /// Adds entries, with one sync for all of them.
-    ///
-    /// After a failed write or sync the file is in doubt, and no later sync of it proves anything: the next
-    /// call writes it anew, from memory, which is also how a disk that was full for a while is got over.
-    fn add(
-        &mut self,
-        fresh: &[Entry],
-        known: impl FnOnce() -> Vec<Entry>,
-        entropy: &dyn Entropy,
-        disk: &dyn Disk,
-    ) -> Result<(), KeyError> {
-        if fresh.is_empty() {
-            return Ok(());
-        }
-        let (written, before) = match self.len.take() {
-            Some(len) => (self.file.append(len, fresh, entropy, disk), len),
-            None => {
-                let mut all = known();
-                let before = u64::try_from(all.len()).unwrap_or(u64::MAX);
-                all.extend_from_slice(fresh);
-                (self.file.write_anew(&all, entropy, disk), before)
-            }
-        };
-        written?;
-        self.len = u64::try_from(fresh.len()).ok().and_then(|added| before.checked_add(added));
-        Ok(())
     }
 }
 

@@ -101,7 +101,6 @@ impl Kek {
     }
 
     /// Returns these root keys with a new one beside them: the first step of a rekey.
-    #[cfg_attr(not(test), expect(dead_code, reason = "erasing and rotating begin with it"))]
     pub(super) fn with_new(&self, entropy: &dyn Entropy) -> Kek {
         let mut kek = self.clone();
         let generation = kek.newest().generation + 1;

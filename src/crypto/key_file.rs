@@ -50,11 +50,6 @@ impl KeyFile {
         KeyFile { path: dir.join(name), name, header, key }
     }
 
-    /// Returns where the file is.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Returns the file's name.
     pub(super) fn name(&self) -> &'static str {
         self.name
@@ -211,7 +206,9 @@ pub(super) fn sync_directory(dir: &Path, disk: &dyn Disk) -> Result<(), KeyError
 
 /// Where a file is written before it takes the place of the one at `path`.
 pub(super) fn temporary(path: &Path) -> PathBuf {
-    path.with_extension("new")
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    PathBuf::from(new)
 }
 
 #[cfg(test)]
@@ -231,7 +228,7 @@ mod tests {
         file.append(0, &[entry(0), entry(1)], &entropy, &RealDisk).unwrap();
         file.append(2, &[entry(2)], &entropy, &RealDisk).unwrap();
         file.append(3, &[entry(3), entry(4), entry(5)], &entropy, &RealDisk).unwrap();
-        let bytes = fs::read(file.path()).unwrap();
+        let bytes = fs::read(&file.path).unwrap();
         (file, bytes)
     }
 
@@ -282,7 +279,7 @@ mod tests {
         let (file, bytes) = grown(dir.path());
         let entries = file.read(&bytes).unwrap().entries;
         file.write_anew(&entries, &SeededEntropy::new("anew"), &RealDisk).unwrap();
-        let anew = fs::read(file.path()).unwrap();
+        let anew = fs::read(&file.path).unwrap();
         assert_eq!(names(&file.read(&anew).unwrap()), [0, 1, 2, 3, 4, 5]);
         for n in 1..6 {
             let mut zeroed = anew.clone();

@@ -4,8 +4,6 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ed25519_dalek::{Signer as _, SigningKey};
-
 use crate::disk::Disk;
 use crate::domain::id::{DiscordId, LogId, Secret, Sub};
 use crate::domain::time::Month;
@@ -13,13 +11,15 @@ use crate::entropy::Entropy;
 
 use super::block::Header;
 use super::cookie::CookieKey;
-use super::directory::{COOKIE, Found, make_missing};
+use super::directory::make_missing;
 use super::error::KeyError;
+use super::files::{COOKIE, Found, LOG, SIGNER};
 use super::keeper::Keeper;
 use super::kek;
 use super::key_file::read_if_there;
 use super::known::Known;
 use super::secret_key::SecretKey;
+use super::signer::Signing;
 
 /// What the keys depend on.
 #[derive(Clone, Debug)]
@@ -40,9 +40,9 @@ pub struct KeySettings {
 pub struct KeyRing {
     log: LogId,
     known: Arc<Known>,
-    keeper: Keeper,
+    keeper: Option<Keeper>,
     log_key: SecretKey,
-    signer: SigningKey,
+    signing: Arc<Signing>,
     cookie: CookieKey,
     entropy: Arc<dyn Entropy>,
 }
@@ -73,8 +73,8 @@ impl KeyRing {
         disk: Arc<dyn Disk>,
     ) -> Result<KeyRing, KeyError> {
         let mut found = Found::read(&settings)?;
-        found.repair(&settings, &*entropy, &*disk)?;
-        KeyRing::of(found, &settings, entropy, disk)
+        found.repair(&*entropy, &*disk)?;
+        KeyRing::of(found, entropy, Some(disk))
     }
 
     /// Reads the keys for somebody who only looks: writes and repairs nothing.
@@ -88,7 +88,7 @@ impl KeyRing {
 
     /// Says whether [`open`](Self::open) would find the keys in order; writes nothing.
     pub fn check(settings: &KeySettings) -> Result<(), KeyError> {
-        Found::read(settings).map(drop)
+        Found::read_beside_a_writer(settings).map(drop)
     }
 
     /// Returns the log whose keys are in `dir`, if any are.
@@ -135,7 +135,7 @@ impl KeyRing {
     pub async fn ensure_subject(&self, id: DiscordId) -> Result<Sub, KeyError> {
         match self.sub_of(id) {
             Some(sub) => Ok(sub),
-            None => self.keeper.subject(id).await,
+            None => self.keeper()?.subject(id).await,
         }
     }
 
@@ -144,17 +144,7 @@ impl KeyRing {
         if self.has_month(month) {
             return Ok(());
         }
-        self.keeper.month(month).await
-    }
-
-    /// Returns the Ed25519 key that others check signatures of this log with.
-    pub fn signer_public_key(&self) -> [u8; 32] {
-        self.signer.verifying_key().to_bytes()
-    }
-
-    /// Signs with Ed25519.
-    pub fn sign(&self, message: &[u8]) -> [u8; 64] {
-        self.signer.sign(message).to_bytes()
+        self.keeper()?.month(month).await
     }
 
     /// Returns the key of what browsers keep for us.
@@ -162,33 +152,41 @@ impl KeyRing {
         &self.cookie
     }
 
-    fn of(
+    /// Takes the keys over, and writes key files from now on if there is a disk to write to.
+    pub(super) fn of(
         found: Found,
-        settings: &KeySettings,
         entropy: Arc<dyn Entropy>,
-        disk: Arc<dyn Disk>,
+        disk: Option<Arc<dyn Disk>>,
     ) -> Result<KeyRing, KeyError> {
-        let log = settings.log_id;
-        let cookie = match (&settings.cookie_secret, &found.cookie) {
-            (Some(secret), _) => CookieKey::from_secret(log, secret, entropy.clone()),
-            (None, Some(loaded)) => CookieKey::from_key(log, loaded.single_key()?, entropy.clone()),
-            (None, None) => return Err(KeyError::Missing { file: settings.dir.join(COOKIE) }),
+        let Found { files, known } = found;
+        let log = files.settings.log_id;
+        let cookie = match (&files.settings.cookie_secret, files.key(COOKIE), &disk) {
+            (Some(secret), ..) => CookieKey::from_secret(log, secret, entropy.clone()),
+            (None, Ok(key), _) => CookieKey::from_key(log, key, entropy.clone()),
+            // Nobody has this one, so what is made with it is worth nothing: who only looks makes nothing.
+            (None, Err(_), None) => CookieKey::from_key(log, &SecretKey::draw(&*entropy), entropy.clone()),
+            (None, Err(missing), Some(_)) => return Err(missing),
         };
-        let log_key = found.log.single_key()?.clone();
-        let signer = SigningKey::from_bytes(found.signer.single_key()?.expose());
-        let known = Arc::new(found.known);
-        let keeper = Keeper::start(
-            known.clone(),
-            (found.subjects.file, &found.subjects.contents),
-            (found.months.file, &found.months.contents),
-            entropy.clone(),
-            disk,
-        )?;
-        Ok(KeyRing { log, known, keeper, log_key, signer, cookie, entropy })
+        let log_key = files.key(LOG)?.clone();
+        let (known, signing) = (Arc::new(known), Arc::new(Signing::new(files.key(SIGNER)?)));
+        let keeper = match disk {
+            Some(disk) => Some(Keeper::start(known.clone(), signing.clone(), files, entropy.clone(), disk)?),
+            None => None,
+        };
+        Ok(KeyRing { log, known, keeper, log_key, signing, cookie, entropy })
+    }
+
+    /// Returns the door to what writes key files.
+    pub(super) fn keeper(&self) -> Result<&Keeper, KeyError> {
+        self.keeper.as_ref().ok_or(KeyError::ReadOnly)
     }
 
     pub(super) fn known(&self) -> &Known {
         &self.known
+    }
+
+    pub(super) fn signing(&self) -> &Signing {
+        &self.signing
     }
 
     pub(super) fn log_key(&self) -> &SecretKey {
@@ -301,7 +299,7 @@ mod tests {
             ring.known.subject_key(nelly).unwrap().expose().to_vec(),
             ring.known.month_key(JUNE).unwrap().expose().to_vec(),
             ring.log_key.expose().to_vec(),
-            ring.signer.to_bytes().into(),
+            Found::read(&trial.settings).unwrap().files.key(SIGNER).unwrap().expose().to_vec(),
             b"an outside secret".to_vec(),
         ];
         for (n, secret) in secrets.iter().enumerate() {
@@ -316,15 +314,5 @@ mod tests {
             );
         }
         assert!(format!("{:?}", trial.settings).contains("encrypt_secret: Some(Secret(..))"));
-    }
-
-    #[test]
-    fn a_signature_is_checked_with_the_public_key() {
-        let trial = Trial::new();
-        let ring = trial.create().unwrap();
-        let key = ed25519_dalek::VerifyingKey::from_bytes(&ring.signer_public_key()).unwrap();
-        let signature = ed25519_dalek::Signature::from_bytes(&ring.sign(b"a note"));
-        assert!(key.verify_strict(b"a note", &signature).is_ok());
-        assert!(key.verify_strict(b"another", &signature).is_err());
     }
 }

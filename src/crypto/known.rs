@@ -1,12 +1,13 @@
 //! Who has a key, in memory: the two maps that are read on every request and never wait for the disk.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{PoisonError, RwLock};
 
 use crate::domain::id::{DiscordId, Sub};
 use crate::domain::time::Month;
 
 use super::block::part;
+use super::forget::Forget;
 use super::key_file::Entry;
 use super::secret_key::SecretKey;
 
@@ -77,14 +78,52 @@ impl Known {
         months.insert(month_of(entry), entry.key.clone());
     }
 
-    pub(super) fn subject_entries(&self) -> Vec<Entry> {
+    /// Returns the entries of all users but some, in one order whenever it is asked.
+    pub(super) fn subject_entries(&self, without: &BTreeSet<Sub>) -> Vec<Entry> {
         let subjects = self.subjects.read().unwrap_or_else(PoisonError::into_inner);
-        subjects.by_sub.iter().map(|(sub, (id, key))| subject_entry(*id, *sub, key.clone())).collect()
+        let mut entries: Vec<Entry> = subjects
+            .by_sub
+            .iter()
+            .filter(|(sub, _)| !without.contains(*sub))
+            .map(|(sub, (id, key))| subject_entry(*id, *sub, key.clone()))
+            .collect();
+        entries.sort_unstable_by_key(|entry| entry.name);
+        entries
     }
 
-    pub(super) fn month_entries(&self) -> Vec<Entry> {
+    /// Returns the entries of all months but some, in order.
+    pub(super) fn month_entries(&self, without: &BTreeSet<Month>) -> Vec<Entry> {
         let months = self.months.read().unwrap_or_else(PoisonError::into_inner);
-        months.iter().map(|(month, key)| month_entry(*month, key.clone())).collect()
+        let mut entries: Vec<Entry> = months
+            .iter()
+            .filter(|(month, _)| !without.contains(*month))
+            .map(|(month, key)| month_entry(*month, key.clone()))
+            .collect();
+        entries.sort_unstable_by_key(|entry| entry.name);
+        entries
+    }
+
+    /// Returns the users who have a key.
+    pub(super) fn subs(&self) -> BTreeSet<Sub> {
+        self.subjects.read().unwrap_or_else(PoisonError::into_inner).by_sub.keys().copied().collect()
+    }
+
+    /// Returns the months that have a key.
+    pub(super) fn months(&self) -> BTreeSet<Month> {
+        self.months.read().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
+    }
+
+    /// Drops users and months, and wipes their keys.
+    pub(super) fn forget(&self, gone: &Forget) {
+        let mut subjects = self.subjects.write().unwrap_or_else(PoisonError::into_inner);
+        for sub in &gone.subs {
+            if let Some((id, _)) = subjects.by_sub.remove(sub) {
+                subjects.by_id.remove(&id);
+            }
+        }
+        drop(subjects);
+        let mut months = self.months.write().unwrap_or_else(PoisonError::into_inner);
+        months.retain(|month, _| !gone.months.contains(month));
     }
 }
 

@@ -7,22 +7,31 @@
 //! kek          the root: one random key, two while a rekey is going on
 //! subjects     Discord id, pseudonym and key of each user      months    a key for each calendar month
 //! log, signer  one key each                                    cookie    one key, without COOKIE_SECRET
+//! signer.next  the key that signs next, until the log names it
 //! ```
 
 mod block;
 mod cookie;
 mod directory;
 mod error;
+mod files;
+mod forget;
+mod growing;
 mod keeper;
 mod kek;
 mod key_file;
 mod key_ring;
 mod known;
+mod look;
+mod rekey;
 mod sealing;
 mod secret_key;
+mod signer;
 #[cfg(test)]
 mod trial;
 
 pub use cookie::CookieKey;
 pub use error::{KeyError, OpenError, SealError};
+pub use forget::Forget;
 pub use key_ring::{KeyRing, KeySettings};
+pub use signer::{NewSigner, signer_succession, verify_signature, verify_signer_succession};
