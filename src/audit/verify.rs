@@ -7,7 +7,8 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::{ReadError, Reader};
-use crate::domain::event::Event;
+use crate::crypto::verify_signer_succession;
+use crate::domain::event::{Event, NewSigner};
 use crate::domain::id::{Hash, LogId, Position, RecordId};
 use crate::domain::record::Record;
 use crate::domain::state::{REMEMBERED, State};
@@ -104,6 +105,12 @@ pub enum Tampered {
         #[source]
         source: NoteError,
     },
+    /// A key takes over without the word of the one before it.
+    #[error("at position {position} another key takes over without the signature of the one before it")]
+    Succession {
+        /// Where.
+        position: Position,
+    },
     /// A record says another thing than its note, or signs for records behind it.
     #[error("the checkpoint at position {position} says another thing than its signed note")]
     Note {
@@ -173,6 +180,7 @@ impl Tampered {
             | Tampered::SameId { position, .. }
             | Tampered::Signature { position, .. }
             | Tampered::Note { position }
+            | Tampered::Succession { position }
             | Tampered::Unsigned { position }
             | Tampered::State { position, .. } => Some(*position),
             // Somewhere among the records since the last signature that fits.
@@ -325,6 +333,7 @@ impl Look {
         for event in &record.events {
             match event {
                 Event::LogCreated { log, origin, public_key, .. } => self.begin(*log, origin, public_key),
+                Event::KeyRotated { signer: Some(signer), .. } => self.succeed(position, signer)?,
                 Event::LogLossAccepted { .. } => {
                     self.verdict.breaks.push(Break { position, restored: false })
                 }
@@ -352,6 +361,18 @@ impl Look {
         self.verdict.log = Some(log);
         self.keys.extend(VerifierKey::new(&name, public_key).ok());
         self.verdict.origin = Some(name);
+    }
+
+    /// Another key takes over only with the word of the one before it.
+    fn succeed(&mut self, position: Position, next: &NewSigner) -> Result<(), Tampered> {
+        let (log, old) = self.verdict.log.zip(self.keys.last()).ok_or(Tampered::NoBeginning)?;
+        if !verify_signer_succession(log, &old.public(), &next.public_key, &next.signature) {
+            return Err(Tampered::Succession { position });
+        }
+        let key = VerifierKey::new(old.name(), &next.public_key);
+        self.keys.push(key.map_err(|_| Tampered::Succession { position })?);
+        self.verdict.keys.push(position);
+        Ok(())
     }
 
     fn check_checkpoint(

@@ -77,15 +77,6 @@ impl KeyRing {
         KeyRing::of(found, entropy, Some(disk))
     }
 
-    /// Reads the keys for somebody who only looks: writes and repairs nothing.
-    pub fn look(
-        settings: &KeySettings,
-        entropy: Arc<dyn Entropy>,
-        disk: Arc<dyn Disk>,
-    ) -> Result<KeyRing, KeyError> {
-        KeyRing::of(Found::read(settings)?, settings, entropy, disk)
-    }
-
     /// Says whether [`open`](Self::open) would find the keys in order; writes nothing.
     pub fn check(settings: &KeySettings) -> Result<(), KeyError> {
         Found::read_beside_a_writer(settings).map(drop)

@@ -82,6 +82,5 @@ fn look(local: &Local) -> Result<KeyRing, KeyError> {
         encrypt_secret: local.encrypt_secret.clone(),
         cookie_secret: local.cookie_secret.clone(),
     };
-    let World { entropy, disk, .. } = World::real();
-    KeyRing::look(&settings, entropy, disk)
+    KeyRing::look(&settings, World::real().entropy)
 }
