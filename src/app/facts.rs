@@ -60,6 +60,11 @@ impl OpenProfiles {
         }
     }
 
+    /// Forgets what was opened of a user.
+    pub(super) fn forget(&self, user: Sub) {
+        self.lock().pop(&user);
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, LruCache<Sub, Opened>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -179,6 +179,11 @@ impl App {
         self.profiles.confirm(user, self.clock.now());
     }
 
+    /// Forgets what was opened of somebody who is erased.
+    pub fn forget_opened(&self, user: Sub) {
+        self.profiles.forget(user);
+    }
+
     /// Returns the scopes of the user's live grant.
     pub fn scopes_of(&self, user: Sub) -> Vec<String> {
         self.grant_of(user).map(|grant| grant.scopes).unwrap_or_default()

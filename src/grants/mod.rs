@@ -3,6 +3,7 @@
 //! Every call that changes something at Discord runs in a task of its own: a browser that goes away in
 //! the middle of a refresh must not take its outcome with it.
 
+mod erasure;
 mod flight;
 mod outage;
 mod profile;
@@ -24,6 +25,7 @@ use crate::discord::{CallError, Client};
 use crate::domain::id::{DiscordId, GrantId, Secret, SessionId, SessionToken, Sub};
 use crate::entropy::Entropy;
 
+pub use erasure::{EraseError, Erasure};
 use flight::Flights;
 
 /// What the room needs to know.

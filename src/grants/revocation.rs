@@ -42,6 +42,17 @@ impl Grants {
             RevokedBy::Webhook => Cause::DiscordDeauthorized,
             _ => Cause::Admin,
         };
+        self.revoke_because(user, source, cause, by).await
+    }
+
+    /// Like [`Self::revoke`], where the sessions end for a reason of their own.
+    pub(super) async fn revoke_because(
+        self: &Arc<Self>,
+        user: Sub,
+        source: RevokedBy,
+        cause: Cause,
+        by: &By,
+    ) -> Result<Revoked, Arc<ExecuteError>> {
         let command = Command::Revoke { user, source, cause, confirmed: false, only: None };
         let (grants, by) = (self.clone(), by.clone());
         let (tell, told) = tokio::sync::oneshot::channel();
