@@ -9,6 +9,7 @@ mod execute;
 mod facts;
 mod locks;
 mod open;
+mod retention;
 mod sightings;
 mod strangers;
 
@@ -35,6 +36,7 @@ pub use applier::{Applied, FoldError, Progress};
 pub use execute::{ExecuteError, Executed};
 pub use locks::{Held, KeyedLocks};
 pub use open::{OpenError, Opened, Replayed, Role, Settings};
+pub use retention::RetentionError;
 pub use strangers::network;
 
 /// Who asks for a change, and from where.

@@ -155,8 +155,8 @@ pub enum Wrong {
         least: &'static str,
     },
     /// A session that outlives what is known about it.
-    #[error("\"{0}\" is longer than 13mo, the time for which addresses and user agents stay readable")]
-    TooLong(String),
+    #[error("\"{0}\" is longer than `retention`, the time for which addresses and user agents stay readable")]
+    OutlivesRetention(String),
     /// Not a network.
     #[error("\"{0}\" is not a network: 10.0.0.0/8, ::1/128, one address, or private_ranges")]
     Network(String),

@@ -241,9 +241,9 @@ impl<'a> Reader<'a> {
         let cookie_secret = self.take(&s::COOKIE_SECRET, values::key);
         let encrypt_secret = self.take(&s::ENCRYPT_SECRET, values::key);
         let allow = self.take(&s::ALLOW, values::allow);
-        let retention = s::RETENTION.default.and_then(|text| values::duration(text).ok())?;
+        let retention = self.take(&s::RETENTION, values::max_age)?;
         let session_max_age = self.take(&s::SESSION_MAX_AGE, |text| match values::session_age(text)? {
-            age if age > retention => Err(Wrong::TooLong(text.to_owned())),
+            age if age > retention => Err(Wrong::OutlivesRetention(text.to_owned())),
             age => Ok(age),
         });
         let session_idle = self.take(&s::SESSION_IDLE, values::session_age);

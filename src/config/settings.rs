@@ -131,6 +131,8 @@ settings! {
         "How long a session lives unused");
     PROFILE_MAX_AGE = plain("DOORBOOK_PROFILE_MAX_AGE", "profile_max_age", "profile-max-age", "DURATION", Some("1h"),
         "Older profiles are refreshed in the background when they are used");
+    RETENTION = plain("DOORBOOK_RETENTION", "retention", "retention", "DURATION", Some("13mo"),
+        "How long addresses and user agents stay readable; whole months, not shorter than a session's age");
     ALLOWED_ORIGINS = list(plain("DOORBOOK_ALLOWED_ORIGINS", "allowed_origins", "allowed-origins", "ORIGINS", None,
         "Other origins to which a login may return, comma-separated"));
     TRUSTED_PROXIES = list(plain("DOORBOOK_TRUSTED_PROXIES", "trusted_proxies", "trusted-proxies", "NETWORKS",
@@ -151,8 +153,6 @@ settings! {
     RUST_LOG = plain("RUST_LOG", "rust_log", "rust-log", "FILTER", Some("info"),
         "Which diagnostics are written");
     ADMINS = later(plain("DOORBOOK_ADMINS", "admins", "admins", "TERMS", None, "Who may open /admin"));
-    RETENTION = later(plain("DOORBOOK_RETENTION", "retention", "retention", "DURATION", Some("13mo"),
-        "How long addresses and user agents stay readable"));
     COOKIE_DOMAIN = later(plain("DOORBOOK_COOKIE_DOMAIN", "cookie_domain", "cookie-domain", "DOMAIN", None,
         "One app cookie for all subdomains"));
     MEMBERSHIP_MAX_AGE = later(plain("DOORBOOK_MEMBERSHIP_MAX_AGE", "membership_max_age", "membership-max-age",

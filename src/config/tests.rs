@@ -80,6 +80,7 @@ fn samples(setting: &Setting) -> [&'static str; 4] {
         "DOORBOOK_SESSION_MAX_AGE" | "DOORBOOK_SESSION_IDLE" | "DOORBOOK_PROFILE_MAX_AGE" => {
             ["1h", "2h", "3h", "4h"]
         }
+        "DOORBOOK_RETENTION" => ["14mo", "15mo", "16mo", "17mo"],
         "DOORBOOK_ALLOWED_ORIGINS" | "DISCORD_API_URL" | "DISCORD_AUTHORIZE_URL" | "DISCORD_CDN_URL" => {
             ["https://a.example", "https://b.example", "https://c.example", "https://d.example"]
         }
