@@ -12,14 +12,38 @@ use crate::domain::record::Actor;
 /// How often the clocks are compared and strangers are rolled up.
 const TICK: Duration = Duration::from_secs(10);
 
+/// How often past months are looked for.
+const A_DAY: Duration = Duration::from_secs(86_400);
+
 /// How many sightings may be on their way to the log at once; more wait in the queue.
 const UNDER_WAY: usize = 512;
 
 impl App {
-    /// Records due sightings and roll-ups until the process ends; off the request path.
-    pub fn start_background(self: &Arc<Self>) {
+    /// Records due sightings and roll-ups until the process ends, and once a day destroys the keys of months that
+    /// ended longer than `retention` ago; off the request path.
+    pub fn start_background(self: &Arc<Self>, retention: Duration) {
         let app = self.clone();
         self.tasks.spawn(async move { app.run_background().await });
+        let app = self.clone();
+        self.tasks.spawn(async move { app.run_retention(retention).await });
+    }
+
+    async fn run_retention(&self, retention: Duration) {
+        loop {
+            match self.apply_retention(retention, &By::SYSTEM).await {
+                Ok(months) if months.is_empty() => {}
+                Ok(months) => tracing::info!(?months, "addresses and user agents of past months were made unreadable"),
+                Err(error) => {
+                    let error: &dyn std::error::Error = &error;
+                    tracing::error!(error, "past months could not be made unreadable; it is tried again tomorrow");
+                }
+            }
+            tokio::select! {
+                biased;
+                () = self.stopping.cancelled() => return,
+                () = self.clock.sleep(A_DAY) => {}
+            }
+        }
     }
 
     async fn run_background(self: Arc<Self>) {

@@ -216,7 +216,7 @@ pub async fn start_on(
         grants::Settings { scopes: config.scopes.clone(), profile_max_age: config.profile_max_age };
     let grants = Grants::new(app.clone(), client.clone(), grants_settings, clock.clone(), entropy);
     grants.start();
-    app.start_background();
+    app.start_background(config.local.retention);
     let cookie_key = app.keys().cookie_key().clone();
     gate.open(app.clone(), grants.clone(), client, cookie_key);
     stop_on_error.disarm();
