@@ -90,3 +90,6 @@ pub enum ReadError {
         why: String,
     },
 }
+
+#[cfg(test)]
+mod tests;
