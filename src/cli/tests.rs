@@ -161,7 +161,7 @@ impl Came {
 
 #[test]
 fn every_command_explains_itself_with_an_example() {
-    let all: [&[&str]; 12] = [
+    let all: [&[&str]; 21] = [
         &[],
         &["serve"],
         &["demo"],
@@ -171,6 +171,15 @@ fn every_command_explains_itself_with_an_example() {
         &["sessions", "revoke"],
         &["config"],
         &["config", "check"],
+        &["audit"],
+        &["audit", "log"],
+        &["audit", "show"],
+        &["audit", "state"],
+        &["audit", "diff"],
+        &["audit", "verify"],
+        &["audit", "checkpoint"],
+        &["audit", "stats"],
+        &["explain"],
         &["health"],
         &["completions"],
         &["man"],
@@ -413,6 +422,15 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
         &["sessions", "list", "--format", "csv"],
         &["completions", "bash"],
         &["man"],
+        &["audit"],
+        &["audit", "log"],
+        &["audit", "show"],
+        &["audit", "state"],
+        &["audit", "diff"],
+        &["audit", "verify"],
+        &["audit", "checkpoint"],
+        &["audit", "stats"],
+        &["explain"],
         &["health"],
     ];
     for line in lines {
