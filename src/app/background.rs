@@ -32,10 +32,15 @@ impl App {
         loop {
             match self.apply_retention(retention, &By::SYSTEM).await {
                 Ok(months) if months.is_empty() => {}
-                Ok(months) => tracing::info!(?months, "addresses and user agents of past months were made unreadable"),
+                Ok(months) => {
+                    tracing::info!(?months, "addresses and user agents of past months were made unreadable")
+                }
                 Err(error) => {
                     let error: &dyn std::error::Error = &error;
-                    tracing::error!(error, "past months could not be made unreadable; it is tried again tomorrow");
+                    tracing::error!(
+                        error,
+                        "past months could not be made unreadable; it is tried again tomorrow"
+                    );
                 }
             }
             tokio::select! {

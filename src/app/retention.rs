@@ -14,7 +14,9 @@ pub enum RetentionError {
     #[error("the end of a month's key could not be recorded")]
     Execute(#[source] ExecuteError),
     /// It is recorded, but the keys are still there.
-    #[error("the end of a month's key is recorded, but the key could not be destroyed; the next start does it")]
+    #[error(
+        "the end of a month's key is recorded, but the key could not be destroyed; the next start does it"
+    )]
     Keys(#[source] KeyError),
 }
 
@@ -43,7 +45,11 @@ impl App {
         let found = self.keys().forget(gone).await?;
         if !found.is_empty() {
             let (users, months) = (found.subs.len(), found.months.len());
-            tracing::warn!(users, months, "keys that the log says were destroyed were here again, and are gone now");
+            tracing::warn!(
+                users,
+                months,
+                "keys that the log says were destroyed were here again, and are gone now"
+            );
         }
         Ok(())
     }
@@ -65,7 +71,11 @@ mod tests {
         let now = Timestamp(1_767_323_045_000); // 2026-01-02T03:04:05Z
         let past = |days: u64| past_months(months(), now, Duration::from_secs(days * 86_400));
         assert_eq!(past(1), [202_510, 202_511, 202_512].map(Month), "yesterday was January already");
-        assert_eq!(past(2), [202_510, 202_511].map(Month), "the last days of December are kept, so all of it is");
+        assert_eq!(
+            past(2),
+            [202_510, 202_511].map(Month),
+            "the last days of December are kept, so all of it is"
+        );
         assert_eq!(past(32), [202_510, 202_511].map(Month));
         assert_eq!(past(33), [202_510].map(Month));
         assert_eq!(past(400), []);

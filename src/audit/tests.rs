@@ -195,7 +195,10 @@ async fn a_loss_that_the_operator_owned_up_to_is_named_and_still_no_proof() {
     assert_eq!(verdict.breaks, [Break { position: Position(200), restored: true }]);
     let tampered = lost.verify(&[kept]).await.unwrap_err();
     assert!(matches!(tampered, Tampered::Cut { owned_up: OwnedUp(Some(Position(200))), .. }), "{tampered}");
-    assert!(tampered.to_string().ends_with("; the operator owned up to a loss at position 200"), "{tampered}");
+    assert!(
+        tampered.to_string().ends_with("; the operator owned up to a loss at position 200"),
+        "{tampered}"
+    );
 }
 
 #[tokio::test]
@@ -223,7 +226,10 @@ async fn a_checkpoint_that_says_another_thing_than_its_note_is_found() {
     let root = Hash([5; 32]);
     let note = early.note_over(60, root);
     early.add(Event::CheckpointSigned { size: 60, root, note, state: None });
-    assert!(matches!(early.verify(&[]).await, Err(Tampered::Note { .. })), "it signs for what is not there yet");
+    assert!(
+        matches!(early.verify(&[]).await, Err(Tampered::Note { .. })),
+        "it signs for what is not there yet"
+    );
 }
 
 #[tokio::test]
