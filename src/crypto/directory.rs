@@ -92,7 +92,8 @@ impl Found {
     }
 }
 
-fn make_directory(dir: &Path, disk: &dyn Disk) -> Result<(), KeyError> {
+/// Makes the directory for nobody but its owner, if it is not there.
+pub(super) fn make_directory(dir: &Path, disk: &dyn Disk) -> Result<(), KeyError> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(KeyError::io("create", dir))?;
     match dir.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => sync_directory(parent, disk),

@@ -101,6 +101,60 @@ impl KeyError {
     }
 }
 
+/// An escrow was not made, not opened or not restored.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum EscrowError {
+    /// It is another kind of file.
+    #[error("this is no escrow of doorbook's keys")]
+    NotAnEscrow,
+    /// It is not as doorbook wrote it: changed, or cut off.
+    #[error("the escrow is damaged")]
+    Damaged,
+    /// A later version of doorbook wrote it.
+    #[error("the escrow was written by a newer doorbook (format {format})")]
+    Newer {
+        /// The format that it names.
+        format: u16,
+    },
+    /// The passphrase is another one; or somebody changed the escrow on purpose, which looks the same.
+    #[error("the passphrase does not open the escrow")]
+    WrongPassphrase,
+    /// An empty passphrase protects nothing.
+    #[error("an escrow needs a passphrase")]
+    NoPassphrase,
+    /// It asks for more work to try a passphrase than doorbook ever writes, or for less than Argon2 takes.
+    #[error("the escrow asks for {memory_kib} KiB, {passes} passes and {lanes} lanes of Argon2id")]
+    Cost {
+        /// Memory, in KiB.
+        memory_kib: u32,
+        /// Passes over it.
+        passes: u32,
+        /// Lanes in it.
+        lanes: u32,
+    },
+    /// The memory that it takes to try a passphrase is not there.
+    #[error("there are no {memory_kib} KiB of memory to try the passphrase with")]
+    NoMemory {
+        /// Memory, in KiB.
+        memory_kib: u32,
+    },
+    /// A rekey was begun and not ended, and nobody ends it.
+    #[error("a rekey in {} was begun and not ended: the next start ends it", dir.display())]
+    RekeyOpen {
+        /// The directory of the key files.
+        dir: PathBuf,
+    },
+    /// A key file that is not the escrow's is where it would be restored.
+    #[error("{} is there, and is not the key file of the escrow", file.display())]
+    Occupied {
+        /// The file.
+        file: PathBuf,
+    },
+    /// The key files.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+}
+
 /// Nothing was sealed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SealError {

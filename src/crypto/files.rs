@@ -1,4 +1,4 @@
-//! Every key file of one log, as whoever writes them owns it: what seals each, and the keys of those of one key.
+//! Every key file of one log, as whoever writes them owns it: what seals each, and the single keys.
 //!
 //! The entries of `subjects` and `months` are in [`Known`], where everybody reads them.
 
@@ -31,7 +31,7 @@ pub(super) const COOKIE: &str = "cookie";
 
 /// The files besides `kek`, in the order in which they are made and read.
 ///
-/// The next signer is read before the signer, so that none is missed that moves from one to the other meanwhile.
+/// The next signer is read before the signer: one that moves meanwhile is then seen twice and not missed.
 pub(super) const NAMES_AFTER_KEK: [&str; 6] = [SUBJECTS, MONTHS, LOG, NEXT_SIGNER, SIGNER, COOKIE];
 
 /// Says whether a file takes in new entries.
@@ -44,10 +44,13 @@ pub(super) fn may_be_missing(name: &str) -> bool {
     matches!(name, COOKIE | NEXT_SIGNER)
 }
 
+/// The name of a key file, and its bytes as they are on the disk.
+pub(super) type SealedFile = (&'static str, Zeroizing<Vec<u8>>);
+
 /// The key files as they are on the disk, sealed, at about one moment.
 pub(super) struct Sealed {
     dir: PathBuf,
-    files: Vec<(&'static str, Zeroizing<Vec<u8>>)>,
+    files: Vec<SealedFile>,
 }
 
 impl Sealed {
@@ -71,6 +74,11 @@ impl Sealed {
     /// Says whether any file but `kek` is there.
     pub(super) fn has_more_than_kek(&self) -> bool {
         self.files.iter().any(|(name, _)| *name != kek::NAME)
+    }
+
+    /// Returns the files with their names, `kek` first.
+    pub(super) fn files(&self) -> impl Iterator<Item = (&'static str, &[u8])> + Clone {
+        self.files.iter().map(|(name, bytes)| (*name, &bytes[..]))
     }
 
     /// Says whether the root keys were the same when these files were read.

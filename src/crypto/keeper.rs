@@ -1,8 +1,9 @@
-//! What changes the key files of a running ring: on stable storage before anybody is told, one thing at a time.
+//! What changes the key files of a running ring: one thing at a time, and stored before anybody is told.
 //!
-//! One thread owns all files. It takes whatever waits: a rekey for all who want one, then new months and new users,
-//! written behind what is there with one sync for all of them. Only then is it made known and answered. So two
-//! callers with one Discord id get one pseudonym without a lock, and appends wait while a rekey rewrites.
+//! One thread owns all files. It takes whatever waits: a rekey for all who want one, then new months and new
+//! users, written behind what is there with one sync for all of them. Only then is it made known and
+//! answered. So two callers with one Discord id get one pseudonym without a lock, and appends wait while a
+//! rekey rewrites.
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -180,8 +181,8 @@ impl Writer {
 
     /// Ends a rekey that is open, if one is.
     ///
-    /// Nothing else is written before: what is added now could be left behind under the old root key. Those who leave
-    /// are forgotten when no file gives their keys back any more, and not a step earlier.
+    /// Nothing else is written before: what is added now could be left behind under the old root key. Those
+    /// who leave are forgotten when no file gives their keys back any more, and not a step earlier.
     fn settle(&mut self) -> Result<(), KeyError> {
         if self.files.rekey_is_open() {
             self.files.finish_rekey(&self.known, &self.leaving, &*self.entropy, &*self.disk)?;

@@ -19,21 +19,22 @@ impl KeyRing {
     /// [`KeyError::ReadOnly`]. An entry that is just being added is not there yet. Without `COOKIE_SECRET` and
     /// without a `cookie` file, the cookie key is one that nobody else has.
     pub fn look(settings: &KeySettings, entropy: Arc<dyn Entropy>) -> Result<KeyRing, KeyError> {
-        KeyRing::of(Found::read_beside_a_writer(settings)?, entropy, None)
+        KeyRing::of(Found::read_beside_a_writer(settings)?.1, entropy, None)
     }
 }
 
 impl Found {
-    /// Reads everything, writes nothing, and is not misled by a server that writes meanwhile.
+    /// Reads the files and what is in them, writes nothing, and is not misled by a server that writes
+    /// meanwhile.
     ///
     /// At each moment the files fit together. If they did not when read one after the other, `kek` has become
     /// another one since, or they are damaged.
-    pub(super) fn read_beside_a_writer(settings: &KeySettings) -> Result<Found, KeyError> {
+    pub(super) fn read_beside_a_writer(settings: &KeySettings) -> Result<(Sealed, Found), KeyError> {
         let mut sealed = Sealed::read(&settings.dir)?;
         for _ in 1..ATTEMPTS {
             let damaged = match Found::open(settings, &sealed) {
                 Err(error @ KeyError::Damaged { .. }) => error,
-                found => return found,
+                found => return found.map(|found| (sealed, found)),
             };
             let again = Sealed::read(&settings.dir)?;
             if again.has_the_kek_of(&sealed) {
@@ -41,7 +42,7 @@ impl Found {
             }
             sealed = again;
         }
-        Found::open(settings, &sealed)
+        Found::open(settings, &sealed).map(|found| (sealed, found))
     }
 }
 

@@ -9,12 +9,19 @@
 //! log, signer  one key each                                    cookie    one key, without COOKIE_SECRET
 //! signer.next  the key that signs next, until the log names it
 //! ```
+//!
+//! It makes keys ([`KeyRing::ensure_subject`]), destroys them for good ([`KeyRing::forget`]), and hands the
+//! signature on ([`KeyRing::prepare_signer`]). [`KeyRing::look`] only reads. [`write_escrow`] puts all of it into
+//! one file under a passphrase.
 
 mod block;
 mod cookie;
 mod directory;
 mod error;
+mod escrow;
+mod escrow_header;
 mod files;
+mod fingerprint;
 mod forget;
 mod growing;
 mod keeper;
@@ -24,6 +31,7 @@ mod key_ring;
 mod known;
 mod look;
 mod rekey;
+mod restore;
 mod sealing;
 mod secret_key;
 mod signer;
@@ -31,7 +39,9 @@ mod signer;
 mod trial;
 
 pub use cookie::CookieKey;
-pub use error::{KeyError, OpenError, SealError};
+pub use error::{EscrowError, KeyError, OpenError, SealError};
+pub use escrow::{Escrow, read_escrow, write_escrow};
+pub use escrow_header::EscrowHeader;
 pub use forget::Forget;
 pub use key_ring::{KeyRing, KeySettings};
 pub use signer::{NewSigner, signer_succession, verify_signature, verify_signer_succession};

@@ -1,8 +1,8 @@
 //! A rekey: a new root key beside the old one, every file anew under it, and the old root key gone.
 //!
-//! It is the only way in which a key is destroyed: copies of the old files that are left anywhere are noise once
-//! the old root key is. A kill may come at any point, and a start that finds two root keys ends the rekey without
-//! knowing which entries it was to drop:
+//! It is the only way in which a key is destroyed: copies of the old files that are left anywhere are noise
+//! once the old root key is. A kill may come at any point, and a start that finds two root keys ends the
+//! rekey without knowing which entries it was to drop:
 //!
 //! ```text
 //! (1) kek := {old, new}        killed before: nothing has happened
@@ -11,7 +11,8 @@
 //! (3) kek := {new}                            because no other file ever held them
 //! ```
 //!
-//! So the file that loses entries is written first, and whoever was interrupted asks again.
+//! So the file that loses entries is written first, and whoever was interrupted asks again. What a file system
+//! or a medium keeps of a `kek` that was replaced is beyond this: only the name is taken from it.
 
 use crate::disk::Disk;
 use crate::entropy::Entropy;

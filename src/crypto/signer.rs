@@ -68,9 +68,9 @@ impl KeyRing {
 
     /// Makes the key sign that the log names, at a start and after `key.rotated`.
     ///
-    /// It signs as soon as the files are being asked for it. After an error it does so as well, because the log
-    /// says so; ask again, or leave it to the next start. [`KeyError::OtherSigner`] means that the key is not here,
-    /// and nothing has changed.
+    /// It signs as soon as the files are being asked for it. After an error it does so as well, because the
+    /// log says so; ask again, or leave it to the next start. [`KeyError::OtherSigner`] means that the key is
+    /// not here, and nothing has changed.
     pub async fn signer_is(&self, public: [u8; 32]) -> Result<(), KeyError> {
         self.keeper()?.signer_is(public).await
     }

@@ -10,11 +10,13 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::disk::{Disk, Synced};
-use crate::domain::id::{DiscordId, LogId, Sub};
-use crate::domain::time::Month;
+use crate::domain::id::{DiscordId, LogId, Secret, Sub};
+use crate::domain::time::{Month, Timestamp};
 use crate::entropy::SeededEntropy;
 
-use super::{KeyError, KeyRing, KeySettings};
+use super::escrow::write_at_cost;
+use super::escrow_header::Cost;
+use super::{EscrowError, KeyError, KeyRing, KeySettings};
 
 /// A test that fails must end, too.
 const LONG: Duration = Duration::from_secs(20);
@@ -22,6 +24,15 @@ const LONG: Duration = Duration::from_secs(20);
 pub(super) const NELLY: DiscordId = DiscordId(80_351_110_224_678_912);
 pub(super) const MASON: DiscordId = DiscordId(555_769_466_601_213_960);
 pub(super) const JUNE: Month = Month(202_606);
+/// When the escrows of the tests are made.
+pub(super) const CREATED: Timestamp = Timestamp(1_767_323_045_000);
+/// A passphrase costs next to nothing to try.
+pub(super) const CHEAP: Cost = Cost { memory_kib: 8, passes: 1, lanes: 1 };
+
+/// The passphrase of the escrows of the tests.
+pub(super) fn words() -> Secret {
+    Secret::new("correct horse battery staple")
+}
 
 /// A place for keys.
 pub(super) struct Trial {
@@ -59,6 +70,18 @@ impl Trial {
             ring.ensure_month(JUNE).await.unwrap();
             (ring.ensure_subject(NELLY).await.unwrap(), ring.ensure_subject(MASON).await.unwrap())
         })
+    }
+
+    /// Another place for the keys of the same log.
+    pub(super) fn elsewhere(&self) -> Trial {
+        let mut other = Trial::new_of(self.settings.log_id);
+        other.settings.encrypt_secret = self.settings.encrypt_secret.clone();
+        other
+    }
+
+    /// An escrow whose passphrase is cheap to try.
+    pub(super) fn cheap_escrow(&self) -> Result<Vec<u8>, EscrowError> {
+        write_at_cost(&self.settings, &words(), CREATED, &*self.entropy, CHEAP)
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
