@@ -5,25 +5,67 @@ use std::sync::{Arc, OnceLock};
 
 use futures_util::future::BoxFuture;
 
-use super::{Answers, Health, Listed, SessionFilter, SessionRow, SessionUser, Trouble, select};
+use super::{Answers, Erased, Health, Listed, SessionFilter, SessionRow, SessionUser, Trouble, select};
 use crate::app::{App, By};
 use crate::audit::{LogSource, Source};
 use crate::domain::command::Which;
-use crate::domain::event::{Cause, Route};
+use crate::domain::event::{Cause, Requester, Route};
 use crate::domain::id::{RequestId, SessionId, Sub};
 use crate::domain::record::Actor;
 use crate::entropy::Entropy;
+use crate::grants::{EraseError, Erasure, Grants};
 
 /// Answers from the state of this process.
 pub struct AppAnswers {
     app: Arc<App>,
+    grants: Option<Arc<Grants>>,
     entropy: Arc<dyn Entropy>,
 }
 
 impl AppAnswers {
     /// Answers for `app`.
     pub fn new(app: Arc<App>, entropy: Arc<dyn Entropy>) -> AppAnswers {
-        AppAnswers { app, entropy }
+        AppAnswers { app, grants: None, entropy }
+    }
+
+    /// Lets those be answered as well who ask for something at Discord.
+    pub fn with_grants(self, grants: Arc<Grants>) -> AppAnswers {
+        AppAnswers { grants: Some(grants), ..self }
+    }
+
+    /// Whoever is at the command line; one request binds the records together that a question leads to.
+    fn operator(&self) -> By {
+        By {
+            actor: Actor::OPERATOR,
+            request: Some(RequestId(self.entropy.draw())),
+            cause: None,
+            route: Some(Route::Control),
+            origin: None,
+        }
+    }
+
+    async fn erase_by(&self, whom: Sub, requested_by: Requester, now: bool) -> Result<Erased, Trouble> {
+        let nobody =
+            "without a server doorbook can only ask Discord where its client id and secret are configured";
+        let grants = self.grants.as_ref().ok_or_else(|| Trouble::No(nobody.to_owned()))?;
+        match grants.erase(whom, requested_by, now, &self.operator()).await {
+            Ok(Erasure { position, sessions_ended, confirmed }) => {
+                Ok(Erased { position, sessions_ended, confirmed })
+            }
+            Err(EraseError::Execute(error)) => {
+                let error: &dyn std::error::Error = &*error;
+                tracing::error!(error, "an erasure could not be recorded");
+                Err(Trouble::LogUnavailable)
+            }
+            Err(error @ (EraseError::Keys { .. } | EraseError::Died)) => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "an erasure did not come to its end"
+                );
+                Err(Trouble::Failed(error.to_string()))
+            }
+            Err(error) => Err(Trouble::No(error.to_string())),
+        }
     }
 
     fn listed(&self) -> Vec<Listed> {
@@ -57,13 +99,7 @@ impl AppAnswers {
             }
         }
         // One record for each user, and one request that binds them together.
-        let by = By {
-            actor: Actor::OPERATOR,
-            request: Some(RequestId(self.entropy.draw())),
-            cause: None,
-            route: Some(Route::Control),
-            origin: None,
-        };
+        let by = self.operator();
         let mut ended = 0;
         for (user, sessions) in by_user {
             let done =
@@ -99,6 +135,10 @@ impl Starting {
 }
 
 impl Answers for Starting {
+    fn erase(&self, whom: Sub, requested_by: Requester, now: bool) -> BoxFuture<'_, Result<Erased, Trouble>> {
+        Box::pin(async move { self.answers()?.erase(whom, requested_by, now).await })
+    }
+
     fn source(&self) -> Result<Arc<dyn Source>, Trouble> {
         self.answers()?.source()
     }
@@ -124,6 +164,10 @@ impl Answers for Starting {
 }
 
 impl Answers for AppAnswers {
+    fn erase(&self, whom: Sub, requested_by: Requester, now: bool) -> BoxFuture<'_, Result<Erased, Trouble>> {
+        Box::pin(self.erase_by(whom, requested_by, now))
+    }
+
     fn source(&self) -> Result<Arc<dyn Source>, Trouble> {
         Ok(Arc::new(LogSource(self.app.log().clone())))
     }

@@ -11,10 +11,11 @@ use tokio::net::UnixStream;
 
 use super::socket::{Lines, SOCKET_NAME, ShortPath};
 use super::wire::{Ask, Filter, IDS_PER_QUESTION, Line, Question, RECORDS_LIMIT, Say, VERSION, Version};
-use super::{Answers, ControlError, Health, SessionFilter, SessionRow, SessionUser, Trouble};
+use super::{Answers, ControlError, Erased, Health, SessionFilter, SessionRow, SessionUser, Trouble};
 use crate::audit::{ReadError, Records, Source};
 use crate::clock::Clock;
-use crate::domain::id::{Position, SessionId};
+use crate::domain::event::Requester;
+use crate::domain::id::{Position, SessionId, Sub};
 use crate::event_log::{Chunk, codec};
 
 /// A server that ends thousands of sessions on a slow disk still answers within this time.
@@ -109,6 +110,7 @@ fn understand(line: Option<Vec<u8>>) -> Result<Say, Trouble> {
             Err(users.map_or(Trouble::BadAnswer, Trouble::Ambiguous))
         }
         Say::LogUnavailable => Err(Trouble::LogUnavailable),
+        Say::No { why } => Err(Trouble::No(why)),
         Say::Version => Err(Trouble::Version { ours: VERSION, theirs: line.doorbook }),
         Say::NotUnderstood => Err(Trouble::NotUnderstood),
         Say::TooLarge { limit } => Err(Trouble::TooLarge { limit }),
@@ -199,6 +201,18 @@ impl Source for Client {
 }
 
 impl Answers for Client {
+    fn erase(&self, whom: Sub, requested_by: Requester, now: bool) -> BoxFuture<'_, Result<Erased, Trouble>> {
+        let ask = Ask::UserErase { sub: whom.to_string(), requested_by: requested_by.code(), now };
+        Box::pin(async move {
+            match self.ask(ask).await? {
+                (_, Say::Erased { position, sessions_ended, confirmed }) => {
+                    Ok(Erased { position: Position(position), sessions_ended, confirmed })
+                }
+                _ => Err(Trouble::BadAnswer),
+            }
+        })
+    }
+
     fn source(&self) -> Result<Arc<dyn Source>, Trouble> {
         Ok(Arc::new(self.clone()))
     }

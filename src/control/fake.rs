@@ -4,9 +4,10 @@ use std::sync::{Arc, Mutex};
 
 use futures_util::future::BoxFuture;
 
-use super::{Answers, Health, Listed, SessionFilter, SessionRow, SessionUser, Trouble, select};
+use super::{Answers, Erased, Health, Listed, SessionFilter, SessionRow, SessionUser, Trouble, select};
 use crate::audit::{LogSource, Source};
-use crate::domain::id::{DiscordId, SessionId, SessionKey, SessionToken};
+use crate::domain::event::Requester;
+use crate::domain::id::{DiscordId, Position, SessionId, SessionKey, SessionToken, Sub};
 use crate::domain::time::Timestamp;
 use crate::event_log::{EventLog, MemoryEngine};
 
@@ -58,6 +59,14 @@ fn session(n: u8, id: u64, username: &str, display_name: &str) -> Listed {
 }
 
 impl Answers for Fake {
+    fn erase(&self, whom: Sub, requested_by: Requester, now: bool) -> BoxFuture<'_, Result<Erased, Trouble>> {
+        let erased = Erased { position: Position(4711), sessions_ended: 2, confirmed: Some(!now) };
+        let known = whom == Sub([1; 16]) && requested_by == Requester::User;
+        Box::pin(
+            async move { if known { Ok(erased) } else { Err(Trouble::No("there is no such user".into())) } },
+        )
+    }
+
     fn source(&self) -> Result<Arc<dyn Source>, Trouble> {
         Ok(Arc::new(LogSource(self.log.clone())))
     }

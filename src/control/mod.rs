@@ -27,7 +27,8 @@ pub use self::select::{Listed, select};
 pub use self::server::Server;
 pub use self::socket::SOCKET_NAME;
 use crate::audit::{ReadError, Source};
-use crate::domain::id::{DiscordId, SessionId, SessionKey};
+use crate::domain::event::Requester;
+use crate::domain::id::{DiscordId, Position, SessionId, SessionKey, Sub};
 use crate::domain::time::Timestamp;
 
 /// Whoever can answer the operator.
@@ -41,6 +42,9 @@ pub trait Answers: Send + Sync {
     /// Ends those sessions and returns how many were still live.
     fn revoke(&self, sessions: Vec<SessionId>, reason: Option<String>)
     -> BoxFuture<'_, Result<u32, Trouble>>;
+
+    /// Erases a person, at Discord, in the log and from the keys; with `now` whether Discord confirms or not.
+    fn erase(&self, whom: Sub, requested_by: Requester, now: bool) -> BoxFuture<'_, Result<Erased, Trouble>>;
 
     /// Gives the records of the log.
     fn source(&self) -> Result<Arc<dyn Source>, Trouble>;
@@ -58,6 +62,17 @@ pub struct Health {
     pub ready: bool,
     /// The log can be written.
     pub log_available: bool,
+}
+
+/// What an erasure did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Erased {
+    /// Where the log says so.
+    pub position: Position,
+    /// Live sessions that ended.
+    pub sessions_ended: u32,
+    /// Whether Discord has confirmed the end of the authorization; `None` where there was none.
+    pub confirmed: Option<bool>,
 }
 
 /// Which sessions are meant; what is `None` does not matter.
@@ -161,6 +176,9 @@ pub enum Trouble {
     /// The socket failed.
     #[error("the connection to the running server failed")]
     Connection(#[source] io::Error),
+    /// The answer is no, and why.
+    #[error("{0}")]
+    No(String),
     /// The log cannot be read.
     #[error(transparent)]
     Read(ReadError),

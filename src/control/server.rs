@@ -13,9 +13,10 @@ use tokio::sync::Semaphore;
 
 use super::socket::{Lines, SOCKET_NAME, ShortPath};
 use super::wire::{Ask, Line, Question, Say, Session, VERSION, Version};
-use super::{Answers, ControlError, SessionFilter, Trouble};
+use super::{Answers, ControlError, Erased, SessionFilter, Trouble};
 use crate::audit::ReadError;
 use crate::clock::Clock;
+use crate::domain::event::Requester;
 use crate::domain::id::Position;
 
 /// Who asks at all, asks within this time, and takes the answer within it.
@@ -232,6 +233,12 @@ async fn carry_out(ask: Ask, answers: &dyn Answers) -> Result<Vec<Say>, Trouble>
             let rows = answers.sessions(filter).await?;
             let rows = rows.iter().map(|row| Say::Session(Session::from(row)));
             Ok(rows.chain([Say::Listed]).collect())
+        }
+        Ask::UserErase { sub, requested_by, now } => {
+            let sub = sub.parse().map_err(|_| Trouble::NotUnderstood)?;
+            let erased = answers.erase(sub, Requester::from_code(requested_by), now).await?;
+            let Erased { position, sessions_ended, confirmed } = erased;
+            Ok(vec![Say::Erased { position: position.0, sessions_ended, confirmed }])
         }
         Ask::LogHead => {
             let position = answers.source()?.head().await?;

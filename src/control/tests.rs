@@ -15,7 +15,6 @@ use super::fake::{Fake, crowd};
 use super::*;
 use crate::audit::Records;
 use crate::clock::ManualClock;
-use crate::domain::id::Position;
 
 struct Running {
     fake: Arc<Fake>,
@@ -300,4 +299,15 @@ async fn a_log_that_ends_ends_the_reading_with_its_reason() {
     running.fake.log.close().await.unwrap();
     let error = records.next().await.unwrap_err();
     assert!(error.to_string().contains("the log was closed while it was read"), "{error}");
+}
+
+#[tokio::test]
+async fn somebody_is_erased_over_the_socket_and_a_no_comes_over_as_one() {
+    let dir = TempDir::new().unwrap();
+    let _running = start(dir.path(), Fake::new());
+    let client = client(dir.path()).await.unwrap();
+    let erased = client.erase(Sub([1; 16]), Requester::User, true).await.unwrap();
+    assert_eq!(erased, Erased { position: Position(4711), sessions_ended: 2, confirmed: Some(false) });
+    let refused = client.erase(Sub([2; 16]), Requester::User, false).await.unwrap_err();
+    assert!(matches!(&refused, Trouble::No(why) if why == "there is no such user"), "{refused}");
 }

@@ -46,6 +46,11 @@ pub(super) enum Ask {
         sessions: Vec<String>,
         reason: Option<String>,
     },
+    UserErase {
+        sub: String,
+        requested_by: u16,
+        now: bool,
+    },
     LogHead,
     /// Frames from one position to another; without the second, what comes as well, until one side hangs up.
     LogRecords {
@@ -72,6 +77,14 @@ pub(super) enum Say {
     Listed,
     Revoked {
         ended: u32,
+    },
+    Erased {
+        position: u64,
+        sessions_ended: u32,
+        confirmed: Option<bool>,
+    },
+    No {
+        why: String,
     },
     Head {
         position: Option<u64>,
@@ -132,6 +145,7 @@ impl Say {
         match trouble {
             Trouble::Ambiguous(users) => Say::Ambiguous(users.iter().map(User::from).collect()),
             Trouble::LogUnavailable => Say::LogUnavailable,
+            Trouble::No(why) => Say::No { why: why.clone() },
             Trouble::NotUnderstood => Say::NotUnderstood,
             Trouble::TooLarge { limit } => Say::TooLarge { limit: *limit },
             other => Say::Failed { why: other.to_string() },

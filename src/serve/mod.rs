@@ -210,12 +210,12 @@ pub async fn start_on(
         async move { socket.serve(answers, clock, stopping.cancelled_owned()).await }
     });
     let (app, replayed) = replaying::shown(opened, clock.clone()).await?;
-    answers.open(AppAnswers::new(app.clone(), entropy.clone()));
 
     let grants_settings =
         grants::Settings { scopes: config.scopes.clone(), profile_max_age: config.profile_max_age };
-    let grants = Grants::new(app.clone(), client.clone(), grants_settings, clock.clone(), entropy);
+    let grants = Grants::new(app.clone(), client.clone(), grants_settings, clock.clone(), entropy.clone());
     grants.start();
+    answers.open(AppAnswers::new(app.clone(), entropy).with_grants(grants.clone()));
     app.start_background(config.local.retention);
     let cookie_key = app.keys().cookie_key().clone();
     gate.open(app.clone(), grants.clone(), client, cookie_key);
