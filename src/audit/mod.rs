@@ -4,10 +4,12 @@
 //! Everything else happens in the asking process: it folds the records, opens the boxes with the keys that it
 //! was given, and checks what is to be checked. A server that is being looked into cannot talk its way out.
 
+mod certificate;
 mod describe;
 mod diff;
 mod opener;
 mod people;
+mod person;
 mod proof;
 mod record;
 mod rows;
@@ -21,10 +23,12 @@ mod words;
 
 use futures_util::future::BoxFuture;
 
+pub use certificate::{Certificate, CertificateError, MAX_CERTIFICATE, Proven};
 pub use describe::describe;
 pub use diff::Change;
 pub use opener::Opener;
 pub use people::{NotOnePerson, People, Person};
+pub use person::Holdings;
 pub use proof::StandingCheckpoint;
 pub use record::{OneBox, OneEvent, Related, WholeRecord};
 pub use rows::{Actor, EventRow, Filter, Rows};

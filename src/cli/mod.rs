@@ -17,6 +17,7 @@ pub mod rows;
 mod serve;
 mod sessions;
 mod shell;
+mod user;
 pub mod when;
 
 use std::ffi::OsString;
@@ -54,6 +55,9 @@ enum Command {
     #[command(subcommand, after_help = "Example:\n  doorbook audit log --since 7d --kind sign_in")]
     Audit(audit::Command),
     Explain(explain::Args),
+    /// What is held on one person, and erasing them
+    #[command(subcommand, after_help = "Example:\n  doorbook user erase nelly > nelly.certificate.json")]
+    User(user::Command),
     /// Look at the configuration
     #[command(subcommand, after_help = "Example:\n  doorbook config check")]
     Config(config_check::Command),
@@ -104,6 +108,7 @@ fn dispatch(cli: Cli, outside: &mut Outside) -> Result<(), Failure> {
         Command::MockDiscord(args) => mock_discord::run(args, outside),
         Command::Sessions(command) => sessions::run(command, outside),
         Command::Explain(args) => explain::run(args, outside),
+        Command::User(command) => user::run(command, outside),
         Command::Audit(command) => audit::run(command, outside),
         Command::Config(command) => config_check::run(command, outside),
         Command::Health(args) => health::run(args, outside),

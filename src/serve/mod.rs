@@ -17,7 +17,7 @@ use url::Url;
 
 use crate::app::{self, App, ExecuteError, OpenError, Replayed, Role};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, ConfigErrors, Local};
+use crate::config::{Config, ConfigErrors, Local, Sources};
 use crate::control::{self, Answers, AppAnswers, ControlError, Starting};
 use crate::crypto::{KeyError, KeyRing, KeySettings};
 use crate::discord::stand_in::{self, StandInError};
@@ -375,6 +375,20 @@ pub async fn open_local(local: Local) -> Result<Box<dyn Answers>, ServeError> {
     let opened = open(&local, Role::Command, world.clone()).await?;
     let (app, _) = replaying::shown(opened, world.clock).await?;
     Ok(Box::new(AppAnswers::new(app, world.entropy)))
+}
+
+/// Like [`open_local`], with Discord to ask where the configuration names the application.
+pub async fn open_with_discord(local: Local, sources: &Sources) -> Result<Box<dyn Answers>, ServeError> {
+    let world = World::real();
+    let opened = open(&local, Role::Command, world.clone()).await?;
+    let (app, _) = replaying::shown(opened, world.clock.clone()).await?;
+    let World { clock, entropy, .. } = world;
+    let answers = AppAnswers::new(app.clone(), entropy.clone());
+    let Ok(config) = Config::read(sources) else { return Ok(Box::new(answers)) };
+    let client = Arc::new(Client::new(discord_settings(&config), clock.clone(), entropy.clone())?);
+    let settings = grants::Settings { scopes: config.scopes, profile_max_age: config.profile_max_age };
+    let grants = Grants::new(app, client, settings, clock, entropy);
+    Ok(Box::new(answers.with_grants(grants)))
 }
 
 /// Says whether the secrets fit the keys that are there, where there are any; writes nothing.

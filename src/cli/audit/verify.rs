@@ -1,16 +1,19 @@
 //! `doorbook audit verify`: whether anybody changed the log, and what nobody can say.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use super::with_reading;
-use crate::audit::{Signed, Tampered, UNSIGNED_LIMIT, Verdict, VerifyError};
+use crate::audit::{
+    Certificate, MAX_CERTIFICATE, Proven, Signed, Tampered, UNSIGNED_LIMIT, Verdict, VerifyError,
+};
 use crate::cli::failure::Failure;
 use crate::cli::flags::BriefFlags;
 use crate::cli::outside::Outside;
 use crate::cli::progress::Progress;
+use crate::event_log::note::VerifierKey;
 
 /// Check that no record was changed, removed or moved
 ///
@@ -25,6 +28,12 @@ pub(in crate::cli) struct Args {
     /// A checkpoint that was kept elsewhere; may be given more than once
     #[arg(long, value_name = "FILE")]
     checkpoint: Vec<PathBuf>,
+    /// A certificate of erasure instead of the log: it is checked with nothing but itself
+    #[arg(long, value_name = "FILE", conflicts_with = "checkpoint")]
+    certificate: Option<PathBuf>,
+    /// The key that the certificate must be of, from `audit checkpoint --key`
+    #[arg(long, value_name = "KEY", requires = "certificate")]
+    key: Option<VerifierKey>,
     /// As JSON
     #[arg(long)]
     json: bool,
@@ -36,7 +45,11 @@ pub(in crate::cli) struct Args {
 const LONGEST: u64 = 4_096;
 
 pub(super) fn run(args: Args, outside: &mut Outside) -> Result<(), Failure> {
-    let kept = args.checkpoint.iter().map(|file| read(file, outside)).collect::<Result<Vec<_>, _>>()?;
+    if let Some(file) = &args.certificate {
+        return certificate(file, args.key.as_ref(), outside);
+    }
+    let kept =
+        args.checkpoint.iter().map(|file| read(file, LONGEST, outside)).collect::<Result<Vec<_>, _>>()?;
     with_reading(args.flags, outside, async |reading, outside| {
         let records = reading.reader.head().await?.map_or(0, |head| head.0 + 1);
         let progress = Progress::new(outside, "verifying", records);
@@ -53,15 +66,31 @@ pub(super) fn run(args: Args, outside: &mut Outside) -> Result<(), Failure> {
     })
 }
 
-fn read(file: &PathBuf, outside: &Outside) -> Result<String, Failure> {
+/// Says what a certificate proves, to somebody who may have nothing else.
+fn certificate(file: &Path, key: Option<&VerifierKey>, outside: &mut Outside) -> Result<(), Failure> {
+    let text = read(file, MAX_CERTIFICATE, outside)?;
+    let proven = Certificate::read(&text).and_then(|certificate| certificate.verify(key));
+    let proven = proven.map_err(|error| {
+        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
+        Failure::No(format!("NOT PROVEN: {error}{}", cause.unwrap_or_default()))
+    })?;
+    let Proven { origin, position, size, says } = proven;
+    writeln!(
+        outside.stdout,
+        "proven: {says}\n  record       position {position} of {origin}\n  signed       for {size} records"
+    )
+    .map_err(Failure::Output)
+}
+
+fn read(file: &Path, longest: u64, outside: &Outside) -> Result<String, Failure> {
     use std::io::Read as _;
 
     let path = outside.path(file);
     let opened = std::fs::File::open(&path);
     let mut text = String::new();
-    opened.and_then(|opened| opened.take(LONGEST + 1).read_to_string(&mut text)).map_err(|error| {
-        Failure::Usage(format!("the checkpoint {} cannot be read: {error}", path.display()))
-    })?;
+    opened
+        .and_then(|opened| opened.take(longest + 1).read_to_string(&mut text))
+        .map_err(|error| Failure::Usage(format!("{} cannot be read: {error}", path.display())))?;
     Ok(text)
 }
 
