@@ -14,7 +14,7 @@ use crate::crypto::{KeyError, KeyRing, KeySettings};
 use crate::disk::Disk;
 use crate::domain::command::{AcceptLoss, Command, CreateLog};
 use crate::domain::decide::decide;
-use crate::domain::event::MadeBy;
+use crate::domain::event::{MadeBy, RestoredFrom};
 use crate::domain::id::{Hash, LogId, Position, Secret, WriterId};
 use crate::domain::record::{Context, Record};
 use crate::domain::rules::Rules;
@@ -23,6 +23,7 @@ use crate::entropy::Entropy;
 use crate::event_log::EventLog;
 use crate::event_log::codec::{self, EncodeError};
 use crate::event_log::start::{self, Begun, Loss, StartError, StartSettings, Started};
+use crate::event_log::tree::Frontier;
 use crate::event_log::{Pace, Probe};
 
 /// How far the wall clock may be from where it should be.
@@ -129,6 +130,7 @@ pub struct Opened {
     app: Arc<App>,
     head: Option<Position>,
     loss: Option<Loss>,
+    restored: Option<RestoredFrom>,
     clean: bool,
     settings: Settings,
     log_id: LogId,
@@ -193,7 +195,7 @@ impl App {
                 (log_id, keys, existing.open()?)
             }
         };
-        let Started { engine, head, clean, loss } = started;
+        let Started { engine, head, clean, loss, restored } = started;
         let log = EventLog::new(engine);
         let state = Arc::new(RwLock::new(State::default()));
         let waiting = Arc::new(applier::Waiting::default());
@@ -231,7 +233,7 @@ impl App {
             stopping: tokio_util::sync::CancellationToken::new(),
             tasks: tokio_util::task::TaskTracker::new(),
         });
-        Ok(Opened { app, head, loss, clean, settings, log_id })
+        Ok(Opened { app, head, loss, restored, clean, settings, log_id })
     }
 }
 
@@ -305,6 +307,12 @@ impl Opened {
                 created: loss.is_total().then(|| create_log(&self.settings, self.log_id, &app.keys)),
             };
             app.execute(Command::AcceptLoss(lost), &By::SYSTEM).await?;
+        } else if let Some(source) = self.restored {
+            // Whoever signed out since the copy was taken is signed in by it: that ends here.
+            let root = self.root().await?;
+            tracing::warn!(%source, "this log was put back from a copy; every session ends");
+            let restore = Command::RestoreLog { size: self.records(), root, source };
+            app.execute(restore, &By::SYSTEM).await?;
         }
         let (from, to) = (app.state().eff(), app.clock.now());
         if from.since(to) > STEP {
@@ -313,7 +321,7 @@ impl Opened {
         } else if self.head.is_some() && to.since(from) > A_DAY {
             tracing::warn!(last_record = %from, now = %to, "the log's last record is more than a day old; is the clock right?");
         }
-        if !self.clean {
+        if !self.clean && self.restored.is_none() {
             tracing::warn!("the last stop was not clean; the log was checked and is whole");
         }
         let Role::Server { config, .. } = self.settings.role else { return Ok(()) };
@@ -321,6 +329,19 @@ impl Opened {
         let command =
             Command::StartServer { version: app.version.clone(), writer: app.writer, config, log_size };
         app.execute(command, &By::SYSTEM).await.map(drop)
+    }
+}
+
+impl Opened {
+    /// Returns the root of the tree over what was found.
+    async fn root(&self) -> Result<Hash, ExecuteError> {
+        let mut tree = Frontier::new();
+        let mut follow = self.app.log.follow(Position(0));
+        while tree.size() < self.records() {
+            let chunk = follow.next().await.map_err(|_| ExecuteError::FoldStopped)?;
+            chunk.iter().for_each(|(_, frame)| tree.push(codec::leaf_hash(frame)));
+        }
+        Ok(tree.root())
     }
 }
 
