@@ -21,7 +21,7 @@ use crate::event_log::tree::Frontier;
 pub const UNSIGNED_LIMIT: u64 = 2_048;
 
 /// How far a checkpoint stands behind the records it signs for, at most.
-const LATE: usize = 4_096;
+pub(super) const LATE: usize = 4_096;
 
 /// What somebody found who looked at every record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

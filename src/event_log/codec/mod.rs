@@ -24,7 +24,7 @@ mod record;
 mod wire;
 
 #[cfg(test)]
-mod arbitrary;
+pub(crate) mod arbitrary;
 #[cfg(test)]
 mod tests;
 
@@ -36,7 +36,10 @@ pub use private::{
     CONTEXT, SealedFact, decode_sealed, deserialize_origin, deserialize_private, encode_sealed,
     serialize_origin,
 };
-pub use record::{RawEvent, RawRecord, decode_raw, decode_record, encode_record, frame_length, leaf_hash};
+pub use record::{
+    FORMAT as FRAME_FORMAT, RawEvent, RawRecord, decode_raw, decode_record, encode_record, frame_length,
+    leaf_hash,
+};
 
 use zeroize::Zeroizing;
 
