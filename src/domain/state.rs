@@ -65,6 +65,11 @@ pub struct Timeline {
 }
 
 impl Timeline {
+    /// Returns a time line that goes on behind a record of that effective time.
+    pub fn starting_at(eff: Timestamp) -> Timeline {
+        Timeline { eff, ..Timeline::default() }
+    }
+
     /// Takes a record in and returns whether it counts: one that stands here for the second time does not.
     ///
     /// Within a segment time never goes back; `clock.stepped` begins a new one, so that a clock that was wrong

@@ -12,6 +12,7 @@ pub mod codec;
 pub mod engine;
 mod feed;
 mod head;
+pub mod index;
 pub mod memory_engine;
 pub mod note;
 mod probe;
@@ -35,6 +36,7 @@ pub use engine::{
     AppendError, Chunk, CloseError, Engine, Follow, FollowError, HeadError, Health, NotWritten,
 };
 pub use head::StopState;
+pub use index::{Found, Index, Lookup};
 pub use memory_engine::MemoryEngine;
 pub use probe::{Probe, probe_child};
 pub use sled_engine::{Pace, SledEngine};
@@ -74,6 +76,20 @@ impl EventLog {
     /// Returns the position of the last record; see [`Engine::head`].
     pub async fn head(&self) -> Result<Option<Position>, HeadError> {
         self.engine.head().await
+    }
+
+    /// Returns the index beside the log, where there is one.
+    pub fn index(&self) -> Option<Index> {
+        self.engine.index()
+    }
+
+    /// Keeps the index level with the log until that is closed, on a thread of its own.
+    pub async fn keep_index(&self) -> std::io::Result<()> {
+        let Some(index) = self.index() else { return Ok(()) };
+        let head = self.head().await.ok().flatten();
+        let log = self.clone();
+        let thread = std::thread::Builder::new().name("log-index".into());
+        thread.spawn(move || index.run(head, |from| log.follow(from))).map(drop)
     }
 
     /// Tells whether appends are possible, and every change of that.

@@ -29,7 +29,10 @@ mod arbitrary;
 mod tests;
 
 pub use event::{deserialize_event, serialize_event};
-pub(crate) use kinds::{GRANT_ISSUED, GRANT_REFRESHED, PROFILE_OBSERVED};
+pub(crate) use kinds::{
+    GRANT_ISSUED, GRANT_REFRESH_CLAIMED, GRANT_REFRESHED, GRANT_REVOKED, PROFILE_OBSERVED, SESSION_OPENED,
+    SESSION_REVOKED, SESSION_SEEN,
+};
 pub use kinds::{Kind, kind, kind_of, kinds};
 pub use open::{origin_in, private_in};
 pub use private::{
