@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use doorbook::domain::command::{AcceptLoss, Command, CreateLog, Facts, SignIn, Which};
+use doorbook::domain::command::{AcceptLoss, Command, CreateLog, Facts, SignCheckpoint, SignIn, Which};
 use doorbook::domain::decide::{Decision, decide};
 use doorbook::domain::event::{
     Cause, Event, FailureCode, MadeBy, Method, OutageCause, Profile, RevokedBy, Stage, Tokens,
@@ -15,8 +15,11 @@ use doorbook::domain::record::{Actor, Context, Owner, Record, SealedBox};
 use doorbook::domain::rules::{Rules, Term};
 use doorbook::domain::state::{CONTEXT, State, Verdict};
 use doorbook::domain::time::Timestamp;
-use doorbook::event_log::codec::{decode_record, encode_record};
+use doorbook::event_log::codec::{
+    StoredState, decode_record, encode_record, leaf_hash, read_state, write_state,
+};
 use doorbook::event_log::serialize_event;
+use doorbook::event_log::tree::Frontier;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -76,6 +79,8 @@ enum Step {
     Restart {
         loses: bool,
     },
+    SignCheckpoint,
+    DestroyMonth,
     Wait {
         seconds: u32,
     },
@@ -102,6 +107,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Recovery),
         1 => (-90_000..90_000_i32).prop_map(|seconds| Step::MoveClock { seconds }),
         1 => (0..8_u8).prop_map(|n| Step::Restart { loses: n == 0 }),
+        1 => Just(Step::SignCheckpoint),
+        1 => Just(Step::DestroyMonth),
         2 => prop_oneof![0..600_u32, 0..1_000_000_u32].prop_map(|seconds| Step::Wait { seconds }),
         2 => any::<Index>().prop_map(Step::Repeat),
     ]
@@ -223,6 +230,11 @@ impl Life {
                 let log_size = self.frames.len() as u64;
                 Command::StartServer { version: "0.1.0".into(), writer, config: Hash::of(b""), log_size }
             }
+            Step::SignCheckpoint => {
+                let (size, root) = (self.frames.len() as u64, Hash::of(b"root"));
+                Command::SignCheckpoint(SignCheckpoint { size, root, note: String::new(), state: None })
+            }
+            Step::DestroyMonth => Command::DestroyMonths { months: vec![self.now.month()] },
             Step::Wait { seconds } => {
                 self.now = self.now.plus(Duration::from_secs(seconds.into()));
                 return;
@@ -386,6 +398,18 @@ fn replay(mut state: State, frames: &[Vec<u8>], from: usize) -> State {
     state
 }
 
+fn frontier(frames: &[Vec<u8>]) -> Frontier {
+    let mut frontier = Frontier::new();
+    frames.iter().for_each(|frame| frontier.push(leaf_hash(frame)));
+    frontier
+}
+
+fn stored(state: &State, frontier: &Frontier) -> (Vec<u8>, Hash) {
+    let mut bytes = Vec::new();
+    let hash = write_state(state, frontier, &mut bytes).expect("bytes");
+    (bytes, hash)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -402,6 +426,28 @@ proptest! {
         let cut = cut.index(life.frames.len() + 1);
         let kept = replay(State::default(), &life.frames[..cut], 0);
         prop_assert_eq!(replay(kept, &life.frames, cut), replayed);
+    }
+
+    #[test]
+    fn a_stored_state_and_the_tail_are_the_lived_state(steps in vec(step(), 1..120), cut in any::<Index>()) {
+        let mut life = Life::begin();
+        for step in steps {
+            life.step(step);
+        }
+        let cut = cut.index(life.frames.len() + 1);
+        let (begun, frontier) = (replay(State::default(), &life.frames[..cut], 0), frontier(&life.frames[..cut]));
+        let (bytes, hash) = stored(&begun, &frontier);
+        let read = read_state(&*bytes).expect("a stored state");
+        prop_assert_eq!(read.hash, hash);
+        prop_assert_eq!(&read, &StoredState { state: begun, frontier, size: cut as u64, hash });
+
+        // Three ways to the same state give the same bytes, so that one hash can stand for it.
+        let resumed = replay(read.state, &life.frames, cut);
+        prop_assert_eq!(&resumed, &life.state);
+        let whole = self::frontier(&life.frames);
+        let lived = stored(&life.state, &whole);
+        prop_assert_eq!(&stored(&resumed, &whole), &lived);
+        prop_assert_eq!(&stored(&replay(State::default(), &life.frames, 0), &whole), &lived);
     }
 }
 

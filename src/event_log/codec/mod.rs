@@ -13,6 +13,7 @@
 //! | `record.rs` | a record as a frame, and its leaf hash |
 //! | `kinds.rs` | the table of kinds |
 //! | `wire.rs` | the shapes on disk, frozen |
+//! | `state/` | a stored state, which unlike all others is not for ever |
 //! | `canonical.rs` | bincode, and the three checks that it lacks |
 
 mod canonical;
@@ -21,6 +22,7 @@ mod kinds;
 mod open;
 mod private;
 mod record;
+mod state;
 mod wire;
 
 #[cfg(test)]
@@ -37,6 +39,7 @@ pub use private::{
     serialize_origin,
 };
 pub use record::{RawEvent, RawRecord, decode_raw, decode_record, encode_record, frame_length, leaf_hash};
+pub use state::{StateError, StoredState, read_state, write_state};
 
 use zeroize::Zeroizing;
 
