@@ -31,7 +31,7 @@ mod arbitrary;
 mod tests;
 
 pub use event::{deserialize_event, serialize_event};
-pub(crate) use kinds::{GRANT_ISSUED, GRANT_REFRESHED, PROFILE_OBSERVED};
+pub(crate) use kinds::{CHECKPOINT_SIGNED, GRANT_ISSUED, GRANT_REFRESHED, PROFILE_OBSERVED};
 pub use kinds::{Kind, kind, kind_of, kinds};
 pub use open::{origin_in, private_in};
 pub use private::{
