@@ -23,7 +23,8 @@ pub use parts::{Head, NotAState, Part, StateBuilder};
 /// Which fold this is: raise it whenever [`State::apply`] gives another state for the same records, or a
 /// state has another part.
 ///
-/// It stands in every stored state; one of another fold is dropped and made again from the log.
+/// It stands in every stored state; one of another fold is dropped and made again from the log. A story in
+/// `tests/properties.rs` notices some of what changes it.
 pub const FOLD: u32 = 1;
 
 /// How many record ids are remembered, to ignore a record that a storage engine stored twice.

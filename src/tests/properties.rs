@@ -13,7 +13,7 @@ use doorbook::domain::id::{
 };
 use doorbook::domain::record::{Actor, Context, Owner, Record, SealedBox};
 use doorbook::domain::rules::{Rules, Term};
-use doorbook::domain::state::{CONTEXT, State, Verdict};
+use doorbook::domain::state::{CONTEXT, FOLD, State, Verdict};
 use doorbook::domain::time::Timestamp;
 use doorbook::event_log::codec::{
     StoredState, decode_record, encode_record, leaf_hash, read_state, write_state,
@@ -468,4 +468,51 @@ fn these_lives_are_worth_replaying() {
     assert!(life.records.iter().any(|r| r.events.iter().any(|e| matches!(e, Event::SignInDenied { .. }))));
     let boxes: Vec<_> = life.state.sessions().filter_map(|session| session.origin.as_ref()).collect();
     assert!(boxes.iter().all(|origin| origin.index == CONTEXT) && !boxes.is_empty());
+}
+
+/// If the root is another, other records were decided on: take both hashes anew. If only the second is, the
+/// fold gives another state for the same records, and stored states must not be believed: raise `FOLD` first.
+#[test]
+fn the_same_records_give_the_same_state_while_the_fold_is_the_same() {
+    let mut life = Life::begin();
+    let signed_in = |who| Step::SignIn { who, browser: None };
+    for step in [
+        Step::Restart { loses: false },
+        signed_in(0),
+        signed_in(1),
+        signed_in(2),
+        signed_in(3),
+        Step::SignInOvertaken { who: 1 },
+        Step::FailSignIn,
+        Step::Wait { seconds: 500_000 },
+        Step::Claim { who: 0, attempt: 1 },
+        Step::Refreshed { who: 0 },
+        Step::Claim { who: 1, attempt: 1 },
+        Step::RefreshFailed { who: 1, is_final: false },
+        Step::Observe { who: 2, look: 1 },
+        Step::Revoke { who: 0, confirmed: false },
+        signed_in(0),
+        Step::Revoke { who: 1, confirmed: false },
+        Step::Outage { cause: true },
+        Step::SignCheckpoint,
+        Step::DestroyMonth,
+        Step::MoveClock { seconds: -600 },
+        Step::Claim { who: 2, attempt: 2 },
+    ] {
+        life.step(step);
+    }
+    let session = life.state.sessions_of(sub(2)).next().expect("signed in").id;
+    life.run(Command::SeeSession { session });
+    life.keep(life.records[3].clone());
+    let whole = frontier(&life.frames);
+    let (_, hash) = stored(&life.state, &whole);
+    let (records, state) = (whole.root().to_string(), hash.to_string());
+    assert_eq!(
+        (FOLD, &*records, &*state),
+        (
+            1,
+            "a4566c2110fa5c4ee355e5c663a730ce7ee57c56e8586c920f52011eb3b07b7c",
+            "f5630d3e70c9d6ecb96c1d06ae1216dbfd165f33f33347862fc1173e361a1163"
+        )
+    );
 }
