@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use super::applier::{self, FoldError, Progress};
-use super::{App, By, ExecuteError, KeyedLocks};
+use super::applier::{self, FoldError, Folded, Progress};
+use super::{App, By, ExecuteError, KeyedLocks, stored};
 use crate::clock::Clock;
 use crate::crypto::{KeyError, KeyRing, KeySettings};
 use crate::disk::Disk;
@@ -23,6 +23,7 @@ use crate::entropy::Entropy;
 use crate::event_log::EventLog;
 use crate::event_log::codec::{self, EncodeError};
 use crate::event_log::start::{self, Begun, Loss, StartError, StartSettings, Started};
+use crate::event_log::states::StatesDir;
 use crate::event_log::{Pace, Probe};
 
 /// How far the wall clock may be from where it should be.
@@ -34,7 +35,7 @@ const SIGHTINGS_WAITING: usize = 4_096;
 /// What the room needs to open.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where `log/`, `HEAD` and `keys/` are.
+    /// Where `log/`, `HEAD`, `keys/` and `states/` are.
     pub data_dir: PathBuf,
     /// Mixed into the key that protects `keys/`.
     pub encrypt_secret: Option<Secret>,
@@ -137,7 +138,11 @@ pub struct Opened {
 /// What a start found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Replayed {
-    /// Events in the log.
+    /// Records that a stored state stood for; none where there was none that the log vouches for.
+    pub stored: u64,
+    /// Records that were replayed.
+    pub records: u64,
+    /// Events in these.
     pub events: u64,
     /// Sessions that count now.
     pub sessions: usize,
@@ -195,22 +200,26 @@ impl App {
         };
         let Started { engine, head, clean, loss } = started;
         let log = EventLog::new(engine);
-        let state = Arc::new(RwLock::new(State::default()));
+        let states = Arc::new(StatesDir::new(settings.data_dir.join("states"), disk));
+        let folded = Arc::new(RwLock::new(Folded::default()));
         let waiting = Arc::new(applier::Waiting::default());
         let (progress_sender, progress) =
-            watch::channel(Progress { position: None, stopped: false, events: 0 });
+            watch::channel(Progress { position: None, stopped: false, events: 0, begun_at: None });
         let fold = {
-            let (state, waiting) = (state.clone(), waiting.clone());
-            let follow = log.follow(Position(0));
-            std::thread::Builder::new()
-                .name("doorbook-fold".into())
-                .spawn(move || applier::run(follow, &state, &waiting, &progress_sender))
-                .map_err(OpenError::Thread)?
+            let (folded, waiting) = (folded.clone(), waiting.clone());
+            let (states, log) = (states.clone(), log.clone());
+            let run = move || {
+                let begin =
+                    || log.follow(stored::take_up(&states, &log, log_id, head, &folded, &progress_sender));
+                applier::run(begin, &folded, &waiting, &progress_sender)
+            };
+            std::thread::Builder::new().name("doorbook-fold".into()).spawn(run).map_err(OpenError::Thread)?
         };
         let (sightings_due, sightings_queue) = mpsc::channel(SIGHTINGS_WAITING);
         let app = Arc::new(App {
-            state,
+            folded,
             log,
+            states,
             keys: Arc::new(keys),
             rules: settings.rules.clone(),
             clock,
@@ -275,8 +284,13 @@ impl Opened {
         }
         let now = self.app.clock.now();
         let sessions = self.app.state().sessions().filter(|session| session.is_live(now)).count();
-        let events = self.app.progress.borrow().events;
-        Ok((self.app, Replayed { events, sessions, took }))
+        let Progress { events, begun_at, .. } = *self.app.progress.borrow();
+        let stored = begun_at.map_or(0, |beginning| beginning.records);
+        let records = self.app.frontier().size().saturating_sub(stored);
+        if let Some(beginning) = begun_at.filter(|_| self.app.is_server) {
+            self.app.check_beginning(beginning);
+        }
+        Ok((self.app, Replayed { stored, records, events, sessions, took }))
     }
 
     fn check(&self) -> Result<(), OpenError> {

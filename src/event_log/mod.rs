@@ -6,7 +6,8 @@
 //!
 //! Beside it stands what proves the log to others, pure functions all of it. [`tree`] is one hash over all
 //! records, and short proofs against it; [`note`] is that hash, signed, in the form that others' tools read;
-//! [`proof`] is one record with all that it takes to check that it is in the log.
+//! [`proof`] is one record with all that it takes to check that it is in the log. And [`states`] are what
+//! folding the first records gave, kept so that a start need not do it again, and trusted by such a note only.
 
 pub mod codec;
 pub mod engine;
@@ -20,6 +21,7 @@ pub mod proof;
 mod sled_engine;
 mod sled_guard;
 pub mod start;
+pub mod states;
 pub mod tree;
 
 #[cfg(test)]
