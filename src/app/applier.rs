@@ -1,17 +1,19 @@
-//! The fold, running: follows the log from its first record, at the start and ever after.
+//! The fold, running: follows the log from its first record or from a stored state, and ever after.
 //!
 //! There is one way into the state. What this process has just appended and what it reads back after a
 //! restart go through the same loop, so that a replayed state is the lived one.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::ops::Deref;
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use tokio::sync::{oneshot, watch};
 
-use crate::domain::id::{Position, RecordId};
+use crate::domain::id::{Hash, Position, RecordId};
 use crate::domain::record::Record;
 use crate::domain::state::{State, Verdict};
 use crate::event_log::codec::{self, DecodeError};
+use crate::event_log::tree::Frontier;
 use crate::event_log::{Chunk, Follow, FollowError};
 
 /// A record in its place, and what it did.
@@ -51,8 +53,53 @@ pub struct Progress {
     pub position: Option<Position>,
     /// Whether the fold has stopped for good.
     pub stopped: bool,
-    /// Events folded so far.
+    /// Events folded so far, without those that a stored state stands for.
     pub events: u64,
+    /// What the fold went on from, where there was a stored state.
+    pub begun_at: Option<Beginning>,
+}
+
+/// The records that a stored state stands for, and that were not read at the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Beginning {
+    /// How many.
+    pub records: u64,
+    /// The root of the tree over them, as the log has signed for it.
+    pub root: Hash,
+}
+
+/// The state, and the edge of the tree over the same records.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Folded {
+    pub(super) state: State,
+    pub(super) frontier: Frontier,
+}
+
+/// The state, to read; nothing is applied while it is held.
+pub struct StateGuard<'a>(RwLockReadGuard<'a, Folded>);
+
+impl<'a> StateGuard<'a> {
+    pub(super) fn new(folded: &'a RwLock<Folded>) -> StateGuard<'a> {
+        StateGuard(folded.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn frontier(&self) -> &Frontier {
+        &self.0.frontier
+    }
+}
+
+impl std::fmt::Debug for StateGuard<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        State::fmt(self, f)
+    }
+}
+
+impl Deref for StateGuard<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.0.state
+    }
 }
 
 /// Those who wait for a record of theirs to be applied.
@@ -83,22 +130,23 @@ impl Waiting {
     }
 }
 
-/// Folds until the log is closed or cannot be read on; runs on a thread of its own.
+/// Folds from where `begin` says until the log is closed or cannot be read on; runs on a thread of its own.
 pub(super) fn run(
-    mut follow: Follow,
-    state: &Arc<RwLock<State>>,
+    begin: impl FnOnce() -> Follow,
+    folded: &RwLock<Folded>,
     waiting: &Waiting,
     progress: &watch::Sender<Progress>,
 ) -> Result<(), FoldError> {
     // However the fold ends, a panic included, nobody waits for it any more.
     let _ended = Ended { waiting, progress };
+    let mut follow = begin();
     loop {
         let chunk = match follow.blocking_next() {
             Ok(chunk) => chunk,
             Err(FollowError::Closed) => return Ok(()),
             Err(error) => return Err(FoldError::Follow(error)),
         };
-        fold_chunk(chunk, state, waiting, progress)?;
+        fold_chunk(chunk, folded, waiting, progress)?;
     }
 }
 
@@ -117,16 +165,20 @@ impl Drop for Ended<'_> {
 
 fn fold_chunk(
     chunk: Chunk,
-    state: &Arc<RwLock<State>>,
+    folded: &RwLock<Folded>,
     waiting: &Waiting,
     progress: &watch::Sender<Progress>,
 ) -> Result<(), FoldError> {
     // Decoding is the larger part of the work, and readers need not wait for it.
     let mut records = Vec::with_capacity(chunk.len());
+    let mut leaves = Vec::with_capacity(chunk.len());
     let mut failed = None;
     for (position, frame) in chunk {
         match codec::decode_record(&frame) {
-            Ok(record) => records.push((position, record)),
+            Ok(record) => {
+                records.push((position, record));
+                leaves.push(codec::leaf_hash(&frame));
+            }
             Err(source) => {
                 failed = Some(FoldError::Decode { position, know_how: know_how(&source), source });
                 break;
@@ -137,9 +189,10 @@ fn fold_chunk(
     let mut last = None;
     let mut verdicts = Vec::with_capacity(records.len());
     {
-        let mut state = state.write().unwrap_or_else(PoisonError::into_inner);
-        for (position, record) in &records {
-            verdicts.push(state.apply(*position, record));
+        let mut folded = folded.write().unwrap_or_else(PoisonError::into_inner);
+        for ((position, record), leaf) in records.iter().zip(leaves) {
+            verdicts.push(folded.state.apply(*position, record));
+            folded.frontier.push(leaf);
             events += record.events.len() as u64;
             last = Some(*position);
         }

@@ -11,10 +11,11 @@ mod locks;
 mod open;
 mod retention;
 mod sightings;
+mod stored;
 mod strangers;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -27,16 +28,18 @@ use crate::domain::event::{Cause, FailureCode, Origin, Private, Profile, Route, 
 use crate::domain::id::{DiscordId, Position, RequestId, SessionId, SessionToken, Sub, WriterId};
 use crate::domain::record::Actor;
 use crate::domain::rules::Rules;
-use crate::domain::state::{Fact, FactOf, Grant, Session, State};
+use crate::domain::state::{Fact, FactOf, Grant, Session};
 use crate::domain::time::Timestamp;
 use crate::entropy::Entropy;
+use crate::event_log::states::StatesDir;
 use crate::event_log::{EventLog, Health, codec};
 
-pub use applier::{Applied, FoldError, Progress};
+pub use applier::{Applied, Beginning, FoldError, Progress, StateGuard};
 pub use execute::{ExecuteError, Executed};
 pub use locks::{Held, KeyedLocks};
 pub use open::{OpenError, Opened, Replayed, Role, Settings};
 pub use retention::RetentionError;
+pub use stored::StoreError;
 pub use strangers::network;
 
 /// Who asks for a change, and from where.
@@ -87,8 +90,9 @@ pub struct KnownProfile {
 
 /// The state, and the only way to change it.
 pub struct App {
-    state: Arc<RwLock<State>>,
+    folded: Arc<RwLock<applier::Folded>>,
     log: EventLog,
+    states: Arc<StatesDir>,
     keys: Arc<KeyRing>,
     rules: Rules,
     clock: Arc<dyn Clock>,
@@ -265,8 +269,8 @@ impl App {
     }
 
     /// Returns the state, to read; it must not be held across anything slow.
-    pub fn state(&self) -> RwLockReadGuard<'_, State> {
-        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    pub fn state(&self) -> StateGuard<'_> {
+        StateGuard::new(&self.folded)
     }
 
     fn live(&self, session: &Session) -> LiveSession {

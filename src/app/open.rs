@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use super::applier::{self, FoldError, Progress};
-use super::{App, By, ExecuteError, KeyedLocks};
+use super::applier::{self, FoldError, Folded, Progress};
+use super::{App, By, ExecuteError, KeyedLocks, stored};
 use crate::clock::Clock;
 use crate::crypto::{KeyError, KeyRing, KeySettings};
 use crate::disk::Disk;
@@ -23,7 +23,7 @@ use crate::entropy::Entropy;
 use crate::event_log::EventLog;
 use crate::event_log::codec::{self, EncodeError};
 use crate::event_log::start::{self, Begun, Loss, StartError, StartSettings, Started};
-use crate::event_log::tree::Frontier;
+use crate::event_log::states::StatesDir;
 use crate::event_log::{Pace, Probe};
 
 /// How far the wall clock may be from where it should be.
@@ -35,7 +35,7 @@ const SIGHTINGS_WAITING: usize = 4_096;
 /// What the room needs to open.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where `log/`, `HEAD` and `keys/` are.
+    /// Where `log/`, `HEAD`, `keys/` and `states/` are.
     pub data_dir: PathBuf,
     /// Mixed into the key that protects `keys/`.
     pub encrypt_secret: Option<Secret>,
@@ -139,7 +139,11 @@ pub struct Opened {
 /// What a start found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Replayed {
-    /// Events in the log.
+    /// Records that a stored state stood for; none where there was none that the log vouches for.
+    pub stored: u64,
+    /// Records that were replayed.
+    pub records: u64,
+    /// Events in these.
     pub events: u64,
     /// Sessions that count now.
     pub sessions: usize,
@@ -197,22 +201,26 @@ impl App {
         };
         let Started { engine, head, clean, loss, restored } = started;
         let log = EventLog::new(engine);
-        let state = Arc::new(RwLock::new(State::default()));
+        let states = Arc::new(StatesDir::new(settings.data_dir.join("states"), disk));
+        let folded = Arc::new(RwLock::new(Folded::default()));
         let waiting = Arc::new(applier::Waiting::default());
         let (progress_sender, progress) =
-            watch::channel(Progress { position: None, stopped: false, events: 0 });
+            watch::channel(Progress { position: None, stopped: false, events: 0, begun_at: None });
         let fold = {
-            let (state, waiting) = (state.clone(), waiting.clone());
-            let follow = log.follow(Position(0));
-            std::thread::Builder::new()
-                .name("doorbook-fold".into())
-                .spawn(move || applier::run(follow, &state, &waiting, &progress_sender))
-                .map_err(OpenError::Thread)?
+            let (folded, waiting) = (folded.clone(), waiting.clone());
+            let (states, log) = (states.clone(), log.clone());
+            let run = move || {
+                let begin =
+                    || log.follow(stored::take_up(&states, &log, log_id, head, &folded, &progress_sender));
+                applier::run(begin, &folded, &waiting, &progress_sender)
+            };
+            std::thread::Builder::new().name("doorbook-fold".into()).spawn(run).map_err(OpenError::Thread)?
         };
         let (sightings_due, sightings_queue) = mpsc::channel(SIGHTINGS_WAITING);
         let app = Arc::new(App {
-            state,
+            folded,
             log,
+            states,
             keys: Arc::new(keys),
             rules: settings.rules.clone(),
             clock,
@@ -277,8 +285,13 @@ impl Opened {
         }
         let now = self.app.clock.now();
         let sessions = self.app.state().sessions().filter(|session| session.is_live(now)).count();
-        let events = self.app.progress.borrow().events;
-        Ok((self.app, Replayed { events, sessions, took }))
+        let Progress { events, begun_at, .. } = *self.app.progress.borrow();
+        let stored = begun_at.map_or(0, |beginning| beginning.records);
+        let records = self.app.frontier().size().saturating_sub(stored);
+        if let Some(beginning) = begun_at.filter(|_| self.app.is_server) {
+            self.app.check_beginning(beginning);
+        }
+        Ok((self.app, Replayed { stored, records, events, sessions, took }))
     }
 
     fn check(&self) -> Result<(), OpenError> {
@@ -309,9 +322,9 @@ impl Opened {
             app.execute(Command::AcceptLoss(lost), &By::SYSTEM).await?;
         } else if let Some(source) = self.restored {
             // Whoever signed out since the copy was taken is signed in by it: that ends here.
-            let root = self.root().await?;
+            let tree = app.frontier();
             tracing::warn!(%source, "this log was put back from a copy; every session ends");
-            let restore = Command::RestoreLog { size: self.records(), root, source };
+            let restore = Command::RestoreLog { size: tree.size(), root: tree.root(), source };
             app.execute(restore, &By::SYSTEM).await?;
         }
         let (from, to) = (app.state().eff(), app.clock.now());
@@ -329,19 +342,6 @@ impl Opened {
         let command =
             Command::StartServer { version: app.version.clone(), writer: app.writer, config, log_size };
         app.execute(command, &By::SYSTEM).await.map(drop)
-    }
-}
-
-impl Opened {
-    /// Returns the root of the tree over what was found.
-    async fn root(&self) -> Result<Hash, ExecuteError> {
-        let mut tree = Frontier::new();
-        let mut follow = self.app.log.follow(Position(0));
-        while tree.size() < self.records() {
-            let chunk = follow.next().await.map_err(|_| ExecuteError::FoldStopped)?;
-            chunk.iter().for_each(|(_, frame)| tree.push(codec::leaf_hash(frame)));
-        }
-        Ok(tree.root())
     }
 }
 

@@ -161,7 +161,7 @@ fn because(cause: Cause) -> String {
 
 fn ended_by(source: RevokedBy) -> String {
     match source {
-        RevokedBy::User => "the user disconnected here".into(),
+        RevokedBy::User => "the user ended it".into(),
         RevokedBy::Admin | RevokedBy::Operator => "the operator ended it".into(),
         RevokedBy::Webhook => "Discord said so".into(),
         RevokedBy::InvalidGrant => "Discord did not take the refresh token".into(),

@@ -4,6 +4,8 @@
 //! fail: a record that must not count is [`Verdict::Superseded`] or [`Verdict::Ignored`], for every reader
 //! of the log alike.
 
+mod parts;
+
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
@@ -15,6 +17,15 @@ use super::event::{
 use super::id::{DiscordId, GrantId, Hash, LogId, Position, RecordId, SessionId, SessionKey, Sub, WriterId};
 use super::record::{Owner, Record, SealedBox};
 use super::time::{Month, Timestamp};
+
+pub use parts::{Head, NotAState, Part, StateBuilder};
+
+/// Which fold this is: raise it whenever [`State::apply`] gives another state for the same records, or a
+/// state has another part.
+///
+/// It stands in every stored state; one of another fold is dropped and made again from the log. A story in
+/// `tests/properties.rs` notices some of what changes it.
+pub const FOLD: u32 = 1;
 
 /// How many record ids are remembered, to ignore a record that a storage engine stored twice.
 pub const REMEMBERED: usize = 4_096;
@@ -65,6 +76,11 @@ pub struct Timeline {
 }
 
 impl Timeline {
+    /// Returns a time line that goes on behind a record of that effective time.
+    pub fn starting_at(eff: Timestamp) -> Timeline {
+        Timeline { eff, ..Timeline::default() }
+    }
+
     /// Takes a record in and returns whether it counts: one that stands here for the second time does not.
     ///
     /// Within a segment time never goes back; `clock.stepped` begins a new one, so that a clock that was wrong
@@ -505,6 +521,10 @@ impl State {
         else {
             return;
         };
+        // A record that opens the same session or takes the same key twice opens one.
+        if self.sessions.contains_key(session) || self.keys.contains_key(key) {
+            return;
+        }
         let opened = Session {
             id: *session,
             user: sub,

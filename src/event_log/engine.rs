@@ -9,6 +9,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 pub use super::feed::{Chunk, Follow};
+use super::index::Index;
 use crate::domain::id::Position;
 
 /// Bytes in order, on stable storage.
@@ -33,6 +34,11 @@ pub trait Engine: Send + Sync + 'static {
     ///
     /// Linearizable: whoever has applied this much is current.
     fn head(&self) -> BoxFuture<'_, Result<Option<Position>, HeadError>>;
+
+    /// Returns the index beside the log, where this engine keeps one.
+    fn index(&self) -> Option<Index> {
+        None
+    }
 
     /// Tells whether appends are possible, and every change of that.
     fn health(&self) -> watch::Receiver<Health>;

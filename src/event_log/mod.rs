@@ -6,12 +6,14 @@
 //!
 //! Beside it stands what proves the log to others, pure functions all of it. [`tree`] is one hash over all
 //! records, and short proofs against it; [`note`] is that hash, signed, in the form that others' tools read;
-//! [`proof`] is one record with all that it takes to check that it is in the log.
+//! [`proof`] is one record with all that it takes to check that it is in the log. And [`states`] are what
+//! folding the first records gave, kept so that a start need not do it again, and trusted by such a note only.
 
 pub mod codec;
 pub mod engine;
 mod feed;
 mod head;
+pub mod index;
 pub mod memory_engine;
 pub mod note;
 mod probe;
@@ -19,6 +21,7 @@ pub mod proof;
 mod sled_engine;
 mod sled_guard;
 pub mod start;
+pub mod states;
 pub mod tree;
 
 #[cfg(test)]
@@ -35,6 +38,7 @@ pub use engine::{
     AppendError, Chunk, CloseError, Engine, Follow, FollowError, HeadError, Health, NotWritten,
 };
 pub use head::StopState;
+pub use index::{Found, Index, Lookup};
 pub use memory_engine::MemoryEngine;
 pub use probe::{Probe, probe_child};
 pub use sled_engine::{Pace, SledEngine};
@@ -74,6 +78,20 @@ impl EventLog {
     /// Returns the position of the last record; see [`Engine::head`].
     pub async fn head(&self) -> Result<Option<Position>, HeadError> {
         self.engine.head().await
+    }
+
+    /// Returns the index beside the log, where there is one.
+    pub fn index(&self) -> Option<Index> {
+        self.engine.index()
+    }
+
+    /// Keeps the index level with the log until that is closed, on a thread of its own.
+    pub async fn keep_index(&self) -> std::io::Result<()> {
+        let Some(index) = self.index() else { return Ok(()) };
+        let head = self.head().await.ok().flatten();
+        let log = self.clone();
+        let thread = std::thread::Builder::new().name("log-index".into());
+        thread.spawn(move || index.run(head, |from| log.follow(from))).map(drop)
     }
 
     /// Tells whether appends are possible, and every change of that.

@@ -18,7 +18,9 @@ use sled::Db;
 
 use super::engine::FollowError;
 use super::feed::{CHUNK, Chunk, ReadError, Storage};
+use super::index::{IndexStore, Mark};
 use crate::domain::id::Position;
+use crate::domain::time::Timestamp;
 
 /// What the path of every source file of sled contains, to know the panics of its own threads.
 pub const SLED_SOURCE: &str = "sled-0.34";
@@ -196,6 +198,71 @@ pub(super) fn settle(dir: &Path, expected: Option<Position>) -> Result<(), SledF
 impl Storage for Store {
     fn read(&self, from: Position, to: Position) -> Result<Chunk, ReadError> {
         self.with(|db| read(db, from, to)).unwrap_or(Err(ReadError::NotOpen))
+    }
+}
+
+/// The name of the tree beside the log that finds records; it can be made again from the log.
+const INDEX: &str = "index";
+/// The key of how far the index is; no entry begins like that.
+const MARK: &[u8] = b"mark";
+
+impl Store {
+    fn with_index<T>(&self, call: impl FnOnce(&sled::Tree) -> Result<T, SledFault>) -> Result<T, SledFault> {
+        let closed = || Err(SledFault::machine("the database is not open"));
+        self.with(|db| guarded(|| call(&db.open_tree(INDEX)?))).unwrap_or_else(closed)
+    }
+}
+
+impl IndexStore for Store {
+    fn add(&self, entries: &[(Vec<u8>, Timestamp)], mark: Mark) -> Result<(), SledFault> {
+        self.with_index(|index| {
+            let mut batch = sled::Batch::default();
+            for (key, eff) in entries {
+                batch.insert(&key[..], &eff.0.to_be_bytes());
+            }
+            let value = [mark.position.0.to_be_bytes(), mark.eff.0.to_be_bytes()].concat();
+            batch.insert(MARK, value);
+            Ok(index.apply_batch(batch)?)
+        })
+    }
+
+    fn find(&self, prefix: &[u8]) -> Result<Vec<(Position, Timestamp)>, SledFault> {
+        let foreign = || SledFault::damage("the index holds an entry that doorbook never writes");
+        self.with_index(|index| {
+            let mut found = Vec::new();
+            for entry in index.scan_prefix(prefix) {
+                let (key, value) = entry?;
+                let position = key.get(prefix.len()..).and_then(|rest| <[u8; 8]>::try_from(rest).ok());
+                let eff = <[u8; 8]>::try_from(&value[..]).ok();
+                let (position, eff) = position.zip(eff).ok_or_else(foreign)?;
+                found.push((Position(u64::from_be_bytes(position)), Timestamp(i64::from_be_bytes(eff))));
+            }
+            Ok(found)
+        })
+    }
+
+    fn mark(&self) -> Result<Option<Mark>, SledFault> {
+        self.with_index(|index| {
+            let Some(value) = index.get(MARK)? else { return Ok(None) };
+            let Some((position, eff)) = value.split_first_chunk::<8>() else { return Ok(None) };
+            let Ok(eff) = <[u8; 8]>::try_from(eff) else { return Ok(None) };
+            let position = Position(u64::from_be_bytes(*position));
+            Ok(Some(Mark { position, eff: Timestamp(i64::from_be_bytes(eff)) }))
+        })
+    }
+
+    fn clear(&self) -> Result<(), SledFault> {
+        self.with_index(|index| Ok(index.clear()?))
+    }
+
+    fn record(&self, position: Position) -> Result<Bytes, FollowError> {
+        let broken = |why: String| FollowError::Broken { position, why };
+        match self.with(|db| get(db, position)) {
+            Some(Ok(Some(frame))) => Ok(frame),
+            Some(Ok(None)) => Err(broken("it is missing".into())),
+            Some(Err(fault)) => Err(broken(fault.why)),
+            None => Err(FollowError::Closed),
+        }
     }
 }
 

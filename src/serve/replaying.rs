@@ -44,14 +44,23 @@ pub(super) async fn shown(opened: Opened, clock: Arc<dyn Clock>) -> Result<(Arc<
     let (app, found) = replayed?;
     tracing::info!(
         events = found.events,
+        stored = (found.stored > 0).then_some(found.stored),
         sessions = found.sessions,
         took = ?found.took,
-        "replayed the log: {}, {}, {:.1?}",
-        counted(found.events, "event"),
-        counted(found.sessions as u64, "live session"),
-        found.took
+        "{}",
+        outcome(&found)
     );
     Ok((app, found))
+}
+
+/// Says what was replayed, in one line.
+fn outcome(found: &Replayed) -> String {
+    let after = match found.stored {
+        0 => String::new(),
+        stored => format!(" after a stored state of {}", counted(stored, "record")),
+    };
+    let (events, sessions) = (counted(found.events, "event"), counted(found.sessions as u64, "live session"));
+    format!("replayed the log: {events}{after}, {sessions}, {:.1?}", found.took)
 }
 
 fn counted(number: u64, what: &str) -> String {
@@ -64,4 +73,20 @@ fn new_bar(records: u64) -> ProgressBar {
         "replaying the log {bar:32} {human_pos} of {human_len} records, {eta} left",
     );
     bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_what_was_replayed_and_what_was_not() {
+        let took = Duration::from_micros(3_200);
+        let mut found = Replayed { stored: 0, records: 9, events: 14, sessions: 1, took };
+        assert_eq!(outcome(&found), "replayed the log: 14 events, 1 live session, 3.2ms");
+        found.stored = 65_536;
+        let after =
+            "replayed the log: 14 events after a stored state of 65536 records, 1 live session, 3.2ms";
+        assert_eq!(outcome(&found), after);
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use doorbook::domain::command::{AcceptLoss, Command, CreateLog, Facts, SignIn, Which};
+use doorbook::domain::command::{AcceptLoss, Command, CreateLog, Facts, SignCheckpoint, SignIn, Which};
 use doorbook::domain::decide::{Decision, decide};
 use doorbook::domain::event::{
     Cause, Event, FailureCode, MadeBy, Method, OutageCause, Profile, RevokedBy, Stage, Tokens,
@@ -13,10 +13,13 @@ use doorbook::domain::id::{
 };
 use doorbook::domain::record::{Actor, Context, Owner, Record, SealedBox};
 use doorbook::domain::rules::{Rules, Term};
-use doorbook::domain::state::{CONTEXT, State, Verdict};
+use doorbook::domain::state::{CONTEXT, FOLD, State, Verdict};
 use doorbook::domain::time::Timestamp;
-use doorbook::event_log::codec::{decode_record, encode_record};
+use doorbook::event_log::codec::{
+    StoredState, decode_record, encode_record, leaf_hash, read_state, write_state,
+};
 use doorbook::event_log::serialize_event;
+use doorbook::event_log::tree::Frontier;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -76,6 +79,8 @@ enum Step {
     Restart {
         loses: bool,
     },
+    SignCheckpoint,
+    DestroyMonth,
     Wait {
         seconds: u32,
     },
@@ -102,6 +107,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Recovery),
         1 => (-90_000..90_000_i32).prop_map(|seconds| Step::MoveClock { seconds }),
         1 => (0..8_u8).prop_map(|n| Step::Restart { loses: n == 0 }),
+        1 => Just(Step::SignCheckpoint),
+        1 => Just(Step::DestroyMonth),
         2 => prop_oneof![0..600_u32, 0..1_000_000_u32].prop_map(|seconds| Step::Wait { seconds }),
         2 => any::<Index>().prop_map(Step::Repeat),
     ]
@@ -223,6 +230,11 @@ impl Life {
                 let log_size = self.frames.len() as u64;
                 Command::StartServer { version: "0.1.0".into(), writer, config: Hash::of(b""), log_size }
             }
+            Step::SignCheckpoint => {
+                let (size, root) = (self.frames.len() as u64, Hash::of(b"root"));
+                Command::SignCheckpoint(SignCheckpoint { size, root, note: String::new(), state: None })
+            }
+            Step::DestroyMonth => Command::DestroyMonths { months: vec![self.now.month()] },
             Step::Wait { seconds } => {
                 self.now = self.now.plus(Duration::from_secs(seconds.into()));
                 return;
@@ -386,6 +398,18 @@ fn replay(mut state: State, frames: &[Vec<u8>], from: usize) -> State {
     state
 }
 
+fn frontier(frames: &[Vec<u8>]) -> Frontier {
+    let mut frontier = Frontier::new();
+    frames.iter().for_each(|frame| frontier.push(leaf_hash(frame)));
+    frontier
+}
+
+fn stored(state: &State, frontier: &Frontier) -> (Vec<u8>, Hash) {
+    let mut bytes = Vec::new();
+    let hash = write_state(state, frontier, &mut bytes).expect("bytes");
+    (bytes, hash)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -402,6 +426,28 @@ proptest! {
         let cut = cut.index(life.frames.len() + 1);
         let kept = replay(State::default(), &life.frames[..cut], 0);
         prop_assert_eq!(replay(kept, &life.frames, cut), replayed);
+    }
+
+    #[test]
+    fn a_stored_state_and_the_tail_are_the_lived_state(steps in vec(step(), 1..120), cut in any::<Index>()) {
+        let mut life = Life::begin();
+        for step in steps {
+            life.step(step);
+        }
+        let cut = cut.index(life.frames.len() + 1);
+        let (begun, frontier) = (replay(State::default(), &life.frames[..cut], 0), frontier(&life.frames[..cut]));
+        let (bytes, hash) = stored(&begun, &frontier);
+        let read = read_state(&*bytes).expect("a stored state");
+        prop_assert_eq!(read.hash, hash);
+        prop_assert_eq!(&read, &StoredState { state: begun, frontier, size: cut as u64, hash });
+
+        // Three ways to the same state give the same bytes, so that one hash can stand for it.
+        let resumed = replay(read.state, &life.frames, cut);
+        prop_assert_eq!(&resumed, &life.state);
+        let whole = self::frontier(&life.frames);
+        let lived = stored(&life.state, &whole);
+        prop_assert_eq!(&stored(&resumed, &whole), &lived);
+        prop_assert_eq!(&stored(&replay(State::default(), &life.frames, 0), &whole), &lived);
     }
 }
 
@@ -422,4 +468,51 @@ fn these_lives_are_worth_replaying() {
     assert!(life.records.iter().any(|r| r.events.iter().any(|e| matches!(e, Event::SignInDenied { .. }))));
     let boxes: Vec<_> = life.state.sessions().filter_map(|session| session.origin.as_ref()).collect();
     assert!(boxes.iter().all(|origin| origin.index == CONTEXT) && !boxes.is_empty());
+}
+
+/// If the root is another, other records were decided on: take both hashes anew. If only the second is, the
+/// fold gives another state for the same records, and stored states must not be believed: raise `FOLD` first.
+#[test]
+fn the_same_records_give_the_same_state_while_the_fold_is_the_same() {
+    let mut life = Life::begin();
+    let signed_in = |who| Step::SignIn { who, browser: None };
+    for step in [
+        Step::Restart { loses: false },
+        signed_in(0),
+        signed_in(1),
+        signed_in(2),
+        signed_in(3),
+        Step::SignInOvertaken { who: 1 },
+        Step::FailSignIn,
+        Step::Wait { seconds: 500_000 },
+        Step::Claim { who: 0, attempt: 1 },
+        Step::Refreshed { who: 0 },
+        Step::Claim { who: 1, attempt: 1 },
+        Step::RefreshFailed { who: 1, is_final: false },
+        Step::Observe { who: 2, look: 1 },
+        Step::Revoke { who: 0, confirmed: false },
+        signed_in(0),
+        Step::Revoke { who: 1, confirmed: false },
+        Step::Outage { cause: true },
+        Step::SignCheckpoint,
+        Step::DestroyMonth,
+        Step::MoveClock { seconds: -600 },
+        Step::Claim { who: 2, attempt: 2 },
+    ] {
+        life.step(step);
+    }
+    let session = life.state.sessions_of(sub(2)).next().expect("signed in").id;
+    life.run(Command::SeeSession { session });
+    life.keep(life.records[3].clone());
+    let whole = frontier(&life.frames);
+    let (_, hash) = stored(&life.state, &whole);
+    let (records, state) = (whole.root().to_string(), hash.to_string());
+    assert_eq!(
+        (FOLD, &*records, &*state),
+        (
+            1,
+            "a4566c2110fa5c4ee355e5c663a730ce7ee57c56e8586c920f52011eb3b07b7c",
+            "f5630d3e70c9d6ecb96c1d06ae1216dbfd165f33f33347862fc1173e361a1163"
+        )
+    );
 }

@@ -13,6 +13,7 @@
 //! | `record.rs` | a record as a frame, and its leaf hash |
 //! | `kinds.rs` | the table of kinds |
 //! | `wire.rs` | the shapes on disk, frozen |
+//! | `state/` | a stored state, which unlike all others is not for ever |
 //! | `canonical.rs` | bincode, and the three checks that it lacks |
 
 mod canonical;
@@ -21,6 +22,7 @@ mod kinds;
 mod open;
 mod private;
 mod record;
+mod state;
 mod wire;
 
 #[cfg(test)]
@@ -29,7 +31,10 @@ pub(crate) mod arbitrary;
 mod tests;
 
 pub use event::{deserialize_event, serialize_event};
-pub(crate) use kinds::{GRANT_ISSUED, GRANT_REFRESHED, PROFILE_OBSERVED};
+pub(crate) use kinds::{
+    CHECKPOINT_SIGNED, CLOCK_STEPPED, GRANT_ISSUED, GRANT_REFRESH_CLAIMED, GRANT_REFRESHED, GRANT_REVOKED,
+    PROFILE_OBSERVED, SESSION_OPENED, SESSION_REVOKED, SESSION_SEEN,
+};
 pub use kinds::{Kind, kind, kind_of, kinds};
 pub use open::{origin_in, private_in};
 pub use private::{
@@ -40,6 +45,7 @@ pub use record::{
     FORMAT as FRAME_FORMAT, RawEvent, RawRecord, decode_raw, decode_record, encode_record, frame_length,
     leaf_hash,
 };
+pub use state::{StateError, StoredState, read_state, write_state};
 
 use zeroize::Zeroizing;
 

@@ -176,7 +176,7 @@ fn context(stored: &wire::ContextV1<'_>) -> Result<Context, DecodeError> {
     })
 }
 
-fn box_v1(sealed: &SealedBox) -> wire::BoxV1<'_> {
+pub(super) fn box_v1(sealed: &SealedBox) -> wire::BoxV1<'_> {
     wire::BoxV1 {
         scheme: sealed.scheme,
         owner: match sealed.owner {
@@ -189,7 +189,7 @@ fn box_v1(sealed: &SealedBox) -> wire::BoxV1<'_> {
     }
 }
 
-fn sealed_box(stored: &wire::BoxV1<'_>) -> SealedBox {
+pub(super) fn sealed_box(stored: &wire::BoxV1<'_>) -> SealedBox {
     SealedBox {
         scheme: stored.scheme,
         owner: match stored.owner {

@@ -51,6 +51,8 @@ macro_rules! wire {
     };
 }
 
+pub(super) use wire;
+
 wire! {
     // ---- The record, schema 1
 

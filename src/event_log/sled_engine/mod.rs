@@ -25,6 +25,7 @@ use self::writer::Writer;
 use super::engine::{AppendError, CloseError, Engine, Follow, HeadError, Health};
 use super::feed::Phase;
 use super::head::HeadFile;
+use super::index::Index;
 use super::start::{Place, Ready};
 use crate::domain::id::Position;
 
@@ -110,6 +111,10 @@ impl Engine for SledEngine {
             (Phase::Open | Phase::Interrupted, _) => Err(HeadError::Unavailable),
             (Phase::Closed, _) => Err(HeadError::Closed),
         }))
+    }
+
+    fn index(&self) -> Option<Index> {
+        Some(Index::new(Arc::clone(&self.shared.store) as _))
     }
 
     fn health(&self) -> watch::Receiver<Health> {

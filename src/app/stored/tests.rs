@@ -1,0 +1,243 @@
+//! Starts with and without a stored state, which must not make a difference.
+
+use std::fs;
+use std::sync::Arc;
+
+use super::*;
+use crate::app::{By, Replayed, Role, Settings};
+use crate::clock::{Clock as _, ManualClock};
+use crate::disk::RealDisk;
+use crate::domain::command::{Command, SignCheckpoint, SignIn, Which};
+use crate::domain::event::{Cause, MadeBy, Method, Profile, StateHash, Tokens};
+use crate::domain::id::{DiscordId, GrantId, Secret, SessionId, SessionKey};
+use crate::domain::rules::Rules;
+use crate::domain::state::{FOLD, State};
+use crate::domain::time::Timestamp;
+use crate::entropy::SeededEntropy;
+use crate::event_log::note::{self, Checkpoint, VerifierKey};
+use crate::event_log::{MemoryEngine, Probe};
+
+struct House {
+    dir: tempfile::TempDir,
+    clock: ManualClock,
+}
+
+impl House {
+    fn new() -> House {
+        let clock = ManualClock::new(Timestamp(1_767_323_045_000));
+        House { dir: tempfile::tempdir().unwrap(), clock }
+    }
+
+    async fn open(&self) -> (Arc<App>, Replayed) {
+        let settings = Settings {
+            data_dir: self.dir.path().join("data"),
+            encrypt_secret: None,
+            cookie_secret: None,
+            role: Role::Server {
+                made_by: MadeBy::Serve,
+                origin: "https://login.example.org".into(),
+                config: Hash([0; 32]),
+                accept_loss: false,
+            },
+            version: "0.1.0".into(),
+            rules: Rules::default(),
+            probe: Probe::InProcess,
+        };
+        // What is drawn at a later start must be something else.
+        let seed = format!("a start at {}", self.clock.now());
+        self.clock.advance(std::time::Duration::from_secs(1));
+        let (clock, entropy) = (Arc::new(self.clock.clone()), Arc::new(SeededEntropy::new(&seed)));
+        let opening = tokio::task::spawn_blocking(|| App::open(settings, clock, entropy, Arc::new(RealDisk)));
+        opening.await.unwrap().unwrap().replay().await.unwrap()
+    }
+}
+
+async fn sign_in(app: &App, who: u8, session: u8) {
+    let id = DiscordId(u64::from(who) + 80_351_110_224_678_912);
+    let profile = Profile {
+        id,
+        username: format!("person.{who}"),
+        global_name: None,
+        discriminator: "0".into(),
+        avatar: None,
+        locale: None,
+        email: None,
+        email_verified: None,
+    };
+    let token = |sort: &str| Secret::new(format!("{sort} {session}"));
+    let command = Command::SignIn(Box::new(SignIn {
+        user: Some(app.keys().ensure_subject(id).await.unwrap()),
+        profile,
+        grant: GrantId([session; 16]),
+        application: DiscordId(1),
+        scopes: vec!["identify".into()],
+        expires_at: Timestamp(1_767_923_045_000),
+        tokens: Tokens { access: token("access"), refresh: token("refresh") },
+        session: SessionId([session; 16]),
+        key: SessionKey([session; 32]),
+        method: Method::Discord,
+        replaces: None,
+    }));
+    let origin = crate::domain::event::Origin { user_agent: Some("a browser".into()), ..Default::default() };
+    assert!(app.execute(command, &By { origin: Some(origin), ..By::SYSTEM }).await.unwrap().applied());
+}
+
+/// Appends the checkpoint that vouches for a state of the last records.
+async fn vouch(app: &App, size: u64, hash: Hash) {
+    let frontier = app.frontier();
+    assert_eq!(frontier.size(), size);
+    let log = app.state().log().cloned().unwrap();
+    let origin = note::origin_of(&log.origin, log.id);
+    let key = VerifierKey::new(&origin, &log.public_key).unwrap();
+    let root = frontier.root();
+    let note = note::sign(&Checkpoint { origin, size, root }, &key, |message| app.keys().sign(message));
+    let state = Some(StateHash { fold: FOLD, hash });
+    let command = Command::SignCheckpoint(SignCheckpoint { size, root, note: note.unwrap(), state });
+    assert!(app.execute(command, &By::SYSTEM).await.unwrap().applied());
+}
+
+async fn store(app: &App) -> u64 {
+    let (size, hash) = app.store_state().await.unwrap();
+    vouch(app, size, hash).await;
+    size
+}
+
+/// Folds the first records of the log, from the very first one on.
+async fn folded(log: &EventLog, records: u64) -> Folded {
+    let (mut state, mut frontier) = (State::default(), Frontier::new());
+    let mut follow = log.follow(Position(0));
+    while frontier.size() < records {
+        for (position, frame) in follow.next().await.unwrap() {
+            if position.0 < records {
+                state.apply(position, &codec::decode_record(&frame).unwrap());
+                frontier.push(codec::leaf_hash(&frame));
+            }
+        }
+    }
+    Folded { state, frontier }
+}
+
+#[track_caller]
+fn assert_is(app: &App, whole: &Folded) {
+    assert_eq!(app.frontier(), whole.frontier);
+    assert!(*app.state() == whole.state, "{:#?}\nis not\n{:#?}", app.state(), whole.state);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_goes_on_from_a_stored_state() {
+    let house = House::new();
+    let (app, replayed) = house.open().await;
+    assert_eq!((replayed.stored, replayed.records), (0, 2), "log.created and server.started");
+    for (who, session) in [(1, 11), (2, 21), (1, 12)] {
+        sign_in(&app, who, session).await;
+    }
+    let size = store(&app).await;
+    sign_in(&app, 3, 31).await;
+    let second = app.keys().ensure_subject(DiscordId(80_351_110_224_678_914)).await.unwrap();
+    app.end_sessions(second, Which::All, Cause::Logout, None, &By::SYSTEM).await.unwrap();
+    app.close().await.unwrap();
+
+    let (app, replayed) = house.open().await;
+    let records = app.frontier().size();
+    assert_eq!((replayed.stored, replayed.records, replayed.sessions), (size, records - size, 3));
+    let beginning = app.progress().borrow().begun_at.unwrap();
+    assert_eq!(beginning.records, size);
+    assert_is(&app, &folded(app.log(), records).await);
+    // It lives on as if it had been replayed, and the next state follows from this one.
+    sign_in(&app, 2, 22).await;
+    assert_is(&app, &folded(app.log(), records + 1).await);
+    assert_eq!(check(app.log(), beginning, &CancellationToken::new()).await, Ok(true));
+    let size = store(&app).await;
+    app.close().await.unwrap();
+
+    let (app, replayed) = house.open().await;
+    assert_eq!(replayed.stored, size);
+    assert_is(&app, &folded(app.log(), app.frontier().size()).await);
+    assert!(app.profile_of(second).is_some(), "boxes are opened as before");
+    app.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_replays_everything_where_no_state_counts() {
+    let house = House::new();
+    let (app, _) = house.open().await;
+    sign_in(&app, 1, 11).await;
+    // Nobody has vouched for this one.
+    app.store_state().await.unwrap();
+    app.close().await.unwrap();
+    let (app, replayed) = house.open().await;
+    assert_eq!(replayed.stored, 0);
+    let size = store(&app).await;
+    app.close().await.unwrap();
+
+    let states = house.dir.path().join("data/states");
+    let path = states.join(format!("{size:020}.state"));
+    let mut bytes = fs::read(&path).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    fs::write(states.join("00000000000000009999.state"), b"of a log that never was").unwrap();
+    let (app, replayed) = house.open().await;
+    assert_eq!((replayed.stored, replayed.records), (0, app.frontier().size()));
+    assert_is(&app, &folded(app.log(), replayed.records).await);
+    assert_eq!(app.progress().borrow().begun_at, None);
+    assert!(!states.join("00000000000000009999.state").exists());
+    app.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_is_stored_with_the_tree_of_the_same_records_while_others_are_applied() {
+    let house = House::new();
+    let (app, _) = house.open().await;
+    let visitors: Vec<_> = (1..=40)
+        .map(|n| {
+            let app = app.clone();
+            tokio::spawn(async move { sign_in(&app, n, n).await })
+        })
+        .collect();
+    for _ in 0..10 {
+        let (size, hash) = app.store_state().await.unwrap();
+        let stored = app.states().read(size).unwrap();
+        assert_eq!(stored.hash, hash);
+        let whole = folded(app.log(), size).await;
+        assert!((stored.state, stored.frontier) == (whole.state, whole.frontier));
+    }
+    for visitor in visitors {
+        visitor.await.unwrap();
+    }
+    assert_eq!(app.frontier().size(), 42);
+    app.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn records_that_were_not_read_at_the_start_are_checked_later() {
+    let frames = |changed: Option<usize>| -> Vec<Vec<u8>> {
+        let frame =
+            |n: usize| format!("record {n}{}", if changed == Some(n) { "!" } else { "" }).into_bytes();
+        (0..600).map(frame).collect()
+    };
+    let mut frontier = Frontier::new();
+    frames(None)[..300].iter().for_each(|frame| frontier.push(codec::leaf_hash(frame)));
+    let beginning = Beginning { records: 300, root: frontier.root() };
+    let checked = async |changed| {
+        let log = EventLog::new(MemoryEngine::with(frames(changed)));
+        check(&log, beginning, &CancellationToken::new()).await
+    };
+    assert_eq!(checked(None).await, Ok(true));
+    assert_eq!(checked(Some(300)).await, Ok(true), "what came after it was read at the start");
+    for bad in [0, 150, 299] {
+        let found = checked(Some(bad)).await;
+        assert!(
+            matches!(found, Err(BadBeginning::OtherRoot { records: 300, .. })),
+            "record {bad}: {found:?}"
+        );
+    }
+    // While the log has not so many records there is nothing to compare, and it stops when it should.
+    let short = EventLog::new(MemoryEngine::with(frames(None)[..200].to_vec()));
+    let stopping = CancellationToken::new();
+    let (checking, ()) = tokio::join!(check(&short, beginning, &stopping), async { stopping.cancel() });
+    assert_eq!(checking, Ok(false));
+    let stopping = CancellationToken::new();
+    let (checking, closed) = tokio::join!(check(&short, beginning, &stopping), short.close());
+    assert_eq!((checking, closed), (Ok(false), Ok(())));
+}

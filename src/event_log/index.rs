@@ -1,0 +1,184 @@
+//! Finds the records of one user, one session or one rare kind without reading all the others.
+//!
+//! The index is a projection beside the log: pseudonyms, session ids and numbers of kinds, never a name or an
+//! address. It follows the log on a thread of its own and may be behind; it says how far it is, and whoever asks
+//! reads the rest. Where it is damaged, or ahead of the log, it is thrown away and made again.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::codec::{self, kind_of};
+use super::engine::{Follow, FollowError};
+use super::sled_guard::SledFault;
+use crate::domain::event::{Audit, Event};
+use crate::domain::id::{Position, SessionId, Sub};
+use crate::domain::record::Record;
+use crate::domain::state::Timeline;
+use crate::domain::time::Timestamp;
+
+/// Kinds that most records have: to look them up is to read everything, so they are not indexed.
+const COMMON: [u16; 8] = [
+    codec::SESSION_OPENED,
+    codec::SESSION_SEEN,
+    codec::SESSION_REVOKED,
+    codec::GRANT_ISSUED,
+    codec::GRANT_REFRESH_CLAIMED,
+    codec::GRANT_REFRESHED,
+    codec::PROFILE_OBSERVED,
+    codec::GRANT_REVOKED,
+];
+
+/// What can be looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Lookup {
+    /// Records about a user, or caused by them.
+    User(Sub),
+    /// Records about a session, or caused through it.
+    Session(SessionId),
+    /// Records with an event of that kind; see [`Lookup::of_kind`].
+    Kind(u16),
+}
+
+impl Lookup {
+    /// Returns the way to look a kind up, unless it is so common that nobody is helped by it.
+    pub fn of_kind(kind: u16) -> Option<Lookup> {
+        (!COMMON.contains(&kind)).then_some(Lookup::Kind(kind))
+    }
+
+    /// Returns what the key of each of its entries begins with.
+    pub(super) fn prefix(self) -> Vec<u8> {
+        match self {
+            Lookup::User(sub) => [&b"u"[..], &sub.0].concat(),
+            Lookup::Session(session) => [&b"s"[..], &session.0].concat(),
+            Lookup::Kind(kind) => [&b"k"[..], &kind.to_be_bytes()].concat(),
+        }
+    }
+}
+
+/// What an index knows about a question.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// The records, in order, each with its effective time.
+    pub records: Vec<(Position, Timestamp)>,
+    /// Up to which record the index knows everything; behind it nothing.
+    pub up_to: Option<Position>,
+}
+
+/// Where the index is kept; called on threads that may block.
+pub(super) trait IndexStore: Send + Sync + 'static {
+    /// Adds entries, and notes how far they reach, both or neither.
+    fn add(&self, entries: &[(Vec<u8>, Timestamp)], mark: Mark) -> Result<(), SledFault>;
+    /// Returns the entries of a prefix, in order.
+    fn find(&self, prefix: &[u8]) -> Result<Vec<(Position, Timestamp)>, SledFault>;
+    /// Returns how far the entries reach.
+    fn mark(&self) -> Result<Option<Mark>, SledFault>;
+    /// Throws everything away.
+    fn clear(&self) -> Result<(), SledFault>;
+    /// Reads one record.
+    fn record(&self, position: Position) -> Result<Bytes, FollowError>;
+}
+
+/// How far the index is, and the effective time there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Mark {
+    pub(super) position: Position,
+    pub(super) eff: Timestamp,
+}
+
+/// The index of a log; cheap to clone.
+#[derive(Clone)]
+pub struct Index {
+    store: Arc<dyn IndexStore>,
+}
+
+impl Index {
+    pub(super) fn new(store: Arc<dyn IndexStore>) -> Index {
+        Index { store }
+    }
+
+    /// Looks something up; nothing where the index cannot be read. It blocks.
+    pub fn find(&self, lookup: Lookup) -> Option<Found> {
+        let up_to = self.store.mark().ok()??;
+        let mut records = self.store.find(&lookup.prefix()).ok()?;
+        // What was added since belongs to a mark that was not read.
+        records.retain(|(position, _)| *position <= up_to.position);
+        Some(Found { records, up_to: Some(up_to.position) })
+    }
+
+    /// Reads records at these places. It blocks.
+    pub fn records(&self, positions: &[Position]) -> Result<Vec<(Position, Bytes)>, FollowError> {
+        positions.iter().map(|position| Ok((*position, self.store.record(*position)?))).collect()
+    }
+
+    /// Follows the log until it is closed; `follow` gives the log from a position on. It blocks.
+    pub(super) fn run(&self, head: Option<Position>, follow: impl Fn(Position) -> Follow) {
+        let mark = self.store.mark().ok().flatten();
+        let mark = mark.filter(|mark| Some(mark.position) <= head);
+        if mark.is_none() && self.store.clear().is_err() {
+            tracing::warn!("the index of the log cannot be written; questions about the log take longer");
+            return;
+        }
+        let mut from = follow(mark.map_or(Position(0), |mark| mark.position.next()));
+        let mut time = Timeline::starting_at(mark.map(|mark| mark.eff).unwrap_or_default());
+        loop {
+            let Ok(chunk) = from.blocking_next() else { return };
+            let mut entries = Vec::new();
+            let mut last = None;
+            for (position, frame) in chunk {
+                // What this version does not understand ends the fold as well.
+                let Ok(record) = codec::decode_record(&frame) else { return };
+                time.advance(&record);
+                let keys = lookups(&record).into_iter().map(|lookup| key(lookup, position));
+                entries.extend(keys.map(|key| (key, time.eff())));
+                last = Some(Mark { position, eff: time.eff() });
+            }
+            if let Some(mark) = last
+                && let Err(fault) = self.store.add(&entries, mark)
+            {
+                tracing::debug!(why = fault.why, "the index of the log fell behind");
+                return;
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Index {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Index(..)")
+    }
+}
+
+fn key(lookup: Lookup, position: Position) -> Vec<u8> {
+    let mut key = lookup.prefix();
+    key.extend_from_slice(&position.0.to_be_bytes());
+    key
+}
+
+/// Returns everything under which a record is found, each once.
+pub fn lookups(record: &Record) -> Vec<Lookup> {
+    let mut all = Vec::new();
+    let mut add = |lookup: Lookup| {
+        if !all.contains(&lookup) {
+            all.push(lookup);
+        }
+    };
+    let subject = record.subject.map(|subject| subject.sub);
+    subject.into_iter().chain(record.context.actor.sub).for_each(|sub| add(Lookup::User(sub)));
+    record.context.actor.via.into_iter().for_each(|session| add(Lookup::Session(session)));
+    for event in &record.events {
+        Lookup::of_kind(kind_of(event)).into_iter().for_each(&mut add);
+        match event {
+            Event::SessionOpened { session, .. } | Event::SessionSeen { session, .. } => {
+                add(Lookup::Session(*session));
+            }
+            Event::SessionRevoked { sessions, .. } | Event::UserErased { sessions, .. } => {
+                sessions.iter().for_each(|session| add(Lookup::Session(*session)));
+            }
+            Event::AuditRead(Audit { user: Some(sub), .. })
+            | Event::AuditExported(Audit { user: Some(sub), .. }) => add(Lookup::User(*sub)),
+            _ => {}
+        }
+    }
+    all
+}
