@@ -250,6 +250,11 @@ impl StartError {
         !matches!(self, StartError::NoRoom { .. } | StartError::Unopened { .. } | StartError::Io { .. })
     }
 
+    /// Returns whether the log may be read all the same, elsewhere.
+    pub fn is_not_writable(&self) -> bool {
+        matches!(self, StartError::NotWritable { .. })
+    }
+
     /// Returns whether `--accept-loss` is a way on.
     pub fn can_be_accepted(&self) -> bool {
         matches!(

@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub use copy::copy_aside;
 pub use error::StartError;
 pub use import::Import;
 pub use loss::Loss;
