@@ -24,6 +24,7 @@ impl App {
     pub fn start_background(self: &Arc<Self>, retention: Duration) {
         let app = self.clone();
         self.tasks.spawn(async move { app.run_background().await });
+        self.tasks.spawn(self.clone().run_clerk());
         let app = self.clone();
         self.tasks.spawn(async move { app.run_retention(retention).await });
     }

@@ -32,8 +32,8 @@ mod tests;
 
 pub use event::{deserialize_event, serialize_event};
 pub(crate) use kinds::{
-    CHECKPOINT_SIGNED, CLOCK_STEPPED, GRANT_ISSUED, GRANT_REFRESH_CLAIMED, GRANT_REFRESHED, GRANT_REVOKED,
-    PROFILE_OBSERVED, SESSION_OPENED, SESSION_REVOKED, SESSION_SEEN,
+    CHECKPOINT_SIGNED, GRANT_ISSUED, GRANT_REFRESH_CLAIMED, GRANT_REFRESHED, GRANT_REVOKED, PROFILE_OBSERVED,
+    SESSION_OPENED, SESSION_REVOKED, SESSION_SEEN,
 };
 pub use kinds::{Kind, kind, kind_of, kinds};
 pub use open::{origin_in, private_in};
