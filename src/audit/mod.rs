@@ -7,6 +7,7 @@
 mod certificate;
 mod describe;
 mod diff;
+mod lookup;
 mod opener;
 mod people;
 mod person;
@@ -103,3 +104,5 @@ pub enum ReadError {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) mod town;

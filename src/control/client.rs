@@ -91,7 +91,8 @@ impl Client {
                         .extend(some.into_iter().map(|(position, at)| (Position(position), Timestamp(at))));
                 }
                 Say::FoundEnd { up_to } => {
-                    return Ok(up_to.map(|up_to| Found { records, up_to: Some(Position(up_to)) }));
+                    let up_to = up_to.map(|(position, at)| (Position(position), Timestamp(at)));
+                    return Ok(up_to.map(|up_to| Found { records, up_to: Some(up_to) }));
                 }
                 _ => return Err(Trouble::BadAnswer),
             }

@@ -277,7 +277,7 @@ async fn carry_out(ask: Ask, answers: &dyn Answers) -> Result<Vec<Say>, Trouble>
             let parts = records.chunks(POSITIONS_PER_QUESTION).map(|part| Say::Found {
                 records: part.iter().map(|(position, at)| (position.0, at.0)).collect(),
             });
-            let end = Say::FoundEnd { up_to: up_to.map(|position| position.0) };
+            let end = Say::FoundEnd { up_to: up_to.map(|(position, at)| (position.0, at.0)) };
             Ok(parts.chain([end]).collect())
         }
         // They have answers of their own kind.

@@ -113,7 +113,7 @@ pub(super) enum Say {
     },
     /// No more were found; up to where that is so, or nothing where there is no index.
     FoundEnd {
-        up_to: Option<u64>,
+        up_to: Option<(u64, i64)>,
     },
     /// That many frames follow the line, one behind the other, in so many bytes.
     Records {
