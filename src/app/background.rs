@@ -24,6 +24,13 @@ impl App {
     pub fn start_background(self: &Arc<Self>, retention: Duration) {
         let app = self.clone();
         self.tasks.spawn(async move { app.run_background().await });
+        self.tasks.spawn(self.clone().run_clerk());
+        let log = self.log.clone();
+        self.tasks.spawn(async move {
+            if let Err(error) = log.keep_index().await {
+                tracing::warn!(%error, "the index of the log is not kept; questions about the log take longer");
+            }
+        });
         let app = self.clone();
         self.tasks.spawn(async move { app.run_retention(retention).await });
     }

@@ -90,6 +90,12 @@ impl App {
     /// A user's decisions are made one at a time; different users' share a flush. Giving up the wait does
     /// not undo anything: what was handed to the log is written and applied all the same.
     pub async fn execute(&self, command: Command, by: &By) -> Result<Executed, ExecuteError> {
+        let signs = matches!(command, Command::SignCheckpoint(_));
+        // What a start owns up to comes before everything else, a signature included.
+        let owns_up = matches!(command, Command::AcceptLoss(_) | Command::RestoreLog { .. });
+        if !signs && !owns_up {
+            self.make_room_for_records().await;
+        }
         let _held = match subject_of(&command, self) {
             Some(sub) => Some(self.locks.lock(sub).await),
             None => None,
@@ -103,6 +109,9 @@ impl App {
                 return Ok(Executed::default());
             }
             let executed = self.append(decisions, by, now).await?;
+            if !signs {
+                self.appended();
+            }
             if executed.records.first().is_none_or(|first| first.verdict != Verdict::Superseded) {
                 return Ok(executed);
             }

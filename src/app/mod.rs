@@ -5,6 +5,7 @@
 
 pub mod applier;
 mod background;
+mod checkpoints;
 mod execute;
 mod facts;
 mod locks;
@@ -35,6 +36,7 @@ use crate::event_log::states::StatesDir;
 use crate::event_log::{EventLog, Health, codec};
 
 pub use applier::{Applied, Beginning, FoldError, Progress, StateGuard};
+pub use checkpoints::SignError;
 pub use execute::{ExecuteError, Executed};
 pub use locks::{Held, KeyedLocks};
 pub use open::{OpenError, Opened, Replayed, Role, Settings};
@@ -108,6 +110,12 @@ pub struct App {
     sightings_due: mpsc::Sender<sightings::Due>,
     sightings_queue: std::sync::Mutex<Option<mpsc::Receiver<sightings::Due>>>,
     strangers: strangers::Strangers,
+    /// One signature at a time, and none while another key takes over.
+    signing: tokio::sync::Mutex<()>,
+    signature_due: tokio::sync::Notify,
+    has_appended: AtomicBool,
+    /// The last multiple of records whose state was stored, or is being stored.
+    last_stored: std::sync::atomic::AtomicU64,
     is_server: bool,
     closing: AtomicBool,
     stopping: CancellationToken,
@@ -349,6 +357,7 @@ impl App {
         if self.is_server {
             self.report(Command::StopServer { clean: true }, &By::SYSTEM).await;
         }
+        self.sign_at_the_end().await;
         self.close_log().await
     }
 

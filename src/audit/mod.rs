@@ -7,6 +7,7 @@
 mod certificate;
 mod describe;
 mod diff;
+mod lookup;
 mod opener;
 mod people;
 mod person;
@@ -43,13 +44,19 @@ pub use view::{Reader, View, When};
 pub use words::in_words;
 
 use crate::domain::id::Position;
-use crate::event_log::Chunk;
 use crate::event_log::codec::DecodeError;
+use crate::event_log::{Chunk, Found, Lookup};
 
 /// Where records come from.
 pub trait Source: Send + Sync {
     /// Returns the position of the last record; whoever has read this much is current.
     fn head(&self) -> BoxFuture<'_, Result<Option<Position>, ReadError>>;
+
+    /// Finds records by the index beside the log; `None` where there is none.
+    fn find(&self, lookup: Lookup) -> BoxFuture<'_, Result<Option<Found>, ReadError>>;
+
+    /// Reads the records at these places, in this order.
+    fn pick(&self, positions: Vec<Position>) -> BoxFuture<'_, Result<Chunk, ReadError>>;
 
     /// Reads from `from` to `to`, both included; without `to`, what is there and then what comes, for ever.
     fn records(
@@ -99,3 +106,5 @@ pub enum ReadError {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) mod town;

@@ -11,7 +11,7 @@ use super::{Opener, People, Person, ReadError, Records, describe, in_words};
 use crate::domain::event::{ActorKind, Event};
 use crate::domain::id::{Position, SessionId, Sub};
 use crate::domain::record::Record;
-use crate::domain::state::{State, Verdict};
+use crate::domain::state::{State, Timeline, Verdict};
 use crate::domain::time::Timestamp;
 use crate::event_log::codec;
 
@@ -93,6 +93,7 @@ pub struct Rows {
     opener: Opener,
     filter: Filter,
     state: State,
+    time: Timeline,
     people: People,
     deadlines: Deadlines,
 }
@@ -104,6 +105,7 @@ impl Rows {
             opener,
             filter,
             state: State::default(),
+            time: Timeline::default(),
             people: People::default(),
             deadlines: Deadlines::default(),
         }
@@ -131,8 +133,18 @@ impl Rows {
 
     /// Takes one record in and returns the rows that it gives.
     pub fn take(&mut self, position: Position, record: &Record) -> Vec<EventRow> {
+        self.time.advance(record);
+        self.take_at(position, record, self.time.eff())
+    }
+
+    /// Goes on from a moment, where the records before it were not all taken in.
+    pub(super) fn go_to(&mut self, eff: Timestamp) {
+        self.time = Timeline::starting_at(eff);
+    }
+
+    /// Takes one record in whose effective time is known.
+    pub(super) fn take_at(&mut self, position: Position, record: &Record, eff: Timestamp) -> Vec<EventRow> {
         let verdict = self.state.apply(position, record);
-        let eff = self.state.eff();
         let mut rows = self.expired(eff);
         self.people.hear(record, &self.opener);
         for (index, event) in record.events.iter().enumerate() {

@@ -6,22 +6,23 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use super::view::decode;
 use super::{ReadError, Reader};
 use crate::crypto::verify_signer_succession;
-use crate::domain::event::{Event, NewSigner};
+use crate::domain::event::{Event, NewSigner, StateHash};
 use crate::domain::id::{Hash, LogId, Position, RecordId};
 use crate::domain::record::Record;
-use crate::domain::state::{REMEMBERED, State};
+use crate::domain::state::{FOLD, REMEMBERED, State};
 use crate::domain::time::Timestamp;
 use crate::event_log::codec::{self, DecodeError, leaf_hash};
 use crate::event_log::note::{self, Checkpoint, NoteError, VerifierKey, origin_of};
-use crate::event_log::tree::Frontier;
+use crate::event_log::tree::{Frontier, Tree};
 
 /// So many records may stand without a signature, from the first one on.
 pub const UNSIGNED_LIMIT: u64 = 2_048;
 
-/// How far a checkpoint stands behind the records it signs for, at most.
-pub(super) const LATE: usize = 4_096;
+/// So many of the last trees are kept as they were; a checkpoint that stands further behind takes a moment longer.
+const RECENT: usize = 1_024;
 
 /// What somebody found who looked at every record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -234,14 +235,51 @@ impl Reader {
             }
             progress(look.verdict.records);
         }
-        Ok(look.finish()?)
+        let (mut verdict, stored) = look.finish()?;
+        verdict.states = self.check_states(stored).await?;
+        Ok(verdict)
     }
+
+    /// Makes every state again that was signed for, and compares; returns how many.
+    async fn check_states(&self, stored: Vec<SignedState>) -> Result<u64, VerifyError> {
+        let Some(last) = stored.iter().map(|signed| signed.size).max() else { return Ok(0) };
+        let mut records = self.source().records(Position(0), Some(Position(last.saturating_sub(1)))).await?;
+        let (mut state, mut frontier) = (State::default(), Frontier::new());
+        let mut checked = 0;
+        while let Some(chunk) = records.next().await? {
+            for (position, frame) in chunk {
+                state.apply(position, &decode(position, &frame)?);
+                frontier.push(leaf_hash(&frame));
+                let size = frontier.size();
+                let mut signed = stored.iter().filter(|signed| signed.size == size).peekable();
+                if signed.peek().is_none() {
+                    continue;
+                }
+                let hash = codec::write_state(&state, &frontier, std::io::sink()).ok();
+                for SignedState { position, hash: expected, .. } in signed {
+                    if hash != Some(*expected) {
+                        return Err(Tampered::State { position: *position, size }.into());
+                    }
+                    checked += 1;
+                }
+            }
+        }
+        Ok(checked)
+    }
+}
+
+/// A state that a checkpoint names.
+struct SignedState {
+    position: Position,
+    size: u64,
+    hash: Hash,
 }
 
 /// Everything that must be remembered from one record to the next.
 struct Look {
     verdict: Verdict,
     frontier: Frontier,
+    tree: Tree,
     /// What the tree was after each of the last records, the newest last.
     recent: VecDeque<Frontier>,
     ids: HashMap<RecordId, (Position, Hash)>,
@@ -250,6 +288,7 @@ struct Look {
     signed: u64,
     state: Option<State>,
     kept: Vec<Kept>,
+    stored: Vec<SignedState>,
 }
 
 /// A checkpoint that was kept elsewhere.
@@ -264,11 +303,13 @@ impl Look {
         Look {
             verdict: Verdict::default(),
             frontier: Frontier::new(),
+            tree: Tree::new(),
             recent: VecDeque::from([Frontier::new()]),
             ids: HashMap::new(),
             keys: Vec::new(),
             signed: 0,
             state: Some(State::default()),
+            stored: Vec::new(),
             kept: kept
                 .iter()
                 .map(|note| Kept {
@@ -301,9 +342,10 @@ impl Look {
 
     fn grow(&mut self, leaf: Hash) {
         self.frontier.push(leaf);
+        self.tree.push(leaf);
         self.verdict.records += 1;
         self.recent.push_back(self.frontier.clone());
-        if self.recent.len() > LATE {
+        if self.recent.len() > RECENT {
             self.recent.pop_front();
         }
         let size = self.verdict.records;
@@ -346,8 +388,14 @@ impl Look {
         }
         let at = self.state.as_ref().map(State::eff);
         for event in &record.events {
-            if let Event::CheckpointSigned { size, root, note, .. } = event {
+            if let Event::CheckpointSigned { size, root, note, state } = event {
                 self.check_checkpoint(position, *size, *root, note)?;
+                // What another fold made of the records, this one cannot say.
+                if let Some(StateHash { fold: FOLD, hash }) = *state
+                    && self.state.is_some()
+                {
+                    self.stored.push(SignedState { position, size: *size, hash });
+                }
                 self.verdict.checkpoints += 1;
                 self.verdict.newest = Some(Signed { position: Some(position), size: *size, at });
                 self.signed = self.signed.max(*size);
@@ -389,12 +437,10 @@ impl Look {
             return Err(Tampered::Note { position });
         }
         let behind = usize::try_from(self.verdict.records - size).unwrap_or(usize::MAX);
-        let known = self.recent.len().checked_sub(behind + 1).and_then(|at| self.recent.get(at));
-        match known {
-            Some(frontier) if frontier.root() == root => Ok(()),
-            Some(_) => Err(Tampered::Root { position, size, fits: self.signed }),
-            None => Err(Tampered::Note { position }),
-        }
+        let recent =
+            self.recent.len().checked_sub(behind.saturating_add(1)).and_then(|at| self.recent.get(at));
+        let found = recent.map(Frontier::root).or_else(|| self.tree.root_at(size).ok());
+        if found == Some(root) { Ok(()) } else { Err(Tampered::Root { position, size, fits: self.signed }) }
     }
 
     /// Believes a checkpoint that was kept elsewhere: the log may sign with another key by now.
@@ -409,7 +455,7 @@ impl Look {
         opened
     }
 
-    fn finish(mut self) -> Result<Verdict, Tampered> {
+    fn finish(mut self) -> Result<(Verdict, Vec<SignedState>), Tampered> {
         self.verdict.root = Some(self.frontier.root());
         self.verdict.unsigned = self.verdict.records - self.signed;
         for kept in std::mem::take(&mut self.kept) {
@@ -426,6 +472,6 @@ impl Look {
             }
             self.verdict.kept.push(Signed { position: None, size, at: None });
         }
-        Ok(self.verdict)
+        Ok((self.verdict, self.stored))
     }
 }

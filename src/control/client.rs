@@ -11,14 +11,16 @@ use tokio::net::UnixStream;
 
 use super::socket::{Lines, SOCKET_NAME, ShortPath};
 use super::wire::{
-    Ask, Filter, IDS_PER_QUESTION, Line, Noted, Question, RECORDS_LIMIT, Say, VERSION, Version,
+    Ask, Filter, IDS_PER_QUESTION, Line, Noted, POSITIONS_PER_QUESTION, Question, RECORDS_LIMIT, Say,
+    VERSION, Version,
 };
 use super::{Answers, Asked, ControlError, Erased, Health, SessionFilter, SessionRow, SessionUser, Trouble};
 use crate::audit::{ReadError, Records, Source};
 use crate::clock::Clock;
 use crate::domain::event::Requester;
 use crate::domain::id::{Position, SessionId, Sub};
-use crate::event_log::{Chunk, codec};
+use crate::domain::time::Timestamp;
+use crate::event_log::{Chunk, Found, Lookup, codec};
 
 /// A server that ends thousands of sessions on a slow disk still answers within this time.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -66,9 +68,7 @@ impl Client {
 
     /// Asks, and returns the rows and the line that ended them.
     async fn ask(&self, ask: Ask) -> Result<(Vec<SessionRow>, Say), Trouble> {
-        let stream = self.open().await.map_err(Trouble::Connection)?;
-        let mut lines = Lines::new(stream, self.clock.clone());
-        lines.write(&Question { doorbook: VERSION, ask }, PATIENCE).await?;
+        let mut lines = self.begin(ask).await?;
         let mut rows = Vec::new();
         loop {
             let line = lines.read(PATIENCE).await?;
@@ -79,6 +79,54 @@ impl Client {
                 end => return Ok((rows, end)),
             }
         }
+    }
+
+    async fn ask_for(&self, lookup: Lookup) -> Result<Option<Found>, Trouble> {
+        let mut lines = self.begin(Ask::LogFind(lookup.into())).await?;
+        let mut records = Vec::new();
+        loop {
+            match understand(lines.read(PATIENCE).await?)? {
+                Say::Found { records: some } => {
+                    records
+                        .extend(some.into_iter().map(|(position, at)| (Position(position), Timestamp(at))));
+                }
+                Say::FoundEnd { up_to } => {
+                    let up_to = up_to.map(|(position, at)| (Position(position), Timestamp(at)));
+                    return Ok(up_to.map(|up_to| Found { records, up_to: Some(up_to) }));
+                }
+                _ => return Err(Trouble::BadAnswer),
+            }
+        }
+    }
+
+    async fn ask_for_these(&self, positions: &[Position]) -> Result<Chunk, Trouble> {
+        let ask = Ask::LogPick { positions: positions.iter().map(|position| position.0).collect() };
+        let mut lines = self.begin(ask).await?;
+        let mut frames = Vec::new();
+        loop {
+            match understand(lines.read(PATIENCE).await?)? {
+                Say::Records { bytes, .. } if bytes <= RECORDS_LIMIT => {
+                    let bytes = Bytes::from(lines.read_bytes(bytes, PATIENCE).await?);
+                    frames.extend(split(Position(0), bytes).ok_or(Trouble::BadAnswer)?);
+                }
+                Say::RecordsEnd if frames.len() == positions.len() => {
+                    let frames = frames.into_iter().map(|(_, frame)| frame);
+                    return Ok(positions.iter().copied().zip(frames).collect());
+                }
+                Say::Broken { position, why } => {
+                    return Err(ReadError::Broken { position: Position(position), why }.into());
+                }
+                _ => return Err(Trouble::BadAnswer),
+            }
+        }
+    }
+
+    /// Asks, and returns what comes back.
+    async fn begin(&self, ask: Ask) -> Result<Lines, Trouble> {
+        let stream = self.open().await.map_err(Trouble::Connection)?;
+        let mut lines = Lines::new(stream, self.clock.clone());
+        lines.write(&Question { doorbook: VERSION, ask }, PATIENCE).await?;
+        Ok(lines)
     }
 
     async fn revoke_in_parts(
@@ -186,17 +234,28 @@ impl Source for Client {
         })
     }
 
+    fn find(&self, lookup: Lookup) -> BoxFuture<'_, Result<Option<Found>, ReadError>> {
+        Box::pin(async move { self.ask_for(lookup).await.map_err(unavailable) })
+    }
+
+    fn pick(&self, positions: Vec<Position>) -> BoxFuture<'_, Result<Chunk, ReadError>> {
+        Box::pin(async move {
+            let mut all = Chunk::with_capacity(positions.len());
+            for part in positions.chunks(POSITIONS_PER_QUESTION) {
+                all.extend(self.ask_for_these(part).await.map_err(unavailable)?);
+            }
+            Ok(all)
+        })
+    }
+
     fn records(
         &self,
         from: Position,
         to: Option<Position>,
     ) -> BoxFuture<'_, Result<Box<dyn Records>, ReadError>> {
         Box::pin(async move {
-            let connected = self.open().await.map_err(Trouble::Connection);
-            let mut lines = Lines::new(connected.map_err(unavailable)?, self.clock.clone());
             let ask = Ask::LogRecords { from: from.0, to: to.map(|to| to.0) };
-            let asked = lines.write(&Question { doorbook: VERSION, ask }, PATIENCE).await;
-            asked.map_err(unavailable)?;
+            let lines = self.begin(ask).await.map_err(unavailable)?;
             Ok(Box::new(Coming { lines, next: from }) as Box<dyn Records>)
         })
     }

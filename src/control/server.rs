@@ -12,12 +12,13 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
 use super::socket::{Lines, SOCKET_NAME, ShortPath};
-use super::wire::{Ask, Line, Question, Say, Session, VERSION, Version};
+use super::wire::{Ask, Line, POSITIONS_PER_QUESTION, Question, Say, Session, VERSION, Version};
 use super::{Answers, Asked, ControlError, Erased, SessionFilter, Trouble};
 use crate::audit::ReadError;
 use crate::clock::Clock;
 use crate::domain::event::Requester;
 use crate::domain::id::Position;
+use crate::event_log::{Chunk, Found};
 
 /// Who asks at all, asks within this time, and takes the answer within it.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -156,6 +157,7 @@ async fn converse(
             Ok(Ask::LogRecords { from, to }) => {
                 stream_records(&mut lines, answers, Position(from), to.map(Position), followers).await?;
             }
+            Ok(Ask::LogPick { positions }) => pick(&mut lines, answers, positions).await?,
             Ok(ask) => {
                 let says = carry_out(ask, answers).await;
                 for say in says.unwrap_or_else(|trouble| vec![Say::trouble(&trouble)]) {
@@ -174,6 +176,36 @@ fn understand(line: &[u8]) -> Result<Ask, Say> {
         Err(_) => return Err(Say::NotUnderstood),
     }
     serde_json::from_slice::<Question>(line).map(|question| question.ask).map_err(|_| Say::NotUnderstood)
+}
+
+/// Sends the records at these places.
+async fn pick(lines: &mut Lines, answers: &dyn Answers, positions: Vec<u64>) -> Result<(), Trouble> {
+    let picked = async {
+        if positions.len() > POSITIONS_PER_QUESTION {
+            return Err(Trouble::NotUnderstood);
+        }
+        Ok(answers.source()?.pick(positions.into_iter().map(Position).collect()).await?)
+    };
+    let say = match picked.await {
+        Ok(chunk) => {
+            send(lines, &chunk).await?;
+            Say::RecordsEnd
+        }
+        Err(Trouble::Read(ReadError::Broken { position, why })) => Say::Broken { position: position.0, why },
+        Err(trouble) => Say::trouble(&trouble),
+    };
+    lines.write(&Line { doorbook: VERSION, say }, PATIENCE).await
+}
+
+/// Sends frames one behind the other, after a line that says how many bytes they are.
+async fn send(lines: &mut Lines, chunk: &Chunk) -> Result<(), Trouble> {
+    let Some((first, _)) = chunk.first() else { return Ok(()) };
+    let bytes: usize = chunk.iter().map(|(_, frame)| frame.len()).sum();
+    let mut all = Vec::with_capacity(bytes);
+    chunk.iter().for_each(|(_, frame)| all.extend_from_slice(frame));
+    let say = Say::Records { from: first.0, bytes };
+    lines.write(&Line { doorbook: VERSION, say }, PATIENCE).await?;
+    lines.write_bytes(&all, PATIENCE).await
 }
 
 /// Sends records as they are; whoever takes them checks them.
@@ -207,14 +239,7 @@ async fn stream_records(
             }
         };
         match next {
-            Ok(Some(chunk)) => {
-                let Some((first, _)) = chunk.first() else { continue };
-                let bytes: usize = chunk.iter().map(|(_, frame)| frame.len()).sum();
-                let mut all = Vec::with_capacity(bytes);
-                chunk.iter().for_each(|(_, frame)| all.extend_from_slice(frame));
-                lines.write(&say(Say::Records { from: first.0, bytes }), PATIENCE).await?;
-                lines.write_bytes(&all, PATIENCE).await?;
-            }
+            Ok(Some(chunk)) => send(lines, &chunk).await?,
             Ok(None) => return lines.write(&say(Say::RecordsEnd), PATIENCE).await,
             Err(ReadError::Broken { position, why }) => {
                 return lines.write(&say(Say::Broken { position: position.0, why }), PATIENCE).await;
@@ -249,8 +274,19 @@ async fn carry_out(ask: Ask, answers: &dyn Answers) -> Result<Vec<Say>, Trouble>
             let position = answers.source()?.head().await?;
             Ok(vec![Say::Head { position: position.map(|position| position.0) }])
         }
-        // It has an answer of its own kind.
-        Ask::LogRecords { .. } => Err(Trouble::NotUnderstood),
+        Ask::LogFind(find) => {
+            let lookup = find.try_into().map_err(|_| Trouble::NotUnderstood)?;
+            let Some(Found { records, up_to }) = answers.source()?.find(lookup).await? else {
+                return Ok(vec![Say::FoundEnd { up_to: None }]);
+            };
+            let parts = records.chunks(POSITIONS_PER_QUESTION).map(|part| Say::Found {
+                records: part.iter().map(|(position, at)| (position.0, at.0)).collect(),
+            });
+            let end = Say::FoundEnd { up_to: up_to.map(|(position, at)| (position.0, at.0)) };
+            Ok(parts.chain([end]).collect())
+        }
+        // They have answers of their own kind.
+        Ask::LogRecords { .. } | Ask::LogPick { .. } => Err(Trouble::NotUnderstood),
         Ask::SessionsRevoke { sessions, reason } => {
             let ids = sessions.iter().map(|id| id.parse()).collect::<Result<Vec<_>, _>>();
             let ids = ids.map_err(|_| Trouble::NotUnderstood)?;

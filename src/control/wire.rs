@@ -12,6 +12,7 @@ use super::{Asked, Health, SessionFilter, SessionRow, SessionUser, Trouble};
 use crate::domain::event::{self, Audit};
 use crate::domain::id::{DiscordId, NotAnId, Position, SessionId};
 use crate::domain::time::Timestamp;
+use crate::event_log::Lookup;
 
 /// The version that this program speaks.
 pub(super) const VERSION: u32 = 1;
@@ -21,6 +22,9 @@ pub(super) const LINE_LIMIT: usize = 64 * 1024;
 
 /// No more bytes of records follow one line: as many as a chunk of the log can have.
 pub(super) const RECORDS_LIMIT: usize = 256 * 65_535;
+
+/// That many positions fit into one question, and that many of what was found into one line.
+pub(super) const POSITIONS_PER_QUESTION: usize = 256;
 
 /// That many ids fit into one question.
 pub(super) const IDS_PER_QUESTION: usize = 1_000;
@@ -54,11 +58,25 @@ pub(super) enum Ask {
     },
     NoteAudit(Noted),
     LogHead,
+    LogFind(Find),
+    /// The frames at these positions, which are as many as [`POSITIONS_PER_QUESTION`] at most.
+    LogPick {
+        positions: Vec<u64>,
+    },
     /// Frames from one position to another; without the second, what comes as well, until one side hangs up.
     LogRecords {
         from: u64,
         to: Option<u64>,
     },
+}
+
+/// What is looked up, by its id in hexadecimal or by its number.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(super) enum Find {
+    User(String),
+    Session(String),
+    Kind(u16),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -92,6 +110,14 @@ pub(super) enum Say {
     Noted,
     Head {
         position: Option<u64>,
+    },
+    /// Some of the records that were found, each with its effective time.
+    Found {
+        records: Vec<(u64, i64)>,
+    },
+    /// No more were found; up to where that is so, or nothing where there is no index.
+    FoundEnd {
+        up_to: Option<(u64, i64)>,
     },
     /// That many frames follow the line, one behind the other, in so many bytes.
     Records {
@@ -166,6 +192,28 @@ impl Say {
             Trouble::TooLarge { limit } => Say::TooLarge { limit: *limit },
             other => Say::Failed { why: other.to_string() },
         }
+    }
+}
+
+impl From<Lookup> for Find {
+    fn from(lookup: Lookup) -> Find {
+        match lookup {
+            Lookup::User(sub) => Find::User(sub.to_string()),
+            Lookup::Session(session) => Find::Session(session.to_string()),
+            Lookup::Kind(kind) => Find::Kind(kind),
+        }
+    }
+}
+
+impl TryFrom<Find> for Lookup {
+    type Error = NotAnId;
+
+    fn try_from(find: Find) -> Result<Lookup, NotAnId> {
+        Ok(match find {
+            Find::User(sub) => Lookup::User(sub.parse()?),
+            Find::Session(session) => Lookup::Session(session.parse()?),
+            Find::Kind(kind) => Lookup::Kind(kind),
+        })
     }
 }
 

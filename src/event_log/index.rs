@@ -61,8 +61,8 @@ impl Lookup {
 pub struct Found {
     /// The records, in order, each with its effective time.
     pub records: Vec<(Position, Timestamp)>,
-    /// Up to which record the index knows everything; behind it nothing.
-    pub up_to: Option<Position>,
+    /// Up to which record the index knows everything, and the effective time there; behind it nothing.
+    pub up_to: Option<(Position, Timestamp)>,
 }
 
 /// Where the index is kept; called on threads that may block.
@@ -103,7 +103,7 @@ impl Index {
         let mut records = self.store.find(&lookup.prefix()).ok()?;
         // What was added since belongs to a mark that was not read.
         records.retain(|(position, _)| *position <= up_to.position);
-        Some(Found { records, up_to: Some(up_to.position) })
+        Some(Found { records, up_to: Some((up_to.position, up_to.eff)) })
     }
 
     /// Reads records at these places. It blocks.

@@ -236,7 +236,16 @@ async fn a_signal_ends_it_in_order_and_the_next_start_finds_a_clean_log() {
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert!(ended.stdout.is_empty(), "results only: {}", ended.stdout);
     let events = house.events();
-    assert_eq!(events.last().map(|(_, event)| event), Some(&Event::ServerStopped { clean: true }));
+    let [
+        ..,
+        (stopped, Event::ServerStopped { clean: true }),
+        (_, Event::CheckpointSigned { size, state, .. }),
+    ] = events.as_slice()
+    else {
+        panic!("{:?}", events.last())
+    };
+    assert_eq!(*size, stopped + 1, "it signs for everything at the end");
+    assert!(state.is_some(), "and for the state that it leaves");
 
     let process = Process::serve(&house).await;
     assert_eq!(status_of_user(&mut process.visited_by(browser.cookies)).await, 200);

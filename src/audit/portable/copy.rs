@@ -1,6 +1,5 @@
 //! From text back to records, believing nothing: every line is checked before anybody gets its record.
 
-use std::collections::VecDeque;
 use std::io::{BufRead, Read as _};
 
 use base64::Engine as _;
@@ -13,10 +12,9 @@ use super::clear::Clear;
 use super::refusal::LINE_LIMIT;
 use super::signers::Signers;
 use super::{Copied, CopyError, Header, Line, Trailer, VERSION};
-use crate::audit::verify::LATE;
-use crate::domain::id::{Hash, LogId, Position};
+use crate::domain::id::{LogId, Position};
 use crate::event_log::codec::{FRAME_FORMAT, leaf_hash};
-use crate::event_log::tree::Frontier;
+use crate::event_log::tree::Tree;
 
 /// Reads the copy of a log, line by line.
 pub struct CopyReader<'a> {
@@ -25,11 +23,7 @@ pub struct CopyReader<'a> {
     header: Header,
     log: LogId,
     signers: Option<Signers>,
-    tree: Frontier,
-    /// What the tree was after each of the last records, the newest last.
-    recent: VecDeque<Frontier>,
-    /// What the root was where the newest note signs for, as far as that can be known.
-    root_at_newest: Option<Hash>,
+    tree: Tree,
     not_understood: Option<Position>,
 }
 
@@ -60,17 +54,7 @@ impl<'a> CopyReader<'a> {
         }
         let header: Header = serde_json::from_slice(&first.bytes).map_err(|error| not_a_line(1, &error))?;
         let log = header.log.parse().map_err(|_| CopyError::Header { member: "log" })?;
-        Ok(CopyReader {
-            input,
-            line: 1,
-            header,
-            log,
-            signers: None,
-            tree: Frontier::new(),
-            recent: VecDeque::from([Frontier::new()]),
-            root_at_newest: None,
-            not_understood: None,
-        })
+        Ok(CopyReader { input, line: 1, header, log, signers: None, tree: Tree::new(), not_understood: None })
     }
 
     /// Returns which log it says it is; that it is, the first record shows.
@@ -116,23 +100,8 @@ impl<'a> CopyReader<'a> {
         for event in &clear.events {
             signers.hear(position, event);
         }
-        let noted = signers.newest.as_ref().filter(|noted| noted.position == position);
-        if let Some(size) = noted.map(|noted| noted.size) {
-            self.root_at_newest = self.root_at(size);
-        }
         self.tree.push(leaf_hash(&frame));
-        self.recent.push_back(self.tree.clone());
-        if self.recent.len() > LATE {
-            self.recent.pop_front();
-        }
         Ok(frame.into())
-    }
-
-    /// Returns the root over the first so many records, unless that is too long ago.
-    fn root_at(&self, size: u64) -> Option<Hash> {
-        let behind = usize::try_from(self.tree.size().checked_sub(size)?).ok()?;
-        let at = self.recent.len().checked_sub(behind.checked_add(1)?)?;
-        self.recent.get(at).map(Frontier::root)
     }
 
     fn end(&mut self, trailer: &Trailer) -> Result<Copied, CopyError> {
@@ -170,10 +139,9 @@ impl<'a> CopyReader<'a> {
         }
         let Some(note) = &trailer.checkpoint else { return Ok(()) };
         let signed = signers.open(note).map_err(|source| CopyError::Signature { line, source })?;
-        let known = if is_newest { self.root_at_newest } else { self.root_at(signed.size) };
         let says_the_same = !is_newest
             || newest.is_some_and(|newest| (newest.size, newest.root) == (signed.size, signed.root));
-        if known != Some(signed.root) || !says_the_same {
+        if self.tree.root_at(signed.size) != Ok(signed.root) || !says_the_same {
             return Err(CopyError::Signed { line, size: signed.size });
         }
         Ok(())

@@ -50,9 +50,11 @@ impl Signers {
         }
     }
 
-    /// Takes in a note alone.
+    /// Takes in a note alone; one that vouches for a stored state may stand far behind the records it signs for.
     pub(super) fn hear_note(&mut self, position: Position, event: &Event) {
-        if let Event::CheckpointSigned { size, root, note, .. } = event {
+        if let Event::CheckpointSigned { size, root, note, .. } = event
+            && self.newest.as_ref().is_none_or(|newest| newest.size <= *size)
+        {
             self.newest = Some(Noted { position, size: *size, root: *root, note: note.clone() });
         }
     }

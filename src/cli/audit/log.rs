@@ -100,9 +100,17 @@ pub(super) fn run(args: Args, outside: &mut Outside) -> Result<(), Failure> {
         let Some(head) = reader.head().await? else { return Ok(()) };
         let filter = people(&args, filter, reader, outside).await?;
         let mut found = Found { limit: args.limit, rows: VecDeque::new() };
-        let mut rows = Rows::new(reader.opener().clone(), filter);
-        let mut records = reader.source().records(Position(0), Some(head)).await?;
-        rows.read(&mut *records, |row| found.push(row)).await?;
+        let mut rows = if args.follow {
+            let mut rows = Rows::new(reader.opener().clone(), filter);
+            let mut records = reader.source().records(Position(0), Some(head)).await?;
+            rows.read(&mut *records, |row| found.push(row)).await?;
+            rows
+        } else {
+            let push = |row| {
+                found.push(row);
+            };
+            reader.rows(filter, head, push).await?
+        };
         for row in rows.expired(outside.clock.now()) {
             found.push(row);
         }

@@ -129,6 +129,9 @@ fn in_words(verdict: &Verdict) -> String {
         ),
         None => "  signed       never: no checkpoint stands in it".to_owned(),
     });
+    if verdict.states > 0 {
+        line(format!("  states       {} stored states are what the records give", verdict.states));
+    }
     for kept in &verdict.kept {
         line(format!("  kept         the checkpoint for {} records fits", kept.size));
     }
@@ -179,6 +182,7 @@ struct Json<'a> {
     records: u64,
     root: Option<String>,
     checkpoints: u64,
+    states: u64,
     newest: Option<JsonSigned>,
     unsigned: u64,
     kept: Vec<u64>,
@@ -208,6 +212,7 @@ fn in_json(verdict: &Verdict) -> String {
         records: verdict.records,
         root: verdict.root.map(|root| root.to_string()),
         checkpoints: verdict.checkpoints,
+        states: verdict.states,
         newest: verdict.newest.map(signed),
         unsigned: verdict.unsigned,
         kept: verdict.kept.iter().map(|kept| kept.size).collect(),

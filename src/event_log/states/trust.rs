@@ -13,7 +13,7 @@ use crate::event_log::note::{self, NotAKey, NoteError, VerifierKey};
 use crate::event_log::{EventLog, FollowError};
 
 /// How far behind a state the checkpoint that vouches for it may stand.
-pub const REACH: u64 = 4_096;
+pub const REACH: u64 = 16_384;
 
 /// What a checkpoint says about a stored state.
 #[derive(Clone, Debug, PartialEq, Eq)]
