@@ -394,3 +394,6 @@ fn first_record(
     };
     codec::encode_record(&record).map_err(OpenError::Encode)
 }
+
+#[cfg(test)]
+mod tests;

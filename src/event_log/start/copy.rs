@@ -69,3 +69,30 @@ fn copy_file(from: &Path, to: &Path, disk: &dyn Disk) -> io::Result<()> {
     }
     disk.sync_all(Synced::Other, &to)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::RealDisk;
+    use crate::domain::id::Position;
+    use crate::event_log::rig::{Rig, bytes_of};
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_log_that_is_read_aside_is_the_same_one_and_stays_as_it_was() {
+        for clean in [true, false] {
+            let rig = Rig::filled(9, clean).await;
+            let before = bytes_of(&rig.path());
+            let aside = Rig::new();
+            copy_aside(&rig.path(), &aside.path(), &RealDisk).expect("copied");
+            let started = aside.start().expect("a start");
+            assert_eq!(started.head, Some(Position(8)));
+            started.engine.close().await.expect("closed");
+            assert_eq!(bytes_of(&rig.path()), before);
+        }
+        let rig = Rig::filled(9, true).await;
+        let started = rig.start().expect("a start");
+        let refused = copy_aside(&rig.path(), &Rig::new().path(), &RealDisk);
+        assert!(matches!(refused, Err(StartError::Locked { .. })));
+        drop(started);
+    }
+}
