@@ -10,6 +10,7 @@ use crate::config::Local;
 use crate::control::Client;
 use crate::crypto::{KeyError, KeyRing, KeySettings};
 use crate::event_log::start::{self, Begun, StartSettings};
+use crate::event_log::states::StatesDir;
 use crate::event_log::{EventLog, Pace};
 
 /// A log that can be read; it must be closed.
@@ -37,7 +38,12 @@ pub async fn read(local: &Local, clock: Arc<dyn Clock>) -> Result<Reading, Serve
         Ok(keys) => (Some(Arc::new(keys)), None),
         Err(error) => (None, Some(error)),
     };
-    Ok(Reading { reader: Reader::new(source, Opener::new(keys)), without_keys, log })
+    let mut reader = Reader::new(source, Opener::new(keys));
+    if let Ok(Some(log_id)) = KeyRing::log_of(&local.data_dir.join("keys")) {
+        let states = StatesDir::new(local.data_dir.join("states"), World::real().disk);
+        reader = reader.with_states(states, log_id);
+    }
+    Ok(Reading { reader, without_keys, log })
 }
 
 impl Reading {
