@@ -91,7 +91,9 @@ impl App {
     /// not undo anything: what was handed to the log is written and applied all the same.
     pub async fn execute(&self, command: Command, by: &By) -> Result<Executed, ExecuteError> {
         let signs = matches!(command, Command::SignCheckpoint(_));
-        if !signs {
+        // What a start owns up to comes before everything else, a signature included.
+        let owns_up = matches!(command, Command::AcceptLoss(_) | Command::RestoreLog { .. });
+        if !signs && !owns_up {
             self.make_room_for_records().await;
         }
         let _held = match subject_of(&command, self) {

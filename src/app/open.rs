@@ -14,7 +14,7 @@ use crate::crypto::{KeyError, KeyRing, KeySettings};
 use crate::disk::Disk;
 use crate::domain::command::{AcceptLoss, Command, CreateLog};
 use crate::domain::decide::decide;
-use crate::domain::event::MadeBy;
+use crate::domain::event::{MadeBy, RestoredFrom};
 use crate::domain::id::{Hash, LogId, Position, Secret, WriterId};
 use crate::domain::record::{Context, Record};
 use crate::domain::rules::Rules;
@@ -130,6 +130,7 @@ pub struct Opened {
     app: Arc<App>,
     head: Option<Position>,
     loss: Option<Loss>,
+    restored: Option<RestoredFrom>,
     clean: bool,
     settings: Settings,
     log_id: LogId,
@@ -198,7 +199,7 @@ impl App {
                 (log_id, keys, existing.open()?)
             }
         };
-        let Started { engine, head, clean, loss } = started;
+        let Started { engine, head, clean, loss, restored } = started;
         let log = EventLog::new(engine);
         let states = Arc::new(StatesDir::new(settings.data_dir.join("states"), disk));
         let folded = Arc::new(RwLock::new(Folded::default()));
@@ -244,7 +245,7 @@ impl App {
             stopping: tokio_util::sync::CancellationToken::new(),
             tasks: tokio_util::task::TaskTracker::new(),
         });
-        Ok(Opened { app, head, loss, clean, settings, log_id })
+        Ok(Opened { app, head, loss, restored, clean, settings, log_id })
     }
 }
 
@@ -323,6 +324,12 @@ impl Opened {
                 created: loss.is_total().then(|| create_log(&self.settings, self.log_id, &app.keys)),
             };
             app.execute(Command::AcceptLoss(lost), &By::SYSTEM).await?;
+        } else if let Some(source) = self.restored {
+            // Whoever signed out since the copy was taken is signed in by it: that ends here.
+            let tree = app.frontier();
+            tracing::warn!(%source, "this log was put back from a copy; every session ends");
+            let restore = Command::RestoreLog { size: tree.size(), root: tree.root(), source };
+            app.execute(restore, &By::SYSTEM).await?;
         }
         let (from, to) = (app.state().eff(), app.clock.now());
         if from.since(to) > STEP {
@@ -331,7 +338,7 @@ impl Opened {
         } else if self.head.is_some() && to.since(from) > A_DAY {
             tracing::warn!(last_record = %from, now = %to, "the log's last record is more than a day old; is the clock right?");
         }
-        if !self.clean {
+        if !self.clean && self.restored.is_none() {
             tracing::warn!("the last stop was not clean; the log was checked and is whole");
         }
         let Role::Server { config, .. } = self.settings.role else { return Ok(()) };

@@ -14,20 +14,20 @@ use crate::event_log::note::{self, Checkpoint, VerifierKey, origin_of};
 use crate::event_log::tree::Frontier;
 use crate::event_log::{EventLog, MemoryEngine};
 
-const LOG: LogId = LogId([7; 16]);
+pub(super) const LOG: LogId = LogId([7; 16]);
 const ORIGIN: &str = "https://login.example.org";
 const NOW: Timestamp = Timestamp(1_767_323_045_000);
 
 /// A log that is being written, and the key that signs for it.
 #[derive(Clone)]
-struct Written {
-    frames: Vec<Vec<u8>>,
-    key: SigningKey,
-    next_id: u64,
+pub(super) struct Written {
+    pub(super) frames: Vec<Vec<u8>>,
+    pub(super) key: SigningKey,
+    pub(super) next_id: u64,
 }
 
 impl Written {
-    fn new() -> Written {
+    pub(super) fn new() -> Written {
         let mut log = Written { frames: Vec::new(), key: SigningKey::from_bytes(&[1; 32]), next_id: 1 };
         log.add(Event::LogCreated {
             log: LOG,
@@ -40,7 +40,7 @@ impl Written {
     }
 
     /// A log with a checkpoint behind each so many records.
-    fn of(records: usize, every: usize) -> Written {
+    pub(super) fn of(records: usize, every: usize) -> Written {
         let mut log = Written::new();
         while log.frames.len() < records {
             log.add(Event::ServerStopped { clean: true });
@@ -51,7 +51,7 @@ impl Written {
         log
     }
 
-    fn add(&mut self, event: Event) {
+    pub(super) fn add(&mut self, event: Event) {
         let mut id = [0; 16];
         id[8..].copy_from_slice(&self.next_id.to_be_bytes());
         self.next_id += 1;
@@ -82,20 +82,20 @@ impl Written {
         self.note_over(size, self.root(size))
     }
 
-    fn note_over(&self, size: usize, root: Hash) -> String {
+    pub(super) fn note_over(&self, size: usize, root: Hash) -> String {
         let name = origin_of(ORIGIN, LOG);
         let key = VerifierKey::new(&name, &self.key.verifying_key().to_bytes()).unwrap();
         let checkpoint = Checkpoint { origin: name, size: size as u64, root };
         note::sign(&checkpoint, &key, |message| self.key.sign(message).to_bytes()).unwrap()
     }
 
-    fn sign(&mut self) {
+    pub(super) fn sign(&mut self) {
         let size = self.frames.len();
         let (root, note) = (self.root(size), self.note(size));
         self.add(Event::CheckpointSigned { size: size as u64, root, note, state: None });
     }
 
-    fn reader(&self) -> Reader {
+    pub(super) fn reader(&self) -> Reader {
         let log = EventLog::new(MemoryEngine::with(self.frames.clone()));
         Reader::new(Arc::new(LogSource(log)), Opener::default())
     }

@@ -3,12 +3,14 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 
 use super::rows::visible;
-use crate::audit::{Person, ReadError};
+use crate::audit::{CopyError, Person, ReadError};
 use crate::config::ConfigErrors;
 use crate::control::{ControlError, Trouble};
-use crate::serve::ServeError;
+use crate::event_log::start::StartError;
+use crate::serve::{ImportError, ServeError};
 
 /// Why a command did not do what it was asked.
 #[derive(Debug)]
@@ -33,6 +35,17 @@ pub(super) enum Failure {
     Output(io::Error),
     /// Standard input.
     Input(io::Error),
+    /// A file that was named.
+    File {
+        /// What was tried.
+        what: &'static str,
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A log that was to be put back.
+    Import(ImportError),
     /// The parts every program needs.
     Runtime(io::Error),
 }
@@ -48,12 +61,14 @@ impl Failure {
             | Failure::Ambiguous(_)
             | Failure::Trouble(Trouble::Ambiguous(_)) => 2,
             Failure::Serve(error) if error.is_configuration() => 2,
+            Failure::Import(error) => of_import(error),
             Failure::Serve(_)
             | Failure::Control(_)
             | Failure::Trouble(_)
             | Failure::Read(_)
             | Failure::Output(_)
             | Failure::Input(_)
+            | Failure::File { .. }
             | Failure::Runtime(_) => 3,
         }
     }
@@ -92,8 +107,22 @@ impl fmt::Display for Failure {
             Failure::Read(error) => chain(f, error),
             Failure::Output(error) => write!(f, "cannot write the result: {error}"),
             Failure::Input(error) => write!(f, "cannot read from standard input: {error}"),
+            Failure::File { what, path, source } => write!(f, "{} {what}: {source}", path.display()),
+            Failure::Import(error) => chain(f, error),
             Failure::Runtime(error) => write!(f, "cannot start: {error}"),
         }
+    }
+}
+
+/// A copy that is none is an answer; a log that is there already was wrong use.
+fn of_import(error: &ImportError) -> u8 {
+    match error {
+        ImportError::Copy(CopyError::Input(_)) => 3,
+        ImportError::Copy(_) => 1,
+        ImportError::Start(StartError::LogThere { .. })
+        | ImportError::OtherKeys { .. }
+        | ImportError::NoKeys { .. } => 2,
+        _ => 3,
     }
 }
 
@@ -117,6 +146,12 @@ impl From<ConfigErrors> for Failure {
 impl From<ServeError> for Failure {
     fn from(error: ServeError) -> Failure {
         Failure::Serve(error)
+    }
+}
+
+impl From<ImportError> for Failure {
+    fn from(error: ImportError) -> Failure {
+        Failure::Import(error)
     }
 }
 

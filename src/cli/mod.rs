@@ -4,15 +4,20 @@
 //! well, 1 where the answer is "no", 2 for wrong use or configuration, 3 where the environment failed.
 
 mod audit;
+mod backup;
 mod config_check;
 mod demo;
 mod explain;
+mod export;
 mod failure;
 mod flags;
 mod health;
+mod import;
 mod mock_discord;
+mod new_file;
 mod outside;
 mod progress;
+mod restore;
 pub mod rows;
 mod serve;
 mod sessions;
@@ -58,6 +63,10 @@ enum Command {
     /// What is held on one person, and erasing them
     #[command(subcommand, after_help = "Example:\n  doorbook user erase nelly > nelly.certificate.json")]
     User(user::Command),
+    Export(export::Args),
+    Import(import::Args),
+    Backup(backup::Args),
+    Restore(restore::Args),
     /// Look at the configuration
     #[command(subcommand, after_help = "Example:\n  doorbook config check")]
     Config(config_check::Command),
@@ -110,6 +119,10 @@ fn dispatch(cli: Cli, outside: &mut Outside) -> Result<(), Failure> {
         Command::Explain(args) => explain::run(args, outside),
         Command::User(command) => user::run(command, outside),
         Command::Audit(command) => audit::run(command, outside),
+        Command::Export(args) => export::run(args, outside),
+        Command::Import(args) => import::run(args, outside),
+        Command::Backup(args) => backup::run(args, outside),
+        Command::Restore(args) => restore::run(args, outside),
         Command::Config(command) => config_check::run(command, outside),
         Command::Health(args) => health::run(args, outside),
         Command::Completions(args) => shell::completions(args, Cli::command(), outside),

@@ -22,6 +22,15 @@ impl Progress {
         Progress { bar: bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())) }
     }
 
+    /// Begins to show work on nobody knows how many records.
+    pub(super) fn endless(outside: &Outside, what: &str) -> Progress {
+        let progress = Progress::new(outside, what, 0);
+        let style = ProgressStyle::with_template(&format!("{what}: {{human_pos}} records, {{elapsed}}"));
+        let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+        progress.bar.unset_length();
+        Progress { bar: progress.bar.clone().with_style(style) }
+    }
+
     /// Says that so many are done.
     pub(super) fn done(&self, records: u64) {
         self.bar.set_position(records);

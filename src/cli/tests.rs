@@ -161,7 +161,7 @@ impl Came {
 
 #[test]
 fn every_command_explains_itself_with_an_example() {
-    let all: [&[&str]; 21] = [
+    let all: [&[&str]; 25] = [
         &[],
         &["serve"],
         &["demo"],
@@ -180,6 +180,10 @@ fn every_command_explains_itself_with_an_example() {
         &["audit", "checkpoint"],
         &["audit", "stats"],
         &["explain"],
+        &["export"],
+        &["import"],
+        &["backup"],
+        &["restore"],
         &["health"],
         &["completions"],
         &["man"],

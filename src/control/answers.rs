@@ -5,10 +5,12 @@ use std::sync::{Arc, OnceLock};
 
 use futures_util::future::BoxFuture;
 
-use super::{Answers, Erased, Health, Listed, SessionFilter, SessionRow, SessionUser, Trouble, select};
+use super::{
+    Answers, Asked, Erased, Health, Listed, SessionFilter, SessionRow, SessionUser, Trouble, select,
+};
 use crate::app::{App, By};
 use crate::audit::{LogSource, Source};
-use crate::domain::command::Which;
+use crate::domain::command::{Command, Which};
 use crate::domain::event::{Cause, Requester, Route};
 use crate::domain::id::{RequestId, SessionId, Sub};
 use crate::domain::record::Actor;
@@ -142,6 +144,10 @@ impl Starting {
 }
 
 impl Answers for Starting {
+    fn note_audit(&self, asked: Asked) -> BoxFuture<'_, Result<(), Trouble>> {
+        Box::pin(async move { self.answers()?.note_audit(asked).await })
+    }
+
     fn erase(&self, whom: Sub, requested_by: Requester, now: bool) -> BoxFuture<'_, Result<Erased, Trouble>> {
         Box::pin(async move { self.answers()?.erase(whom, requested_by, now).await })
     }
@@ -171,6 +177,19 @@ impl Answers for Starting {
 }
 
 impl Answers for AppAnswers {
+    fn note_audit(&self, asked: Asked) -> BoxFuture<'_, Result<(), Trouble>> {
+        let Asked { audit, networks, exported } = asked;
+        let note = Command::NoteAudit { audit, networks, exported };
+        Box::pin(async move {
+            let noted = self.app.execute(note, &self.operator()).await;
+            noted.map(drop).map_err(|error| {
+                let error: &dyn std::error::Error = &error;
+                tracing::error!(error, "a question could not be written down");
+                Trouble::LogUnavailable
+            })
+        })
+    }
+
     fn erase(&self, whom: Sub, requested_by: Requester, now: bool) -> BoxFuture<'_, Result<Erased, Trouble>> {
         Box::pin(self.erase_by(whom, requested_by, now))
     }

@@ -11,10 +11,10 @@ use tokio::net::UnixStream;
 
 use super::socket::{Lines, SOCKET_NAME, ShortPath};
 use super::wire::{
-    Ask, Filter, IDS_PER_QUESTION, Line, POSITIONS_PER_QUESTION, Question, RECORDS_LIMIT, Say, VERSION,
-    Version,
+    Ask, Filter, IDS_PER_QUESTION, Line, Noted, POSITIONS_PER_QUESTION, Question, RECORDS_LIMIT, Say,
+    VERSION, Version,
 };
-use super::{Answers, ControlError, Erased, Health, SessionFilter, SessionRow, SessionUser, Trouble};
+use super::{Answers, Asked, ControlError, Erased, Health, SessionFilter, SessionRow, SessionUser, Trouble};
 use crate::audit::{ReadError, Records, Source};
 use crate::clock::Clock;
 use crate::domain::event::Requester;
@@ -262,6 +262,15 @@ impl Source for Client {
 }
 
 impl Answers for Client {
+    fn note_audit(&self, asked: Asked) -> BoxFuture<'_, Result<(), Trouble>> {
+        Box::pin(async move {
+            match self.ask(Ask::NoteAudit(Noted::from(&asked))).await? {
+                (_, Say::Noted) => Ok(()),
+                _ => Err(Trouble::BadAnswer),
+            }
+        })
+    }
+
     fn erase(&self, whom: Sub, requested_by: Requester, now: bool) -> BoxFuture<'_, Result<Erased, Trouble>> {
         let ask = Ask::UserErase { sub: whom.to_string(), requested_by: requested_by.code(), now };
         Box::pin(async move {

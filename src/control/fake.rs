@@ -4,7 +4,9 @@ use std::sync::{Arc, Mutex};
 
 use futures_util::future::BoxFuture;
 
-use super::{Answers, Erased, Health, Listed, SessionFilter, SessionRow, SessionUser, Trouble, select};
+use super::{
+    Answers, Asked, Erased, Health, Listed, SessionFilter, SessionRow, SessionUser, Trouble, select,
+};
 use crate::audit::{LogSource, Source};
 use crate::domain::event::Requester;
 use crate::domain::id::{DiscordId, Position, SessionId, SessionKey, SessionToken, Sub};
@@ -16,6 +18,7 @@ pub(crate) struct Fake {
     pub(crate) health: Health,
     pub(crate) sessions: Mutex<Vec<Listed>>,
     pub(crate) revoked: Mutex<Vec<(Vec<SessionId>, Option<String>)>>,
+    pub(crate) noted: Mutex<Vec<Asked>>,
     pub(crate) log: EventLog,
 }
 
@@ -30,6 +33,7 @@ impl Fake {
             health: Health { ready: true, log_available: true },
             sessions: Mutex::new(sessions),
             revoked: Mutex::default(),
+            noted: Mutex::default(),
             log: EventLog::new(MemoryEngine::new()),
         }
     }
@@ -59,6 +63,11 @@ fn session(n: u8, id: u64, username: &str, display_name: &str) -> Listed {
 }
 
 impl Answers for Fake {
+    fn note_audit(&self, asked: Asked) -> BoxFuture<'_, Result<(), Trouble>> {
+        self.noted.lock().unwrap().push(asked);
+        Box::pin(async { Ok(()) })
+    }
+
     fn erase(&self, whom: Sub, requested_by: Requester, now: bool) -> BoxFuture<'_, Result<Erased, Trouble>> {
         let erased = Erased { position: Position(4711), sessions_ended: 2, confirmed: Some(!now) };
         let known = whom == Sub([1; 16]) && requested_by == Requester::User;

@@ -27,7 +27,7 @@ pub use self::select::{Listed, select};
 pub use self::server::Server;
 pub use self::socket::SOCKET_NAME;
 use crate::audit::{ReadError, Source};
-use crate::domain::event::Requester;
+use crate::domain::event::{Audit, Requester};
 use crate::domain::id::{DiscordId, Position, SessionId, SessionKey, Sub};
 use crate::domain::time::Timestamp;
 
@@ -46,6 +46,9 @@ pub trait Answers: Send + Sync {
     /// Erases a person, at Discord, in the log and from the keys; with `now` whether Discord confirms or not.
     fn erase(&self, whom: Sub, requested_by: Requester, now: bool) -> BoxFuture<'_, Result<Erased, Trouble>>;
 
+    /// Writes down what the log is asked, before it is answered.
+    fn note_audit(&self, asked: Asked) -> BoxFuture<'_, Result<(), Trouble>>;
+
     /// Gives the records of the log.
     fn source(&self) -> Result<Arc<dyn Source>, Trouble>;
 
@@ -62,6 +65,17 @@ pub struct Health {
     pub ready: bool,
     /// The log can be written.
     pub log_available: bool,
+}
+
+/// A question about the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// What is asked, about whom, over which positions.
+    pub audit: Audit,
+    /// The networks that are asked for.
+    pub networks: Vec<String>,
+    /// Whether a copy is taken.
+    pub exported: bool,
 }
 
 /// What an erasure did.

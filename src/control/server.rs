@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 
 use super::socket::{Lines, SOCKET_NAME, ShortPath};
 use super::wire::{Ask, Line, POSITIONS_PER_QUESTION, Question, Say, Session, VERSION, Version};
-use super::{Answers, ControlError, Erased, SessionFilter, Trouble};
+use super::{Answers, Asked, ControlError, Erased, SessionFilter, Trouble};
 use crate::audit::ReadError;
 use crate::clock::Clock;
 use crate::domain::event::Requester;
@@ -264,6 +264,11 @@ async fn carry_out(ask: Ask, answers: &dyn Answers) -> Result<Vec<Say>, Trouble>
             let erased = answers.erase(sub, Requester::from_code(requested_by), now).await?;
             let Erased { position, sessions_ended, confirmed } = erased;
             Ok(vec![Say::Erased { position: position.0, sessions_ended, confirmed }])
+        }
+        Ask::NoteAudit(noted) => {
+            let asked = Asked::try_from(noted).map_err(|_| Trouble::NotUnderstood)?;
+            answers.note_audit(asked).await?;
+            Ok(vec![Say::Noted])
         }
         Ask::LogHead => {
             let position = answers.source()?.head().await?;

@@ -311,3 +311,37 @@ async fn somebody_is_erased_over_the_socket_and_a_no_comes_over_as_one() {
     let refused = client.erase(Sub([2; 16]), Requester::User, false).await.unwrap_err();
     assert!(matches!(&refused, Trouble::No(why) if why == "there is no such user"), "{refused}");
 }
+
+#[tokio::test]
+async fn what_is_asked_is_written_down_over_the_socket() {
+    use crate::domain::event::Question;
+
+    let dir = TempDir::new().unwrap();
+    let running = start(dir.path(), Fake::new());
+    let client = client(dir.path()).await.unwrap();
+    let copy = Audit {
+        question: Question::Export,
+        user: None,
+        from: None,
+        to: Some(Position(4_711)),
+        rows: Some(4_712),
+    };
+    let all = [
+        Asked { audit: copy, networks: vec![], exported: true },
+        Asked {
+            audit: Audit {
+                question: Question::Log,
+                user: Some(Sub([1; 16])),
+                from: Some(Position(3)),
+                to: None,
+                rows: None,
+            },
+            networks: vec!["203.0.113.0/24".into()],
+            exported: false,
+        },
+    ];
+    for asked in &all {
+        client.note_audit(asked.clone()).await.unwrap();
+    }
+    assert_eq!(*running.fake.noted.lock().unwrap(), all);
+}

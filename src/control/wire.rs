@@ -8,8 +8,9 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Health, SessionFilter, SessionRow, SessionUser, Trouble};
-use crate::domain::id::{DiscordId, NotAnId, SessionId};
+use super::{Asked, Health, SessionFilter, SessionRow, SessionUser, Trouble};
+use crate::domain::event::{self, Audit};
+use crate::domain::id::{DiscordId, NotAnId, Position, SessionId};
 use crate::domain::time::Timestamp;
 use crate::event_log::Lookup;
 
@@ -55,6 +56,7 @@ pub(super) enum Ask {
         requested_by: u16,
         now: bool,
     },
+    NoteAudit(Noted),
     LogHead,
     LogFind(Find),
     /// The frames at these positions, which are as many as [`POSITIONS_PER_QUESTION`] at most.
@@ -105,6 +107,8 @@ pub(super) enum Say {
     No {
         why: String,
     },
+    /// What was to be written down is on stable storage.
+    Noted,
     Head {
         position: Option<u64>,
     },
@@ -146,6 +150,18 @@ pub(super) struct Filter {
     network: Option<String>,
     since: Option<i64>,
     key: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Noted {
+    question: u16,
+    user: Option<String>,
+    from: Option<u64>,
+    to: Option<u64>,
+    rows: Option<u64>,
+    networks: Vec<String>,
+    exported: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -227,6 +243,36 @@ impl TryFrom<Filter> for SessionFilter {
             since: filter.since.map(Timestamp),
             key: filter.key.map(|key| key.parse()).transpose()?,
         })
+    }
+}
+
+impl From<&Asked> for Noted {
+    fn from(asked: &Asked) -> Noted {
+        let Audit { question, user, from, to, rows } = &asked.audit;
+        Noted {
+            question: question.code(),
+            user: user.map(|sub| sub.to_string()),
+            from: from.map(|position| position.0),
+            to: to.map(|position| position.0),
+            rows: *rows,
+            networks: asked.networks.clone(),
+            exported: asked.exported,
+        }
+    }
+}
+
+impl TryFrom<Noted> for Asked {
+    type Error = NotAnId;
+
+    fn try_from(noted: Noted) -> Result<Asked, NotAnId> {
+        let audit = Audit {
+            question: event::Question::from_code(noted.question),
+            user: noted.user.map(|sub| sub.parse()).transpose()?,
+            from: noted.from.map(Position),
+            to: noted.to.map(Position),
+            rows: noted.rows,
+        };
+        Ok(Asked { audit, networks: noted.networks, exported: noted.exported })
     }
 }
 

@@ -8,12 +8,13 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
 use crate::disk::{Disk, Synced};
+use crate::domain::event::RestoredFrom;
 use crate::domain::id::{Hash, LogId, Position};
 
 /// The name of the file in the data directory.
@@ -34,8 +35,21 @@ pub enum StopState {
     Open,
     /// Closed in order.
     Clean,
-    /// Restored from a backup, and not yet appended to.
+    /// Put back from a backup, and not yet appended to.
     Restored,
+    /// Put back from an export, and not yet appended to.
+    Imported,
+}
+
+impl StopState {
+    /// Returns what the log was put back from, for as long as no record says so.
+    pub fn restored(self) -> Option<RestoredFrom> {
+        match self {
+            StopState::Restored => Some(RestoredFrom::Backup),
+            StopState::Imported => Some(RestoredFrom::Import),
+            StopState::Creating | StopState::Open | StopState::Clean => None,
+        }
+    }
 }
 
 /// What one slot says.
@@ -112,21 +126,9 @@ pub(super) enum WriteError {
 impl HeadFile {
     /// Makes `HEAD` for a log that is about to be created.
     pub(super) fn create(dir: &Path, head: Head, disk: Arc<dyn Disk>) -> Result<HeadFile, Unusable> {
-        let unfinished = dir.join(UNFINISHED);
-        let mut options = OpenOptions::new();
-        let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let file = options.open(&unfinished).map_err(Unusable::Io)?;
-        lock(&file)?;
-        let mut made = HeadFile { file, disk, current: head, spare: 1, untouched: None };
-        let mut bytes = encode(&head);
-        bytes.resize(2 * SLOT, 0);
-        made.file.set_len(0).map_err(Unusable::Io)?;
-        made.file.write_all_at(&bytes, 0).map_err(Unusable::Io)?;
-        made.disk.sync_all(Synced::Head, &made.file).map_err(Unusable::Io)?;
-        std::fs::rename(&unfinished, dir.join(NAME)).map_err(Unusable::Io)?;
-        sync_directory(dir, &*made.disk).map_err(Unusable::Io)?;
-        made.spare = 1;
-        Ok(made)
+        let claim = Claim::take(dir, disk)?;
+        claim.write(head).map_err(Unusable::Io)?;
+        claim.publish(head).map_err(Unusable::Io)
     }
 
     /// Opens and locks `HEAD`; writes nothing.
@@ -198,6 +200,60 @@ impl HeadFile {
     }
 }
 
+/// `HEAD.new`, locked: the directory is ours, and `HEAD` is not there yet.
+pub(super) struct Claim {
+    dir: PathBuf,
+    file: File,
+    disk: Arc<dyn Disk>,
+}
+
+impl Claim {
+    /// Takes a directory without `HEAD`; what an earlier attempt wrote stays for now.
+    pub(super) fn take(dir: &Path, disk: Arc<dyn Disk>) -> Result<Claim, Unusable> {
+        let mut options = OpenOptions::new();
+        let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let file = options.open(dir.join(UNFINISHED)).map_err(Unusable::Io)?;
+        lock(&file)?;
+        Ok(Claim { dir: dir.into(), file, disk })
+    }
+
+    /// Writes what `HEAD` will say, to stable storage; it does not say so yet.
+    pub(super) fn write(&self, head: Head) -> io::Result<()> {
+        let mut bytes = encode(&head);
+        bytes.resize(2 * SLOT, 0);
+        self.file.set_len(0)?;
+        self.file.write_all_at(&bytes, 0)?;
+        self.disk.sync_all(Synced::Head, &self.file)
+    }
+
+    /// Makes it `HEAD`.
+    pub(super) fn publish(self, head: Head) -> io::Result<HeadFile> {
+        std::fs::rename(self.dir.join(UNFINISHED), self.dir.join(NAME))?;
+        sync_directory(&self.dir, &*self.disk)?;
+        Ok(HeadFile { file: self.file, disk: self.disk, current: head, spare: 1, untouched: None })
+    }
+
+    /// Gives the directory up again.
+    pub(super) fn remove(self) -> io::Result<()> {
+        std::fs::remove_file(self.dir.join(UNFINISHED))
+    }
+}
+
+/// Returns what a `HEAD` says that was written and did not get its name; writes nothing.
+pub(super) fn unfinished(dir: &Path) -> Result<Option<StopState>, Unusable> {
+    let file = match File::open(dir.join(UNFINISHED)) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Unusable::Io(error)),
+    };
+    lock(&file)?;
+    let said = read_slots(&file).map_err(Unusable::Io)?.into_iter().find_map(|slot| match slot {
+        Slot::Valid(head) => Some(head.state),
+        _ => None,
+    });
+    Ok(said)
+}
+
 impl std::fmt::Display for WriteError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -260,6 +316,7 @@ fn encode(head: &Head) -> Vec<u8> {
         StopState::Open => 2,
         StopState::Clean => 3,
         StopState::Restored => 4,
+        StopState::Imported => 5,
     });
     out.push(u8::from(head.last.is_some()));
     out.extend(head.last.map_or(0, |last| last.position.0).to_be_bytes());
@@ -305,6 +362,7 @@ fn read_facts(mut facts: &[u8]) -> Option<Slot> {
         [2] => StopState::Open,
         [3] => StopState::Clean,
         [4] => StopState::Restored,
+        [5] => StopState::Imported,
         _ => return None,
     };
     let [there] = take(facts)?;

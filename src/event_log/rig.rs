@@ -23,7 +23,9 @@ use crate::entropy::SeededEntropy;
 
 /// Where a log lives, and the disk under it.
 pub(super) struct Rig {
-    pub(super) dir: tempfile::TempDir,
+    pub(super) dir: PathBuf,
+    #[expect(dead_code, reason = "it goes when the rig does")]
+    temporary: Option<tempfile::TempDir>,
     pub(super) disk: Arc<TestDisk>,
     pub(super) clock: ManualClock,
     pub(super) pace: Pace,
@@ -31,8 +33,16 @@ pub(super) struct Rig {
 
 impl Rig {
     pub(super) fn new() -> Rig {
+        let temporary = tempfile::tempdir().expect("a directory");
+        let rig = Rig::at(temporary.path());
+        Rig { temporary: Some(temporary), ..rig }
+    }
+
+    /// A log in a directory that somebody else removes.
+    pub(super) fn at(dir: &Path) -> Rig {
         Rig {
-            dir: tempfile::tempdir().expect("a directory"),
+            dir: dir.into(),
+            temporary: None,
             disk: Arc::default(),
             clock: ManualClock::new(Timestamp(1_767_323_045_000)),
             pace: Pace {
@@ -44,7 +54,7 @@ impl Rig {
     }
 
     pub(super) fn path(&self) -> PathBuf {
-        self.dir.path().join("data")
+        self.dir.join("data")
     }
 
     pub(super) fn db(&self) -> PathBuf {

@@ -1,6 +1,8 @@
 //! Builds every part from the configuration, listens, and drains on a signal.
 
+mod copying;
 mod demo;
+mod importing;
 mod reading;
 mod replaying;
 
@@ -30,7 +32,9 @@ use crate::event_log::{Health, Probe};
 use crate::grants::{self, Grants};
 use crate::http::{self, Gate};
 
+pub use copying::Taking;
 pub use demo::{DemoOptions, demo};
+pub use importing::{ImportError, Imported, check_copy, import};
 pub use reading::{Reading, read};
 
 /// The version of doorbook.

@@ -1,5 +1,6 @@
 //! Opens a log to be read and no more: from a running server, or by itself where none runs.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{ServeError, World};
@@ -20,6 +21,7 @@ pub struct Reading {
     /// Why nothing that is sealed can be opened, where that is so.
     pub without_keys: Option<KeyError>,
     log: Option<EventLog>,
+    aside: Option<Aside>,
 }
 
 /// Opens the log of a data directory.
@@ -27,11 +29,11 @@ pub struct Reading {
 /// A running server gives its records over the socket, and goes on signing people in meanwhile. The keys are
 /// read from their files in any case: what they open is opened here.
 pub async fn read(local: &Local, clock: Arc<dyn Clock>) -> Result<Reading, ServeError> {
-    let (source, log) = match Client::connect(&local.data_dir, clock).await? {
-        Some(client) => (Arc::new(client) as Arc<dyn Source>, None),
+    let (source, log, aside) = match Client::connect(&local.data_dir, clock).await? {
+        Some(client) => (Arc::new(client) as Arc<dyn Source>, None, None),
         None => {
-            let log = open(local).await?;
-            (Arc::new(LogSource(log.clone())) as Arc<dyn Source>, Some(log))
+            let (log, aside) = open(local).await?;
+            (Arc::new(LogSource(log.clone())) as Arc<dyn Source>, Some(log), aside)
         }
     };
     let (keys, without_keys) = match look(local) {
@@ -43,7 +45,7 @@ pub async fn read(local: &Local, clock: Arc<dyn Clock>) -> Result<Reading, Serve
         let states = StatesDir::new(local.data_dir.join("states"), World::real().disk);
         reader = reader.with_states(states, log_id);
     }
-    Ok(Reading { reader, without_keys, log })
+    Ok(Reading { reader, without_keys, log, aside })
 }
 
 impl Reading {
@@ -54,28 +56,66 @@ impl Reading {
 
     /// Closes what was opened; a running server stays as it is.
     pub async fn close(self) -> Result<(), ServeError> {
-        match self.log {
-            Some(log) => log.close().await.map_err(|error| ServeError::Reading { why: error.why }),
-            None => Ok(()),
+        if let Some(log) = self.log {
+            log.close().await.map_err(|error| ServeError::Reading { why: error.why })?;
         }
+        drop(self.aside);
+        Ok(())
     }
 }
 
-async fn open(local: &Local) -> Result<EventLog, ServeError> {
+/// Opens the log itself; where nobody can write to it, a copy that is gone afterwards.
+pub(super) async fn open(local: &Local) -> Result<(EventLog, Option<Aside>), ServeError> {
     let data_dir = local.data_dir.clone();
     if !data_dir.join("HEAD").exists() {
         return Err(OpenError::NoLog { data_dir }.into());
     }
-    let World { clock, entropy, disk, probe } = World::real();
-    let settings =
-        StartSettings { data_dir, accept_loss: false, probe, disk, clock, entropy, pace: Pace::default() };
-    let opening = tokio::task::spawn_blocking(move || match start::begin(settings)? {
-        Begun::Existing(existing) => Ok(EventLog::new(existing.open()?.engine)),
-        Begun::New(_) => Err(OpenError::Unfinished),
+    let opening = tokio::task::spawn_blocking(move || -> Result<_, OpenError> {
+        match open_in(data_dir.clone()) {
+            Err(OpenError::Start(error)) if error.is_not_writable() => {
+                let aside = Aside::of(&data_dir)?;
+                Ok((open_in(aside.0.clone())?, Some(aside)))
+            }
+            opened => Ok((opened?, None)),
+        }
     });
     match opening.await {
         Ok(opened) => Ok(opened?),
         Err(panicked) => Err(ServeError::DiskFailed { why: panicked.to_string() }),
+    }
+}
+
+fn open_in(data_dir: PathBuf) -> Result<EventLog, OpenError> {
+    let World { clock, entropy, disk, probe } = World::real();
+    let settings =
+        StartSettings { data_dir, accept_loss: false, probe, disk, clock, entropy, pace: Pace::default() };
+    match start::begin(settings)? {
+        Begun::Existing(existing) => Ok(EventLog::new(existing.open()?.engine)),
+        Begun::New(_) => Err(OpenError::Unfinished),
+    }
+}
+
+/// A log that was copied to where it can be written to, because sled cannot read without writing.
+pub(super) struct Aside(PathBuf);
+
+impl Aside {
+    fn of(data_dir: &Path) -> Result<Aside, OpenError> {
+        let World { entropy, disk, .. } = World::real();
+        let dir = std::env::temp_dir().join(format!("doorbook-{}", hex::encode(entropy.draw::<8>())));
+        // From here on, dropping it cleans up.
+        let aside = Aside(dir);
+        start::copy_aside(data_dir, &aside.0, &*disk)?;
+        Ok(aside)
+    }
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(error = %error, "a copy of the log could not be removed");
+        }
     }
 }
 

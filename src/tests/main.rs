@@ -6,6 +6,7 @@
 mod bad_input;
 mod canary;
 mod command_line;
+mod copies;
 mod discord_trouble;
 mod exchanges;
 mod harness;

@@ -264,7 +264,7 @@ fn sealed() -> impl Strategy<Value = SealedBox> {
         .prop_map(|(scheme, owner, nonce, ciphertext)| SealedBox { scheme, owner, nonce, ciphertext })
 }
 
-pub(super) fn record() -> impl Strategy<Value = Record> {
+pub(crate) fn record() -> impl Strategy<Value = Record> {
     let subject = option::of((id(Sub), option::of(any::<u64>())))
         .prop_map(|subject| subject.map(|(sub, version)| Subject { sub, version }));
     (id(RecordId), at(), subject, context(), vec(event(), 1..6), vec(sealed(), 0..4)).prop_map(

@@ -26,7 +26,7 @@ mod state;
 mod wire;
 
 #[cfg(test)]
-mod arbitrary;
+pub(crate) mod arbitrary;
 #[cfg(test)]
 mod tests;
 
@@ -41,7 +41,10 @@ pub use private::{
     CONTEXT, SealedFact, decode_sealed, deserialize_origin, deserialize_private, encode_sealed,
     serialize_origin,
 };
-pub use record::{RawEvent, RawRecord, decode_raw, decode_record, encode_record, frame_length, leaf_hash};
+pub use record::{
+    FORMAT as FRAME_FORMAT, RawEvent, RawRecord, decode_raw, decode_record, encode_record, frame_length,
+    leaf_hash,
+};
 pub use state::{StateError, StoredState, read_state, write_state};
 
 use zeroize::Zeroizing;

@@ -9,7 +9,8 @@ use crate::domain::id::{Hash, Position, RecordId, RequestId, SessionId, Sub, Wri
 use crate::domain::record::{Actor, Context, Owner, Record, SealedBox, Subject};
 use crate::domain::time::{Month, Timestamp};
 
-const FORMAT: u8 = 1;
+/// The format of the frames that are written today: their first byte.
+pub const FORMAT: u8 = 1;
 const SCHEMA: u16 = 1;
 const HEADER: usize = 7;
 const WHAT: &str = "a record";

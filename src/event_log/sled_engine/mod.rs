@@ -20,6 +20,7 @@ use futures_util::future::{BoxFuture, ready};
 use tokio::sync::{oneshot, watch};
 
 use self::shared::{End, Shared, lock, watch_over};
+pub(super) use self::writer::MIN_FREE;
 use self::writer::Writer;
 use super::engine::{AppendError, CloseError, Engine, Follow, HeadError, Health};
 use super::feed::Phase;

@@ -11,13 +11,13 @@ use crate::disk::Synced;
 use crate::domain::id::Position;
 use crate::event_log::codec::leaf_hash;
 use crate::event_log::engine::{CloseError, Health, NotWritten};
-use crate::event_log::head::{DataFile, HeadFile, Last, StopState, WriteError, sync_directory};
+use crate::event_log::head::{DataFile, Head, HeadFile, Last, StopState, WriteError, sync_directory};
 use crate::event_log::memory_engine::check;
 use crate::event_log::sled_guard;
 use crate::event_log::start::Place;
 
 /// An append is refused where less is free: sled and `HEAD` must never meet a full disk.
-pub(super) const MIN_FREE: u64 = 64 << 20;
+pub(in super::super) const MIN_FREE: u64 = 64 << 20;
 
 /// What the append thread owns.
 pub(super) struct Writer {
@@ -274,8 +274,10 @@ impl Writer {
         let written = if untouched && (matches!(end, End::Abandon) || found == self.head.current().db) {
             self.head.put_back()
         } else {
-            let last = self.head.current().last;
-            self.head.write(StopState::Clean, last, found)
+            let Head { last, state, .. } = *self.head.current();
+            // Whoever only read a log that was put back has not said so in it.
+            let state = if state.restored().is_some() { state } else { StopState::Clean };
+            self.head.write(state, last, found)
         };
         written.map_err(|error| failed(error.to_string()))
     }

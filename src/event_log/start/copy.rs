@@ -1,12 +1,13 @@
 //! Copies of the database directory, byte by byte: never shared with the original.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
+use super::StartError;
 use crate::disk::{Disk, Synced};
-use crate::event_log::head::sync_directory;
+use crate::event_log::head::{self, sync_directory};
 
 /// Returns how many bytes the files in a directory have.
 pub(super) fn size(dir: &Path) -> io::Result<u64> {
@@ -35,6 +36,24 @@ pub(super) fn copy(from: &Path, to: &Path, disk: &dyn Disk) -> io::Result<()> {
         }
     }
     sync_directory(to, disk)
+}
+
+/// Copies a log that nobody can write to, so that it can be read: sled cannot open it where it stands.
+///
+/// It is locked meanwhile, so that no doorbook who may write to it does.
+pub fn copy_aside(data_dir: &Path, to: &Path, disk: &dyn Disk) -> Result<(), StartError> {
+    let failed = |what| move |source| StartError::Io { what, path: data_dir.into(), source };
+    let head = File::open(data_dir.join(head::NAME)).map_err(failed("HEAD cannot be read"))?;
+    head.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => StartError::Locked { dir: data_dir.into() },
+        TryLockError::Error(source) => failed("HEAD cannot be locked")(source),
+    })?;
+    let copied = fs::DirBuilder::new()
+        .mode(0o700)
+        .create(to)
+        .and_then(|()| copy_file(&data_dir.join(head::NAME), &to.join(head::NAME), disk))
+        .and_then(|()| copy(&data_dir.join("log"), &to.join("log"), disk));
+    copied.map_err(|source| StartError::Io { what: "the log cannot be copied", path: to.into(), source })
 }
 
 fn copy_file(from: &Path, to: &Path, disk: &dyn Disk) -> io::Result<()> {

@@ -74,6 +74,34 @@ pub enum StartError {
         /// What was found.
         beside: &'static str,
     },
+    /// There is a log already, or what belongs to one.
+    #[error(
+        "there is a log in {} already ({what} is there), and nothing was changed; \
+         name another directory, or move that log away",
+        dir.display()
+    )]
+    LogThere {
+        /// The data directory.
+        dir: PathBuf,
+        /// What was found.
+        what: &'static str,
+    },
+    /// A log was to be put back here, and that did not come to its end.
+    #[error("a log was to be put back in {}, and that did not come to its end; do it again", dir.display())]
+    Unfinished {
+        /// The data directory.
+        dir: PathBuf,
+    },
+    /// The disk is as good as full.
+    #[error("only {free} bytes are free in {}, and {needed} must be", dir.display())]
+    Full {
+        /// The data directory.
+        dir: PathBuf,
+        /// What there is.
+        free: u64,
+        /// What there must be.
+        needed: u64,
+    },
     /// Both slots of `HEAD` are damaged.
     #[error(
         "HEAD in {} is damaged: nobody can say which records were acknowledged; \
@@ -220,6 +248,11 @@ impl StartError {
     /// Returns whether it makes no sense to try again without the operator.
     pub(in super::super) fn is_final(&self) -> bool {
         !matches!(self, StartError::NoRoom { .. } | StartError::Unopened { .. } | StartError::Io { .. })
+    }
+
+    /// Returns whether the log may be read all the same, elsewhere.
+    pub fn is_not_writable(&self) -> bool {
+        matches!(self, StartError::NotWritable { .. })
     }
 
     /// Returns whether `--accept-loss` is a way on.

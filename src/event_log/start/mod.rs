@@ -6,6 +6,7 @@
 
 mod copy;
 mod error;
+mod import;
 mod loss;
 mod place;
 
@@ -19,7 +20,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub use copy::copy_aside;
 pub use error::StartError;
+pub use import::Import;
 pub use loss::Loss;
 pub(super) use place::{Place, Ready};
 
@@ -31,6 +34,7 @@ use super::sled_engine::{Pace, SledEngine};
 use super::sled_guard;
 use crate::clock::Clock;
 use crate::disk::{Disk, Synced};
+use crate::domain::event::RestoredFrom;
 use crate::domain::id::{LogId, Position};
 use crate::entropy::Entropy;
 
@@ -90,6 +94,8 @@ pub struct Started {
     pub clean: bool,
     /// What the operator accepted to lose: the first append must say so, or the next start refuses again.
     pub loss: Option<Loss>,
+    /// What it was put back from, where no record says so yet: the first append must.
+    pub restored: Option<RestoredFrom>,
 }
 
 /// Locks the data directory and finds out whether there is a log.
@@ -128,6 +134,7 @@ fn make_directory(dir: &Path) -> Result<(), StartError> {
 }
 
 fn create(place: &Place, entropy: &dyn Entropy) -> Result<HeadFile, StartError> {
+    place.check_no_import()?;
     for name in ["log", "log.probe", "keys", "states"] {
         if place.holds_anything(name)? {
             return Err(StartError::HeadMissing { dir: place.data_dir.clone(), beside: name });
@@ -211,13 +218,14 @@ impl Existing {
 
 fn started(place: Place, head: HeadFile, ready: Ready, pace: Pace) -> Result<Started, StartError> {
     let (end, clean, loss) = (ready.end, ready.clean, ready.loss.clone());
+    let restored = head.current().state.restored();
     let path = place.data_dir.clone();
     let engine = SledEngine::start(place, head, ready, pace).map_err(|source| StartError::Io {
         what: "a thread cannot be started for the log",
         path,
         source,
     })?;
-    Ok(Started { engine: Arc::new(engine), head: end, clean, loss })
+    Ok(Started { engine: Arc::new(engine), head: end, clean, loss, restored })
 }
 
 impl std::fmt::Debug for NewLog {
@@ -234,9 +242,10 @@ impl std::fmt::Debug for Existing {
 
 impl std::fmt::Debug for Started {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Started { engine: _, head, clean, loss } = self;
+        let Started { engine: _, head, clean, loss, restored } = self;
         let mut out = f.debug_struct("Started");
-        out.field("head", head).field("clean", clean).field("loss", loss).finish_non_exhaustive()
+        out.field("head", head).field("clean", clean).field("loss", loss).field("restored", restored);
+        out.finish_non_exhaustive()
     }
 }
 

@@ -259,7 +259,7 @@ impl Place {
         let (_, length) = self.sync_database()?;
         let last = Last { position: end, leaf: leaf_hash(&frame) };
         let state = match head.current().state {
-            StopState::Restored => StopState::Restored,
+            restored @ (StopState::Restored | StopState::Imported) => restored,
             _ => StopState::Open,
         };
         head.write(state, Some(last), DataFile::of_length(length)).map_err(|error| self.head_failed(&error))

@@ -118,7 +118,7 @@ async fn a_database_cut_short_is_refused() {
     for clean in [true, false] {
         let rig = Rig::filled(400, clean).await;
         let length = fs::metadata(rig.db()).expect("the database").len();
-        let whole = rig.dir.path().join("whole");
+        let whole = rig.dir.join("whole");
         copy_tree(&rig.path(), &whole);
         let mut refused = 0;
         for part in 0..8 {
@@ -250,7 +250,7 @@ async fn a_hole_that_a_start_has_no_reason_to_look_for_is_met_by_the_replay_whic
 async fn flipped_bits_never_give_another_record_and_never_a_panic() {
     for clean in [true, false] {
         let rig = Rig::filled(200, clean).await;
-        let whole = rig.dir.path().join("whole");
+        let whole = rig.dir.join("whole");
         copy_tree(&rig.path(), &whole);
         let length = fs::metadata(rig.db()).expect("the database").len();
         for part in 0..12 {
