@@ -63,7 +63,7 @@ impl Reader {
         {
             self.each(begun.next(), last, |position, record| {
                 second.state.apply(position, record);
-                second.people.hear(record, self.opener());
+                second.people.hear(record);
                 between.hear(position, second.state.eff(), record);
             })
             .await?;

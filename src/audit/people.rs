@@ -6,9 +6,10 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::Opener;
-use crate::domain::event::{Event, Private, Profile};
+use crate::domain::event::{Event, Profile};
 use crate::domain::id::{DiscordId, Sub};
-use crate::domain::record::Record;
+use crate::domain::record::{Owner, Record, SealedBox, Subject};
+use crate::domain::state::{Fact, FactOf, State};
 
 /// A person, as an answer names them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -34,24 +35,32 @@ pub enum NotOnePerson {
     Ambiguous(Vec<Person>),
 }
 
-/// The names of people as the records tell them, one record after the other.
+/// The names of people as the records tell them, one record after the other; boxes are opened when asked for.
 #[derive(Clone, Default)]
 pub struct People {
-    known: HashMap<Sub, Arc<Profile>>,
+    known: HashMap<Sub, Fact>,
 }
 
 impl People {
+    /// Takes in everybody whom a state knows.
+    pub fn of(state: &State) -> People {
+        People { known: state.users().filter_map(|(sub, user)| Some((sub, user.profile.clone()?))).collect() }
+    }
+
     /// Takes in what a record says about somebody's name.
-    pub fn hear(&mut self, record: &Record, opener: &Opener) {
-        let Some(subject) = record.subject else { return };
-        for (index, event) in record.events.iter().enumerate() {
+    pub fn hear(&mut self, record: &Record) {
+        let Some(Subject { sub, .. }) = record.subject else { return };
+        for (index, event) in (0..).zip(&record.events) {
             match event {
                 Event::ProfileObserved => {
-                    if let Some(Private::Profile(profile)) = opener.private(record, index) {
-                        self.known.insert(subject.sub, Arc::new(profile));
+                    let own = |sealed: &&SealedBox| sealed.owner == Owner::Subject(sub);
+                    if let Some(sealed) = record.sealed.iter().find(own) {
+                        let sealed = Arc::new(sealed.clone());
+                        let fact = Fact { record: record.id, sealed, index, of: FactOf::ProfileObserved };
+                        self.known.insert(sub, fact);
                     }
                 }
-                Event::UserErased { .. } => drop(self.known.remove(&subject.sub)),
+                Event::UserErased { .. } => drop(self.known.remove(&sub)),
                 _ => {}
             }
         }
@@ -59,14 +68,18 @@ impl People {
 
     /// Returns how an answer names somebody.
     pub fn person(&self, sub: Sub, opener: &Opener) -> Person {
-        let profile = self.known.get(&sub);
-        let id = profile.map(|profile| profile.id).or_else(|| opener.id_of(sub));
+        let profile = self.profile(sub, opener);
+        let id = profile.as_ref().map(|profile| profile.id).or_else(|| opener.id_of(sub));
         Person {
             sub: sub.to_string(),
             id: id.map(|id| id.to_string()),
-            username: profile.map(|profile| profile.username.clone()),
+            username: profile.as_ref().map(|profile| profile.username.clone()),
             name: profile.map(|profile| profile.display_name().to_owned()),
         }
+    }
+
+    fn profile(&self, sub: Sub, opener: &Opener) -> Option<Profile> {
+        opener.profile(self.known.get(&sub)?)
     }
 
     /// Finds a person by Discord id, username, display name or pseudonym, in any case.
@@ -78,7 +91,7 @@ impl People {
         }
         // Somebody may call themselves by another's id, but an id names one person only.
         if let Ok(id) = text.parse::<DiscordId>()
-            && let Some(sub) = self.by_id(id).or_else(|| opener.sub_of(id))
+            && let Some(sub) = opener.sub_of(id)
         {
             return Ok(sub);
         }
@@ -86,8 +99,12 @@ impl People {
         let goes_by = |profile: &Profile| {
             profile.username.to_lowercase() == wanted || profile.display_name().to_lowercase() == wanted
         };
-        let found: BTreeSet<Sub> =
-            self.known.iter().filter(|(_, profile)| goes_by(profile)).map(|(sub, _)| *sub).collect();
+        let found: BTreeSet<Sub> = self
+            .known
+            .iter()
+            .filter(|(_, fact)| opener.profile(fact).as_ref().is_some_and(goes_by))
+            .map(|(sub, _)| *sub)
+            .collect();
         let mut found = found.into_iter();
         match (found.next(), found.next()) {
             (None, _) => Err(NotOnePerson::Nobody),
@@ -99,9 +116,5 @@ impl People {
                 Err(NotOnePerson::Ambiguous(all))
             }
         }
-    }
-
-    fn by_id(&self, id: DiscordId) -> Option<Sub> {
-        self.known.iter().find(|(_, profile)| profile.id == id).map(|(sub, _)| *sub)
     }
 }

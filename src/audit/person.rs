@@ -45,7 +45,7 @@ impl Reader {
         let (mut events, mut profiles) = (Vec::new(), BTreeMap::new());
         self.each(Position(0), up_to, |position, record| {
             view.state.apply(position, record);
-            view.people.hear(record, self.opener());
+            view.people.hear(record);
             events.extend(of_them.take(position, record));
             let denied = of_strangers.take(position, record);
             let is_them = |profile: &Profile| id.is_some_and(|id| profile.id == id);

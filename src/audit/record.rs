@@ -94,7 +94,7 @@ impl Reader {
         let mut found = None;
         self.each(Position(0), position, |at, record| {
             let verdict = state.apply(at, record);
-            people.hear(record, self.opener());
+            people.hear(record);
             if at == position {
                 found = Some((verdict, state.eff()));
             }

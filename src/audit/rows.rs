@@ -146,7 +146,7 @@ impl Rows {
     pub(super) fn take_at(&mut self, position: Position, record: &Record, eff: Timestamp) -> Vec<EventRow> {
         let verdict = self.state.apply(position, record);
         let mut rows = self.expired(eff);
-        self.people.hear(record, &self.opener);
+        self.people.hear(record);
         for (index, event) in record.events.iter().enumerate() {
             if let Some(row) = self.row(position, eff, record, index, event, verdict) {
                 rows.push(row);

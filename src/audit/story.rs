@@ -52,7 +52,7 @@ impl Reader {
         let mut story = Vec::new();
         self.each(Position(0), end, |position, record| {
             view.state.apply(position, record);
-            view.people.hear(record, self.opener());
+            view.people.hear(record);
             let found = rows.take(position, record);
             let (derived, told): (Vec<_>, Vec<_>) = found.into_iter().partition(|row| row.derived);
             story.extend(derived.into_iter().map(|row| expired(row.time)));

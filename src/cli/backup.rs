@@ -74,7 +74,7 @@ async fn write_whole(
     outside: &mut Outside,
 ) -> Result<Copied, Failure> {
     let mut file = NewFile::create(&dir.join(FILE))?;
-    note(taking, Question::Backup, to, outside).await?;
+    note(taking, Question::Backup, None, to, outside).await?;
     let copied = write(taking, survey, to, &mut file, outside).await;
     let copied = copied.map_err(|error| of_export(error, |error| file.failed(error)))?;
     read_back(&mut file, &copied, outside)?;

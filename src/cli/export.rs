@@ -10,9 +10,10 @@ use super::new_file::NewFile;
 use super::outside::{Outside, block_on};
 use super::progress::Progress;
 use super::sessions::open_config;
-use crate::audit::{Copied, ExportError, Survey};
+use crate::audit::{Copied, ExportError, Opener, Survey};
+use crate::config::Local;
 use crate::domain::event::Question;
-use crate::domain::id::Position;
+use crate::domain::id::{Position, Sub};
 use crate::serve::Taking;
 
 /// Write the whole log as text, one JSON object per line
@@ -45,14 +46,14 @@ pub(super) fn run(args: Args, outside: &mut Outside) -> Result<(), Failure> {
         match output {
             Some(path) => {
                 let mut file = NewFile::create(&path)?;
-                note(taking, Question::Export, head, outside).await?;
+                note(taking, Question::Export, None, head, outside).await?;
                 let copied = write(taking, &survey, head, &mut file, outside).await;
                 let copied = copied.map_err(|error| of_export(error, |error| file.failed(error)))?;
                 file.finish()?;
                 Ok(copied)
             }
             None => {
-                note(taking, Question::Export, head, outside).await?;
+                note(taking, Question::Export, None, head, outside).await?;
                 let progress = Progress::new(outside, "exporting", head.next().0);
                 let mut out = BufWriter::new(&mut *outside.stdout);
                 let reader = &taking.reader;
@@ -72,9 +73,19 @@ pub(super) fn with_taking<T>(
     work: impl AsyncFnOnce(&Taking, &mut Outside) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     let local = open_config(flags, outside)?;
+    with_taking_of(local, Opener::default(), outside, work)
+}
+
+/// The same for a copy in which something is opened.
+pub(super) fn with_taking_of<T>(
+    local: Local,
+    opener: Opener,
+    outside: &mut Outside,
+    work: impl AsyncFnOnce(&Taking, &mut Outside) -> Result<T, Failure>,
+) -> Result<T, Failure> {
     let clock = Arc::clone(&outside.clock);
     block_on(async {
-        let taking = Taking::open(&local, clock).await?;
+        let taking = Taking::open(&local, opener, clock).await?;
         let done = work(&taking, outside).await;
         taking.close().await?;
         done
@@ -93,6 +104,7 @@ pub(super) async fn survey(taking: &Taking, outside: &Outside) -> Result<(Survey
 pub(super) async fn note(
     taking: &Taking,
     question: Question,
+    user: Option<Sub>,
     to: Position,
     outside: &mut Outside,
 ) -> Result<(), Failure> {
@@ -105,7 +117,7 @@ pub(super) async fn note(
         }
         outside.say(format_args!("doorbook: that a copy is taken is not written down, because {text}"))?;
     }
-    Ok(taking.note(question, to).await?)
+    Ok(taking.note(question, user, to).await?)
 }
 
 /// Writes the records up to `to`.

@@ -161,7 +161,7 @@ impl Came {
 
 #[test]
 fn every_command_explains_itself_with_an_example() {
-    let all: [&[&str]; 25] = [
+    let all: [&[&str]; 28] = [
         &[],
         &["serve"],
         &["demo"],
@@ -179,6 +179,9 @@ fn every_command_explains_itself_with_an_example() {
         &["audit", "verify"],
         &["audit", "checkpoint"],
         &["audit", "stats"],
+        &["user"],
+        &["user", "export"],
+        &["user", "erase"],
         &["explain"],
         &["export"],
         &["import"],

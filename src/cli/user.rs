@@ -1,23 +1,45 @@
 //! `doorbook user`: everything that is held on one person, and erasing them.
 
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use super::audit::{person, with_reading};
+use super::export::{note, with_taking_of};
 use super::failure::Failure;
 use super::flags::BriefFlags;
+use super::new_file::NewFile;
 use super::outside::{Outside, block_on};
 use super::rows::visible;
 use super::sessions::open_config;
-use crate::audit::{Certificate, Person, Reader};
-use crate::control::{Answers, Client};
-use crate::domain::event::Requester;
+use crate::audit::{Certificate, Person, Reader, When};
+use crate::control::{Answers, Client, Trouble};
+use crate::domain::event::{Question, Requester};
 use crate::domain::id::{Position, Sub};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
+    Export(Export),
     Erase(Erase),
+}
+
+/// Write everything that is held on one person, readable, as JSON
+///
+/// Profile, sessions, addresses and agents as far as they are kept, and every event. Tokens are held too and never
+/// shown. That it was read is written down in the log.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  doorbook user export nelly --output nelly.json")]
+pub(super) struct Export {
+    /// Whom: a Discord id, a username or a display name
+    #[arg(value_name = "USER")]
+    user: String,
+    /// Where to write it; standard output, where it is left out
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    flags: BriefFlags,
 }
 
 /// Erase a person for good, and print a certificate of it
@@ -57,7 +79,49 @@ enum Wish {
 
 pub(super) fn run(command: Command, outside: &mut Outside) -> Result<(), Failure> {
     match command {
+        Command::Export(args) => export(args, outside),
         Command::Erase(args) => erase(args, outside),
+    }
+}
+
+fn export(args: Export, outside: &mut Outside) -> Result<(), Failure> {
+    let output = output(args.output.as_ref(), outside)?;
+    let local = open_config(args.flags, outside)?;
+    let (opener, without_keys) = crate::serve::opener(&local);
+    if let Some(error) = without_keys {
+        return Err(Failure::Trouble(Trouble::Failed(format!(
+            "nothing can be opened without the keys: {error}"
+        ))));
+    }
+    let holdings = with_taking_of(local, opener, outside, async |taking, outside| {
+        let now = outside.clock.now();
+        let head = taking.head().await?.ok_or_else(|| Failure::No("the log is empty".to_owned()))?;
+        let today = taking.reader.view(When::After(head), now).await?;
+        let today = today.ok_or_else(|| Failure::No("the log is empty".to_owned()))?;
+        let sub = person(&args.user, &today.people, taking.reader.opener())?;
+        note(taking, Question::User, Some(sub), head, outside).await?;
+        Ok(taking.reader.holdings(sub, head, now).await?)
+    })?;
+    write(output, &holdings, outside)
+}
+
+fn output(given: Option<&PathBuf>, outside: &Outside) -> Result<Option<PathBuf>, Failure> {
+    let path = given.map(|path| outside.path(path));
+    match path.as_ref().filter(|path| path.exists()) {
+        Some(path) => Err(Failure::Usage(format!("{} is there already", path.display()))),
+        None => Ok(path),
+    }
+}
+
+fn write(output: Option<PathBuf>, what: &impl Serialize, outside: &mut Outside) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(what).map_err(|error| Failure::Output(error.into()))? + "\n";
+    match output {
+        Some(path) => {
+            let mut file = NewFile::create(&path)?;
+            file.write_all(text.as_bytes()).map_err(|error| file.failed(error))?;
+            file.finish()
+        }
+        None => outside.stdout.write_all(text.as_bytes()).map_err(Failure::Output),
     }
 }
 
@@ -66,10 +130,7 @@ fn erase(args: Erase, outside: &mut Outside) -> Result<(), Failure> {
     if !args.yes && !outside.stdin_is_terminal {
         outside.confirm("", false)?;
     }
-    let output = args.output.as_ref().map(|path| outside.path(path));
-    if let Some(path) = output.as_ref().filter(|path| path.exists()) {
-        return Err(Failure::Usage(format!("{} is there already", path.display())));
-    }
+    let output = output(args.output.as_ref(), outside)?;
     let (sub, who) = with_reading(args.flags.clone(), outside, async |reading, outside| {
         let today = reading.reader.today(outside.clock.now()).await?;
         let (_, today) = today.ok_or_else(|| Failure::No("the log is empty".to_owned()))?;
@@ -86,11 +147,7 @@ fn erase(args: Erase, outside: &mut Outside) -> Result<(), Failure> {
     let position = erase_by(&args, sub, outside)?;
     let certificate =
         with_reading(args.flags, outside, async |reading, _| certify(&reading.reader, position).await)?;
-    let text = serde_json::to_string_pretty(&certificate).unwrap_or_default() + "\n";
-    match output {
-        Some(path) => write_new(&path, &text),
-        None => outside.stdout.write_all(text.as_bytes()).map_err(Failure::Output),
-    }
+    write(output, &certificate, outside)
 }
 
 fn erase_by(args: &Erase, sub: Sub, outside: &mut Outside) -> Result<Position, Failure> {
@@ -130,14 +187,4 @@ async fn certify(reader: &Reader, position: Position) -> Result<Certificate, Fai
 fn named(person: &Person) -> String {
     let name = person.name.as_deref().unwrap_or("somebody without a name");
     format!("{} ({})", visible(name), person.id.as_deref().unwrap_or(&person.sub))
-}
-
-/// Writes a file that was not there, for this user alone.
-fn write_new(path: &Path, text: &str) -> Result<(), Failure> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-
-    let opened = std::fs::File::options().write(true).create_new(true).mode(0o600).open(path);
-    opened
-        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
-        .map_err(Failure::Output)
 }

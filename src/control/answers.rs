@@ -52,6 +52,13 @@ impl AppAnswers {
         let grants = self.grants.as_ref().ok_or_else(|| Trouble::No(nobody.to_owned()))?;
         match grants.erase(whom, requested_by, now, &self.operator()).await {
             Ok(Erasure { position, sessions_ended, confirmed }) => {
+                // So that there is something to prove it with at once.
+                if let Err(error) = self.app.sign_checkpoint().await {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "an erasure was not signed for yet"
+                    );
+                }
                 Ok(Erased { position, sessions_ended, confirmed })
             }
             Err(EraseError::Execute(error)) => {

@@ -77,6 +77,7 @@ pub(super) enum Find {
     User(String),
     Session(String),
     Kind(u16),
+    Times,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -201,6 +202,7 @@ impl From<Lookup> for Find {
             Lookup::User(sub) => Find::User(sub.to_string()),
             Lookup::Session(session) => Find::Session(session.to_string()),
             Lookup::Kind(kind) => Find::Kind(kind),
+            Lookup::Times => Find::Times,
         }
     }
 }
@@ -213,6 +215,7 @@ impl TryFrom<Find> for Lookup {
             Find::User(sub) => Lookup::User(sub.parse()?),
             Find::Session(session) => Lookup::Session(session.parse()?),
             Find::Kind(kind) => Lookup::Kind(kind),
+            Find::Times => Lookup::Times,
         })
     }
 }

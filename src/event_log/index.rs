@@ -38,7 +38,12 @@ pub enum Lookup {
     Session(SessionId),
     /// Records with an event of that kind; see [`Lookup::of_kind`].
     Kind(u16),
+    /// Every 256th record, whatever it is: what the time was there.
+    Times,
 }
+
+/// How far apart the records are whose times are noted.
+pub const TIMES: u64 = 256;
 
 impl Lookup {
     /// Returns the way to look a kind up, unless it is so common that nobody is helped by it.
@@ -52,6 +57,7 @@ impl Lookup {
             Lookup::User(sub) => [&b"u"[..], &sub.0].concat(),
             Lookup::Session(session) => [&b"s"[..], &session.0].concat(),
             Lookup::Kind(kind) => [&b"k"[..], &kind.to_be_bytes()].concat(),
+            Lookup::Times => b"t".to_vec(),
         }
     }
 }
@@ -129,7 +135,8 @@ impl Index {
                 // What this version does not understand ends the fold as well.
                 let Ok(record) = codec::decode_record(&frame) else { return };
                 time.advance(&record);
-                let keys = lookups(&record).into_iter().map(|lookup| key(lookup, position));
+                let time_too = position.0.is_multiple_of(TIMES).then_some(Lookup::Times);
+                let keys = lookups(&record).into_iter().chain(time_too).map(|lookup| key(lookup, position));
                 entries.extend(keys.map(|key| (key, time.eff())));
                 last = Some(Mark { position, eff: time.eff() });
             }

@@ -10,7 +10,7 @@ use crate::clock::Clock;
 use crate::config::Local;
 use crate::control::{Answers, AppAnswers, Asked, Client, Trouble};
 use crate::domain::event::{Audit, Question};
-use crate::domain::id::Position;
+use crate::domain::id::{Position, Sub};
 use crate::event_log::EventLog;
 
 /// A log of which a copy is taken; it must be closed.
@@ -30,9 +30,11 @@ impl Taking {
     /// Opens the log of a data directory, through the server that runs on it or by itself.
     ///
     /// Where nobody can write to it, or its keys are not there, it is only read.
-    pub async fn open(local: &Local, clock: Arc<dyn Clock>) -> Result<Taking, ServeError> {
+    ///
+    /// What is sealed is opened by `opener`; a copy of the log needs none.
+    pub async fn open(local: &Local, opener: Opener, clock: Arc<dyn Clock>) -> Result<Taking, ServeError> {
         if let Some(client) = Client::connect(&local.data_dir, clock).await? {
-            let reader = Reader::new(Arc::new(client.clone()), Opener::default());
+            let reader = Reader::new(Arc::new(client.clone()), opener);
             let answers: Box<dyn Answers> = Box::new(client);
             return Ok(Taking {
                 reader,
@@ -43,10 +45,10 @@ impl Taking {
                 aside: None,
             });
         }
-        match Taking::through_app(local).await {
+        match Taking::through_app(local, opener.clone()).await {
             Err(error) if may_be_read(&error) => {
                 let (log, aside) = open_to_read(local).await?;
-                let reader = Reader::new(Arc::new(LogSource(log.clone())), Opener::default());
+                let reader = Reader::new(Arc::new(LogSource(log.clone())), opener);
                 let not_noted = Some(error);
                 Ok(Taking { reader, not_noted, answers: None, before: None, log: Some(log), aside })
             }
@@ -54,13 +56,13 @@ impl Taking {
         }
     }
 
-    async fn through_app(local: &Local) -> Result<Taking, ServeError> {
+    async fn through_app(local: &Local, opener: Opener) -> Result<Taking, ServeError> {
         let world = World::real();
         let opened = open(local, Role::Command, world.clone()).await?;
         // A start may have something to write down itself; that is not part of the copy.
         let before = opened.records().checked_sub(1).map(Position);
         let (app, _) = replaying::shown(opened, world.clock).await?;
-        let reader = Reader::new(Arc::new(LogSource(app.log().clone())), Opener::default());
+        let reader = Reader::new(Arc::new(LogSource(app.log().clone())), opener);
         let answers: Box<dyn Answers> = Box::new(AppAnswers::new(app, world.entropy));
         Ok(Taking { reader, not_noted: None, answers: Some(answers), before, log: None, aside: None })
     }
@@ -74,9 +76,10 @@ impl Taking {
     }
 
     /// Writes down that a copy is taken, up to a position; no copy holds that record itself.
-    pub async fn note(&self, question: Question, to: Position) -> Result<(), Trouble> {
+    pub async fn note(&self, question: Question, user: Option<Sub>, to: Position) -> Result<(), Trouble> {
         let Some(answers) = &self.answers else { return Ok(()) };
-        let audit = Audit { question, user: None, from: None, to: Some(to), rows: Some(to.next().0) };
+        let rows = user.is_none().then_some(to.next().0);
+        let audit = Audit { question, user, from: None, to: Some(to), rows };
         answers.note_audit(Asked { audit, networks: Vec::new(), exported: true }).await
     }
 

@@ -35,7 +35,7 @@ use crate::http::{self, Gate};
 pub use copying::Taking;
 pub use demo::{DemoOptions, demo};
 pub use importing::{ImportError, Imported, check_copy, import};
-pub use reading::{Reading, read};
+pub use reading::{Reading, opener, read};
 
 /// The version of doorbook.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

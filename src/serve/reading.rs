@@ -11,6 +11,7 @@ use crate::config::Local;
 use crate::control::Client;
 use crate::crypto::{KeyError, KeyRing, KeySettings};
 use crate::event_log::start::{self, Begun, StartSettings};
+use crate::event_log::states::StatesDir;
 use crate::event_log::{EventLog, Pace};
 
 /// A log that can be read; it must be closed.
@@ -35,11 +36,13 @@ pub async fn read(local: &Local, clock: Arc<dyn Clock>) -> Result<Reading, Serve
             (Arc::new(LogSource(log.clone())) as Arc<dyn Source>, Some(log), aside)
         }
     };
-    let (keys, without_keys) = match look(local) {
-        Ok(keys) => (Some(Arc::new(keys)), None),
-        Err(error) => (None, Some(error)),
-    };
-    Ok(Reading { reader: Reader::new(source, Opener::new(keys)), without_keys, log, aside })
+    let (opener, without_keys) = opener(local);
+    let mut reader = Reader::new(source, opener);
+    if let Ok(Some(log_id)) = KeyRing::log_of(&local.data_dir.join("keys")) {
+        let states = StatesDir::new(local.data_dir.join("states"), World::real().disk);
+        reader = reader.with_states(states, log_id);
+    }
+    Ok(Reading { reader, without_keys, log, aside })
 }
 
 impl Reading {
@@ -110,6 +113,14 @@ impl Drop for Aside {
         {
             tracing::warn!(error = %error, "a copy of the log could not be removed");
         }
+    }
+}
+
+/// Returns what opens what is sealed, or opens nothing, and why.
+pub fn opener(local: &Local) -> (Opener, Option<KeyError>) {
+    match look(local) {
+        Ok(keys) => (Opener::new(Some(Arc::new(keys))), None),
+        Err(error) => (Opener::default(), Some(error)),
     }
 }
 

@@ -122,15 +122,15 @@ fn in_words(verdict: &Verdict) -> String {
     line(format!("  root         {root}"));
     line(match verdict.newest {
         Some(newest) => format!(
-            "  signed       {} checkpoints, the newest for {} records at position {}",
-            verdict.checkpoints,
-            newest.size,
+            "  signed       {}, the newest for {} at position {}",
+            counted(verdict.checkpoints, "checkpoint"),
+            counted(newest.size, "record"),
             newest.position.map_or(0, |position| position.0)
         ),
         None => "  signed       never: no checkpoint stands in it".to_owned(),
     });
     if verdict.states > 0 {
-        line(format!("  states       {} stored states are what the records give", verdict.states));
+        line(format!("  states       {} as the records give them", counted(verdict.states, "stored state")));
     }
     for kept in &verdict.kept {
         line(format!("  kept         the checkpoint for {} records fits", kept.size));
@@ -151,6 +151,10 @@ fn in_words(verdict: &Verdict) -> String {
     text
 }
 
+fn counted(number: u64, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+}
+
 /// What no look at the log alone can show.
 fn not_proven(verdict: &Verdict) -> Vec<String> {
     let mut all = Vec::new();
@@ -166,8 +170,8 @@ fn not_proven(verdict: &Verdict) -> Vec<String> {
     }
     if verdict.unsigned > 0 {
         all.push(format!(
-            "the last {} records: nobody has signed for them yet (at most {UNSIGNED_LIMIT} may be so)",
-            verdict.unsigned
+            "{} at its end: nobody has signed for that yet (at most {UNSIGNED_LIMIT} may be so)",
+            counted(verdict.unsigned, "record")
         ));
     }
     all.push("what was never written: a log shows what is in it".into());
