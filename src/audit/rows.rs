@@ -327,7 +327,9 @@ impl Deadlines {
                     }
                 }
                 Event::SessionRevoked { sessions, .. } | Event::UserErased { sessions, .. } => {
-                    sessions.iter().for_each(|session| drop(self.remove(*session)));
+                    for session in sessions {
+                        self.remove(*session);
+                    }
                 }
                 _ => {}
             }

@@ -319,15 +319,15 @@ async fn a_record_is_proven_to_somebody_who_has_the_key_alone() {
     log.sign();
     let reader = log.reader();
     let keys = reader.verifier_keys().await.unwrap();
-    for at in [0, 1, 99, 100, 255, 256, 299] {
-        let proof = reader.prove(Position(at)).await.unwrap().expect("signed for").to_string();
-        let frame = &log.frames[at as usize];
+    for at in [0, 1, 99, 100, 255, 256, 299_usize] {
+        let proof = reader.prove(Position(at as u64)).await.unwrap().expect("signed for").to_string();
+        let frame = &log.frames[at];
         let verified = crate::event_log::proof::verify(proof.as_bytes(), frame, &keys[0]).unwrap();
-        assert_eq!((verified.index, verified.checkpoint.size), (at, log.frames.len() as u64 - 1));
-        let other = &log.frames[(at as usize + 1) % 300];
+        assert_eq!((verified.index, verified.checkpoint.size), (at as u64, log.frames.len() as u64 - 1));
+        let other = &log.frames[(at + 1) % 300];
         assert!(crate::event_log::proof::verify(proof.as_bytes(), other, &keys[0]).is_err());
     }
     let newest = reader.newest_checkpoint().await.unwrap().expect("signed");
-    assert_eq!(newest.note, log.note(newest.size as usize));
+    assert_eq!(newest.note, log.note(usize::try_from(newest.size).unwrap()));
     assert!(reader.prove(Position(newest.size)).await.unwrap().is_none(), "nobody has signed for that yet");
 }

@@ -101,8 +101,8 @@ impl Town {
             0 => format!("2001:db8::{}", who + 1).parse().unwrap(),
             n => format!("203.0.113.{}", 10 * who + n).parse().unwrap(),
         };
-        let agent =
-            ["Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0", "Mozilla/5.0 (iPhone)"][self.draw(2) as usize];
+        let agent = ["Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0", "Mozilla/5.0 (iPhone)"]
+            [usize::from(self.draw(2) == 1)];
         let origin = Origin { ip: Some(ip), learned: Learned::Socket, user_agent: Some(agent.into()) };
         let request = Some(RequestId(self.entropy.draw()));
         By { actor, request, cause: None, route: None, origin: Some(origin) }

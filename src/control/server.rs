@@ -164,18 +164,19 @@ async fn converse(
                     lines.write(&Line { doorbook: VERSION, say }, PATIENCE).await?;
                 }
             }
-            Err(say) => lines.write(&Line { doorbook: VERSION, say }, PATIENCE).await?,
+            Err(say) => lines.write(&Line { doorbook: VERSION, say: *say }, PATIENCE).await?,
         }
     }
 }
 
-fn understand(line: &[u8]) -> Result<Ask, Say> {
+fn understand(line: &[u8]) -> Result<Ask, Box<Say>> {
     match serde_json::from_slice::<Version>(line) {
         Ok(version) if version.doorbook == VERSION => {}
-        Ok(_) => return Err(Say::Version),
-        Err(_) => return Err(Say::NotUnderstood),
+        Ok(_) => return Err(Box::new(Say::Version)),
+        Err(_) => return Err(Box::new(Say::NotUnderstood)),
     }
-    serde_json::from_slice::<Question>(line).map(|question| question.ask).map_err(|_| Say::NotUnderstood)
+    let question = serde_json::from_slice::<Question>(line);
+    question.map(|question| question.ask).map_err(|_| Box::new(Say::NotUnderstood))
 }
 
 /// Sends the records at these places.

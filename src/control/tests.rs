@@ -251,7 +251,8 @@ async fn records_come_over_the_socket_as_they_stand_in_the_log() {
     assert_eq!(source.head().await.unwrap(), Some(Position(599)));
     for (from, to) in [(0, 599), (0, 0), (300, 310), (599, 599)] {
         let mut records = source.records(Position(from), Some(Position(to))).await.unwrap();
-        let expected = (from..=to).zip(frames[from as usize..=to as usize].iter().cloned());
+        let index = |at: u64| usize::try_from(at).unwrap();
+        let expected = (from..=to).zip(frames[index(from)..=index(to)].iter().cloned());
         assert!(all(&mut *records).await == expected.collect::<Vec<_>>(), "{from} to {to}");
     }
 }
