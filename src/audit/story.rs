@@ -103,9 +103,9 @@ impl Reader {
             (Some(_), many) => format!("signed in, in {many} sessions"),
         };
         let grant = view.state.user(sub).map(|user| match (&user.grant, &user.revocation) {
-            (Some(grant), _) => format!("; Discord lets doorbook ask for {}", grant.scopes.join(", ")),
-            (None, Some(_)) => "; the authorization has ended, and Discord has yet to confirm".to_owned(),
-            (None, None) => "; doorbook has no authorization at Discord".to_owned(),
+            (Some(grant), _) => format!("\nDiscord lets doorbook ask for {}", grant.scopes.join(", ")),
+            (None, Some(_)) => "\nthe authorization has ended, and Discord has yet to confirm".to_owned(),
+            (None, None) => "\ndoorbook has no authorization at Discord".to_owned(),
         });
         Story { person, standing: standing + &grant.unwrap_or_default(), sessions, story }
     }

@@ -1,5 +1,7 @@
 //! A small town that lives the same life every time: people, their browsers and their troubles, in a real log.
 
+mod golden;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -55,6 +57,12 @@ impl Town {
     pub(crate) async fn restart(&mut self) {
         self.app.close().await.unwrap();
         self.clock.advance(Duration::from_secs(30));
+        self.starts += 1;
+        self.app = open(self.data_dir(), &self.clock, self.starts).await;
+    }
+
+    /// Starts the server again to look into its log.
+    async fn restart_to_read(&mut self) {
         self.starts += 1;
         self.app = open(self.data_dir(), &self.clock, self.starts).await;
     }

@@ -54,8 +54,9 @@ fn print(story: &Story, format: Format, outside: &mut Outside) -> Result<(), Fai
             let who = &story.person;
             let name = who.name.as_deref().unwrap_or("somebody without a name");
             let id = who.id.as_deref().unwrap_or("no Discord id: erased, or no keys");
-            let head = format!("{} ({id}), pseudonym {}: {}", visible(name), who.sub, story.standing);
-            writeln!(out, "{head}\n").and_then(|()| rows::write(out, format, outside.width, &story.story))
+            let head = format!("{} ({id}), pseudonym {}", visible(name), who.sub);
+            let told = writeln!(out, "{head}\n{}\n", story.standing);
+            told.and_then(|()| rows::write(out, format, outside.width, &story.story))
         }
         Format::Jsonl | Format::Csv => rows::write(out, format, None, &story.story),
     };

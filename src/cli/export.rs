@@ -2,7 +2,6 @@
 
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use super::failure::Failure;
 use super::flags::BriefFlags;
@@ -83,9 +82,9 @@ pub(super) fn with_taking_of<T>(
     outside: &mut Outside,
     work: impl AsyncFnOnce(&Taking, &mut Outside) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let clock = Arc::clone(&outside.clock);
+    let world = outside.world();
     block_on(async {
-        let taking = Taking::open(&local, opener, clock).await?;
+        let taking = Taking::open(&local, opener, world).await?;
         let done = work(&taking, outside).await;
         taking.close().await?;
         done

@@ -12,6 +12,7 @@ use super::sessions::open_config;
 use crate::config::Local;
 use crate::domain::event::RestoredFrom;
 use crate::serve::Imported;
+use crate::serve::World;
 
 /// Make a log again from an export, in a data directory without one
 ///
@@ -34,10 +35,10 @@ pub(super) fn run(args: Args, outside: &mut Outside) -> Result<(), Failure> {
     let local = open_config(args.flags, outside)?;
     let progress = Progress::endless(outside, "importing");
     let imported = if args.file == Path::new("-") {
-        put_back(&local, &mut *outside.stdin, RestoredFrom::Import, true, &progress)
+        put_back(&local, outside.world(), &mut *outside.stdin, RestoredFrom::Import, true, &progress)
     } else {
         let mut input = open(&outside.path(&args.file))?;
-        put_back(&local, &mut input, RestoredFrom::Import, true, &progress)
+        put_back(&local, outside.world(), &mut input, RestoredFrom::Import, true, &progress)
     };
     drop(progress);
     tell(&imported?, &local, outside)
@@ -53,12 +54,13 @@ pub(super) fn open(path: &Path) -> Result<BufReader<File>, Failure> {
 
 pub(super) fn put_back(
     local: &Local,
+    world: World,
     input: &mut dyn BufRead,
     source: RestoredFrom,
     without_keys: bool,
     progress: &Progress,
 ) -> Result<Imported, Failure> {
-    Ok(crate::serve::import(local, input, source, without_keys, |done| progress.done(done))?)
+    Ok(crate::serve::import(local, world, input, source, without_keys, |done| progress.done(done))?)
 }
 
 /// Says what is there now, and what comes next.

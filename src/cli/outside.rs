@@ -12,6 +12,8 @@ use super::{Failure, when};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{LogFormat, Sources};
 use crate::domain::time::Timestamp;
+use crate::event_log::Probe;
+use crate::serve::World;
 
 /// The world as a command sees it.
 pub struct Outside {
@@ -37,6 +39,8 @@ pub struct Outside {
     pub width: Option<u16>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
+    /// How a copy of the log is looked through after an unclean stop.
+    pub probe: Probe,
     /// In which zone times without an offset are meant.
     pub zone: TimeZone,
     /// Sets diagnostics up.
@@ -60,6 +64,7 @@ impl Outside {
             stderr_is_terminal: io::stderr().is_terminal(),
             width: if stdout_is_terminal { comfy_table::Table::new().width() } else { None },
             clock: Arc::new(SystemClock::new()),
+            probe: World::real().probe,
             zone: TimeZone::system(),
             diagnostics: crate::telemetry::init,
         })
@@ -67,6 +72,11 @@ impl Outside {
 
     pub(super) fn sources(&self, flags: BTreeMap<&'static str, String>) -> Sources {
         Sources { flags, env: self.env.clone(), cwd: self.cwd.clone(), system_file: self.system_file.clone() }
+    }
+
+    /// Returns the world that a log is opened in.
+    pub(super) fn world(&self) -> World {
+        World { clock: Arc::clone(&self.clock), probe: self.probe.clone(), ..World::real() }
     }
 
     /// Resolves a path against the working directory.

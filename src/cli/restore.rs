@@ -35,7 +35,8 @@ pub(super) fn run(args: Args, outside: &mut Outside) -> Result<(), Failure> {
     let local = open_config(args.flags, outside)?;
     let mut input = open(&outside.path(&args.dir).join(FILE))?;
     let progress = Progress::endless(outside, "restoring");
-    let restored = put_back(&local, &mut input, RestoredFrom::Backup, args.without_keys, &progress);
+    let restored =
+        put_back(&local, outside.world(), &mut input, RestoredFrom::Backup, args.without_keys, &progress);
     drop(progress);
     let restored = restored?;
     tell(&restored, &local, outside)?;

@@ -1,7 +1,6 @@
 //! `doorbook sessions`: who is signed in, and ending it.
 
 use std::io::{BufRead as _, Read as _};
-use std::sync::Arc;
 
 use ipnet::IpNet;
 use serde::Serialize;
@@ -13,6 +12,7 @@ use super::rows::{self, Format, Row};
 use crate::config::Local;
 use crate::control::{Answers, Client, SessionFilter, SessionRow};
 use crate::domain::id::{SessionId, SessionKey, SessionToken};
+use crate::serve::World;
 
 /// No reason is longer; it is kept, sealed, in the log.
 const REASON_LIMIT: usize = 500;
@@ -101,9 +101,9 @@ fn list(args: List, outside: &mut Outside) -> Result<(), Failure> {
     let local = open_config(args.flags, outside)?;
     let filter = args.which.filter(outside)?;
     let some = !filter.is_everything();
-    let clock = Arc::clone(&outside.clock);
+    let world = outside.world();
     let found = block_on(async {
-        let answers = answers(local, clock).await?;
+        let answers = answers(local, world).await?;
         let found = answers.sessions(filter).await;
         answers.close().await?;
         Ok(found?)
@@ -129,10 +129,10 @@ fn revoke(args: Revoke, outside: &mut Outside) -> Result<(), Failure> {
             "say which sessions: --user, --session, --ip, --since or --token-stdin".to_owned(),
         ));
     }
-    let clock = Arc::clone(&outside.clock);
+    let world = outside.world();
     let how = How { yes: args.yes, reason: args.reason, format: args.format };
     block_on(async {
-        let answers = answers(local, clock).await?;
+        let answers = answers(local, world).await?;
         let ended = end(&*answers, filter, how, outside).await;
         answers.close().await?;
         ended
@@ -184,10 +184,10 @@ pub(super) fn open_config(flags: BriefFlags, outside: &Outside) -> Result<Local,
 }
 
 /// Finds who answers: the running server, or this program itself.
-async fn answers(local: Local, clock: Arc<dyn crate::clock::Clock>) -> Result<Box<dyn Answers>, Failure> {
-    match Client::connect(&local.data_dir, clock).await? {
+async fn answers(local: Local, world: World) -> Result<Box<dyn Answers>, Failure> {
+    match Client::connect(&local.data_dir, world.clock.clone()).await? {
         Some(client) => Ok(Box::new(client)),
-        None => Ok(crate::serve::open_local(local).await?),
+        None => Ok(crate::serve::open_local(local, world).await?),
     }
 }
 

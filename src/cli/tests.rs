@@ -98,6 +98,7 @@ impl Shell {
             stderr_is_terminal: self.terminal,
             width: Some(100),
             clock: Arc::new(ManualClock::new(NOW)),
+            probe: crate::event_log::Probe::InProcess,
             zone: TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap(),
             diagnostics: |_, _| {},
         }

@@ -2,7 +2,6 @@
 
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -87,7 +86,7 @@ pub(super) fn run(command: Command, outside: &mut Outside) -> Result<(), Failure
 fn export(args: Export, outside: &mut Outside) -> Result<(), Failure> {
     let output = output(args.output.as_ref(), outside)?;
     let local = open_config(args.flags, outside)?;
-    let (opener, without_keys) = crate::serve::opener(&local);
+    let (opener, without_keys) = crate::serve::opener(&local, &outside.world());
     if let Some(error) = without_keys {
         return Err(Failure::Trouble(Trouble::Failed(format!(
             "nothing can be opened without the keys: {error}"
@@ -152,16 +151,16 @@ fn erase(args: Erase, outside: &mut Outside) -> Result<(), Failure> {
 
 fn erase_by(args: &Erase, sub: Sub, outside: &mut Outside) -> Result<Position, Failure> {
     let local = open_config(args.flags.clone(), outside)?;
-    let clock = Arc::clone(&outside.clock);
+    let world = outside.world();
     let wish = match args.requested_by {
         Wish::User => Requester::User,
         Wish::Operator => Requester::Operator,
     };
     let sources = outside.sources(args.flags.0.clone());
     let erased = block_on(async {
-        let answers: Box<dyn Answers> = match Client::connect(&local.data_dir, clock).await? {
+        let answers: Box<dyn Answers> = match Client::connect(&local.data_dir, world.clock.clone()).await? {
             Some(client) => Box::new(client),
-            None => crate::serve::open_with_discord(local, &sources).await?,
+            None => crate::serve::open_with_discord(local, &sources, world).await?,
         };
         let erased = answers.erase(sub, wish, args.now).await;
         answers.close().await?;

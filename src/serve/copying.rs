@@ -6,7 +6,6 @@ use super::reading::{Aside, open as open_to_read};
 use super::{ServeError, World, open, replaying};
 use crate::app::{OpenError, Role};
 use crate::audit::{LogSource, Opener, ReadError, Reader};
-use crate::clock::Clock;
 use crate::config::Local;
 use crate::control::{Answers, AppAnswers, Asked, Client, Trouble};
 use crate::domain::event::{Audit, Question};
@@ -32,8 +31,8 @@ impl Taking {
     /// Where nobody can write to it, or its keys are not there, it is only read.
     ///
     /// What is sealed is opened by `opener`; a copy of the log needs none.
-    pub async fn open(local: &Local, opener: Opener, clock: Arc<dyn Clock>) -> Result<Taking, ServeError> {
-        if let Some(client) = Client::connect(&local.data_dir, clock).await? {
+    pub async fn open(local: &Local, opener: Opener, world: World) -> Result<Taking, ServeError> {
+        if let Some(client) = Client::connect(&local.data_dir, world.clock.clone()).await? {
             let reader = Reader::new(Arc::new(client.clone()), opener);
             let answers: Box<dyn Answers> = Box::new(client);
             return Ok(Taking {
@@ -45,9 +44,9 @@ impl Taking {
                 aside: None,
             });
         }
-        match Taking::through_app(local, opener.clone()).await {
+        match Taking::through_app(local, opener.clone(), world.clone()).await {
             Err(error) if may_be_read(&error) => {
-                let (log, aside) = open_to_read(local).await?;
+                let (log, aside) = open_to_read(local, world).await?;
                 let reader = Reader::new(Arc::new(LogSource(log.clone())), opener);
                 let not_noted = Some(error);
                 Ok(Taking { reader, not_noted, answers: None, before: None, log: Some(log), aside })
@@ -56,8 +55,7 @@ impl Taking {
         }
     }
 
-    async fn through_app(local: &Local, opener: Opener) -> Result<Taking, ServeError> {
-        let world = World::real();
+    async fn through_app(local: &Local, opener: Opener, world: World) -> Result<Taking, ServeError> {
         let opened = open(local, Role::Command, world.clone()).await?;
         // A start may have something to write down itself; that is not part of the copy.
         let before = opened.records().checked_sub(1).map(Position);

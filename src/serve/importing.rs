@@ -67,12 +67,13 @@ pub enum ImportError {
 /// goes wrong later leaves nothing behind.
 pub fn import(
     local: &Local,
+    world: World,
     input: &mut dyn BufRead,
     source: RestoredFrom,
     without_keys: bool,
     mut progress: impl FnMut(u64),
 ) -> Result<Imported, ImportError> {
-    let World { clock, entropy, disk, probe } = World::real();
+    let World { clock, entropy, disk, probe } = world;
     let data_dir = local.data_dir.clone();
     let keys = data_dir.join("keys");
     let settings =

@@ -374,16 +374,18 @@ pub struct MockDiscordOptions {
 }
 
 /// Opens the log without a server, to answer one command; the answers must be closed.
-pub async fn open_local(local: Local) -> Result<Box<dyn Answers>, ServeError> {
-    let world = World::real();
+pub async fn open_local(local: Local, world: World) -> Result<Box<dyn Answers>, ServeError> {
     let opened = open(&local, Role::Command, world.clone()).await?;
     let (app, _) = replaying::shown(opened, world.clock).await?;
     Ok(Box::new(AppAnswers::new(app, world.entropy)))
 }
 
 /// Like [`open_local`], with Discord to ask where the configuration names the application.
-pub async fn open_with_discord(local: Local, sources: &Sources) -> Result<Box<dyn Answers>, ServeError> {
-    let world = World::real();
+pub async fn open_with_discord(
+    local: Local,
+    sources: &Sources,
+    world: World,
+) -> Result<Box<dyn Answers>, ServeError> {
     let opened = open(&local, Role::Command, world.clone()).await?;
     let (app, _) = replaying::shown(opened, world.clock.clone()).await?;
     let World { clock, entropy, .. } = world;

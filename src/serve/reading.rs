@@ -6,7 +6,6 @@ use std::sync::Arc;
 use super::{ServeError, World};
 use crate::app::OpenError;
 use crate::audit::{LogSource, Opener, Reader, Source};
-use crate::clock::Clock;
 use crate::config::Local;
 use crate::control::Client;
 use crate::crypto::{KeyError, KeyRing, KeySettings};
@@ -28,18 +27,18 @@ pub struct Reading {
 ///
 /// A running server gives its records over the socket, and goes on signing people in meanwhile. The keys are
 /// read from their files in any case: what they open is opened here.
-pub async fn read(local: &Local, clock: Arc<dyn Clock>) -> Result<Reading, ServeError> {
-    let (source, log, aside) = match Client::connect(&local.data_dir, clock).await? {
+pub async fn read(local: &Local, world: World) -> Result<Reading, ServeError> {
+    let (source, log, aside) = match Client::connect(&local.data_dir, world.clock.clone()).await? {
         Some(client) => (Arc::new(client) as Arc<dyn Source>, None, None),
         None => {
-            let (log, aside) = open(local).await?;
+            let (log, aside) = open(local, world.clone()).await?;
             (Arc::new(LogSource(log.clone())) as Arc<dyn Source>, Some(log), aside)
         }
     };
-    let (opener, without_keys) = opener(local);
+    let (opener, without_keys) = opener(local, &world);
     let mut reader = Reader::new(source, opener);
     if let Ok(Some(log_id)) = KeyRing::log_of(&local.data_dir.join("keys")) {
-        let states = StatesDir::new(local.data_dir.join("states"), World::real().disk);
+        let states = StatesDir::new(local.data_dir.join("states"), world.disk.clone());
         reader = reader.with_states(states, log_id);
     }
     Ok(Reading { reader, without_keys, log, aside })
@@ -62,16 +61,16 @@ impl Reading {
 }
 
 /// Opens the log itself; where nobody can write to it, a copy that is gone afterwards.
-pub(super) async fn open(local: &Local) -> Result<(EventLog, Option<Aside>), ServeError> {
+pub(super) async fn open(local: &Local, world: World) -> Result<(EventLog, Option<Aside>), ServeError> {
     let data_dir = local.data_dir.clone();
     if !data_dir.join("HEAD").exists() {
         return Err(OpenError::NoLog { data_dir }.into());
     }
     let opening = tokio::task::spawn_blocking(move || -> Result<_, OpenError> {
-        match open_in(data_dir.clone()) {
+        match open_in(data_dir.clone(), world.clone()) {
             Err(OpenError::Start(error)) if error.is_not_writable() => {
-                let aside = Aside::of(&data_dir)?;
-                Ok((open_in(aside.0.clone())?, Some(aside)))
+                let aside = Aside::of(&data_dir, &world)?;
+                Ok((open_in(aside.0.clone(), world)?, Some(aside)))
             }
             opened => Ok((opened?, None)),
         }
@@ -82,8 +81,8 @@ pub(super) async fn open(local: &Local) -> Result<(EventLog, Option<Aside>), Ser
     }
 }
 
-fn open_in(data_dir: PathBuf) -> Result<EventLog, OpenError> {
-    let World { clock, entropy, disk, probe } = World::real();
+fn open_in(data_dir: PathBuf, world: World) -> Result<EventLog, OpenError> {
+    let World { clock, entropy, disk, probe } = world;
     let settings =
         StartSettings { data_dir, accept_loss: false, probe, disk, clock, entropy, pace: Pace::default() };
     match start::begin(settings)? {
@@ -96,12 +95,12 @@ fn open_in(data_dir: PathBuf) -> Result<EventLog, OpenError> {
 pub(super) struct Aside(PathBuf);
 
 impl Aside {
-    fn of(data_dir: &Path) -> Result<Aside, OpenError> {
-        let World { entropy, disk, .. } = World::real();
+    fn of(data_dir: &Path, world: &World) -> Result<Aside, OpenError> {
+        let World { entropy, disk, .. } = world;
         let dir = std::env::temp_dir().join(format!("doorbook-{}", hex::encode(entropy.draw::<8>())));
         // From here on, dropping it cleans up.
         let aside = Aside(dir);
-        start::copy_aside(data_dir, &aside.0, &*disk)?;
+        start::copy_aside(data_dir, &aside.0, &**disk)?;
         Ok(aside)
     }
 }
@@ -117,14 +116,14 @@ impl Drop for Aside {
 }
 
 /// Returns what opens what is sealed, or opens nothing, and why.
-pub fn opener(local: &Local) -> (Opener, Option<KeyError>) {
-    match look(local) {
+pub fn opener(local: &Local, world: &World) -> (Opener, Option<KeyError>) {
+    match look(local, world) {
         Ok(keys) => (Opener::new(Some(Arc::new(keys))), None),
         Err(error) => (Opener::default(), Some(error)),
     }
 }
 
-fn look(local: &Local) -> Result<KeyRing, KeyError> {
+fn look(local: &Local, world: &World) -> Result<KeyRing, KeyError> {
     let dir = local.data_dir.join("keys");
     let log_id = KeyRing::log_of(&dir)?.ok_or_else(|| KeyError::Missing { file: dir.join("kek") })?;
     let settings = KeySettings {
@@ -133,5 +132,5 @@ fn look(local: &Local) -> Result<KeyRing, KeyError> {
         encrypt_secret: local.encrypt_secret.clone(),
         cookie_secret: local.cookie_secret.clone(),
     };
-    KeyRing::look(&settings, World::real().entropy)
+    KeyRing::look(&settings, world.entropy.clone())
 }

@@ -9,6 +9,7 @@ mod command_line;
 mod copies;
 mod discord_trouble;
 mod exchanges;
+mod golden;
 mod harness;
 mod login;
 mod properties;

@@ -9,7 +9,6 @@ mod stats;
 mod verify;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use super::failure::Failure;
 use super::flags::BriefFlags;
@@ -49,9 +48,9 @@ pub(super) fn with_reading<T>(
     work: impl AsyncFnOnce(&Reading, &mut Outside) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     let local = open_config(flags, outside)?;
-    let clock = Arc::clone(&outside.clock);
+    let world = outside.world();
     block_on(async {
-        let reading = crate::serve::read(&local, clock).await?;
+        let reading = crate::serve::read(&local, world).await?;
         if let Some(error) = &reading.without_keys {
             outside.say(format_args!(
                 "doorbook: names and addresses stay unknown, because the keys cannot be read: {error}"
