@@ -26,8 +26,5 @@ pub(super) fn run(args: Args, outside: &mut Outside) -> Result<(), Failure> {
     let config = Config::read(&outside.sources(args.flags.0))?;
     let filter = config.local.filter.as_deref().unwrap_or(DEFAULT_FILTER);
     (outside.diagnostics)(config.local.log_format, filter);
-    for warning in &config.warnings {
-        tracing::warn!("{warning}");
-    }
     block_on(async { Ok(crate::serve::run(config, args.accept_loss).await?) })
 }

@@ -257,6 +257,28 @@ fn a_good_configuration_is_shown_without_its_secrets() {
 }
 
 #[test]
+fn what_is_allowed_and_hardly_meant_is_a_warning_beside_a_good_configuration() {
+    let redirect = |origin: &str| {
+        Shell::configured().set("DISCORD_REDIRECT_URL", &format!("{origin}/api/auth/discord/redirect"))
+    };
+    let rows = [
+        ("other_port", redirect("http://localhost:3000")),
+        ("clear_cookies", redirect("http://auth.example.org")),
+        (
+            "clear_secret_and_every_proxy",
+            Shell::configured()
+                .set("DISCORD_API_URL", "http://discord.internal/api")
+                .set("DOORBOOK_TRUSTED_PROXIES", "::/0"),
+        ),
+    ];
+    for (name, shell) in rows {
+        let came = shell.run(&["config", "check"]);
+        came.exits(0);
+        snapshot!(format!("config_check_warns_{name}"), came.err);
+    }
+}
+
+#[test]
 fn wrong_use_is_exit_2_and_version_and_help_are_results() {
     Shell::new().run(&["dance"]).exits(2);
     Shell::new().run(&[]).exits(2);

@@ -110,6 +110,21 @@ pub enum Mistrust {
     /// Everybody is a proxy.
     #[error("DOORBOOK_TRUSTED_PROXIES covers every address: whoever connects may claim any address")]
     EveryProxy,
+    /// Browsers are sent to a port of their own machine where nobody listens.
+    #[error(
+        "DISCORD_REDIRECT_URL names port {port} of this machine, and doorbook does not listen there: \
+         unless something before it does, browsers come back to nobody"
+    )]
+    OtherPort {
+        /// The port of the redirect URL.
+        port: u16,
+    },
+    /// Whoever is between a browser and us reads the cookies.
+    #[error(
+        "DISCORD_REDIRECT_URL is http and not on this machine: cookies go without Secure, \
+         and anybody on the way can take a session; use https"
+    )]
+    ClearCookies,
 }
 
 impl Config {
@@ -211,6 +226,7 @@ impl<'a> Reader<'a> {
         if trusted_proxies.iter().any(|network| network.prefix_len() == 0) {
             warnings.push(Mistrust::EveryProxy);
         }
+        warnings.extend(mistrusted(&redirect_url, &addresses));
         Some(Config {
             listen: addresses,
             public_origin,
@@ -320,6 +336,17 @@ impl<'a> Reader<'a> {
         }
         Hash::of(text.as_bytes())
     }
+}
+
+/// Says what is doubtful about where browsers come back to.
+fn mistrusted(redirect_url: &Url, listen: &[SocketAddr]) -> Option<Mistrust> {
+    if !is_loopback(redirect_url) {
+        return (redirect_url.scheme() == "http").then_some(Mistrust::ClearCookies);
+    }
+    let port = redirect_url.port_or_known_default()?;
+    // Port 0 is whichever is free, so nobody knows yet.
+    let listens = listen.iter().any(|address| address.port() == port || address.port() == 0);
+    (!listens).then_some(Mistrust::OtherPort { port })
 }
 
 fn is_loopback(url: &Url) -> bool {

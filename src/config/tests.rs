@@ -472,6 +472,29 @@ fn what_is_allowed_and_hardly_meant_is_said() {
 }
 
 #[test]
+fn a_redirect_url_that_leads_to_nobody_or_through_the_open_is_said() {
+    let read = |origin: &str, listen: &str| {
+        let redirect_url = format!("{origin}/api/auth/discord/redirect");
+        let place = Place::good().env("DISCORD_REDIRECT_URL", &redirect_url).env("DOORBOOK_LISTEN", listen);
+        place.read().unwrap().warnings
+    };
+    let here = "127.0.0.1";
+    let other = |port| vec![Mistrust::OtherPort { port }];
+    assert_eq!(read("http://localhost:3001", here), []);
+    assert_eq!(read("http://127.0.0.1:3001", "0.0.0.0"), []);
+    assert_eq!(read("http://localhost:3000", here), other(3000));
+    assert_eq!(read("http://127.0.0.1", here), other(80));
+    assert_eq!(read("http://[::1]:3001", "[::1]:4000"), other(3001));
+    assert_eq!(read("http://[::1]:4000", "127.0.0.1,[::1]:4000"), []);
+    assert_eq!(read("https://auth.localhost", here), other(443));
+    assert_eq!(read("http://localhost:3000", "127.0.0.1:0"), [], "the port is not known yet");
+
+    assert_eq!(read("http://auth.example.org:3001", here), [Mistrust::ClearCookies]);
+    assert_eq!(read("http://192.168.1.5:3000", here), [Mistrust::ClearCookies]);
+    assert_eq!(read("https://auth.example.org", here), [], "a proxy speaks TLS");
+}
+
+#[test]
 fn the_example_file_says_every_setting_and_works_once_it_is_filled_in() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(".env.example");
     if std::env::var("INSTA_UPDATE").is_ok_and(|value| value == "always") {

@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_of_one_route_stops_only_that_call() {
+    fn a_limit_of_one_route_does_not_stop_all_calls() {
         let headers = [("retry-after", "2"), ("x-ratelimit-scope", "user")];
         let failure = judged(429, &headers, fixture!("rate_limited.json"), Family::Api);
         let limit = |retry_after| CallError::RateLimited { retry_after, global: false };

@@ -8,6 +8,7 @@ use reqwest::RequestBuilder;
 
 use super::answer::{self, Answer, Failure, Family};
 use super::error::CallError;
+use super::limits::{Limits, Route};
 use super::pause::Pause;
 use crate::clock::Clock;
 use crate::entropy::Entropy;
@@ -29,24 +30,27 @@ const LEAST: Duration = Duration::from_millis(500);
 pub(super) struct Call {
     /// For traces.
     pub(super) name: &'static str,
+    /// What a limit that it meets binds.
+    pub(super) route: Route,
     /// How refusals look.
     pub(super) family: Family,
     /// Whether asking twice does no harm.
     pub(super) repeatable: bool,
 }
 
-/// Makes calls, unless all calls are paused.
+/// Makes calls, unless all calls are paused or those of the same route are limited.
 pub(super) struct Caller {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) entropy: Arc<dyn Entropy>,
     pub(super) pause: Pause,
+    pub(super) limits: Limits,
 }
 
 impl Caller {
     /// Makes a call and reads what it gives.
     ///
-    /// A 429 is waited out once where that fits the deadline: it was refused before anything was done.
-    /// Trouble is tried again only where the call is repeatable.
+    /// A limit is waited out once where that fits the deadline, whether this call met it (it was refused
+    /// before anything was done) or one before it. Trouble is tried again only where the call is repeatable.
     pub(super) async fn call<T>(
         &self,
         call: Call,
@@ -55,11 +59,22 @@ impl Caller {
     ) -> Result<T, CallError> {
         let started = self.clock.monotonic();
         let elapsed = || self.clock.monotonic().saturating_sub(started);
-        let (mut repeats, mut has_waited) = (0, false);
+        let fits = |wait| elapsed() + wait + LEAST <= DEADLINE;
+        let (mut sent, mut repeats, mut has_waited) = (false, 0, false);
         let error = loop {
             if let Err(error) = self.pause.check() {
                 break error;
             }
+            let left = self.limits.left(call.route);
+            if !left.is_zero() {
+                if has_waited || !fits(left) {
+                    break CallError::RateLimited { retry_after: left, global: false };
+                }
+                has_waited = true;
+                self.clock.sleep(left).await;
+                continue;
+            }
+            sent = true;
             let Failure { error, wait, stop } = match self.attempt(call, &request, elapsed()).await {
                 Ok(answer) => match parse(&answer.body) {
                     Ok(value) => {
@@ -70,7 +85,7 @@ impl Caller {
                 },
                 Err(failure) => failure,
             };
-            self.note(&error, stop);
+            self.note(call, &error, stop);
             let wait = match wait {
                 Some(wait) if !has_waited => {
                     has_waited = true;
@@ -82,12 +97,12 @@ impl Caller {
                 }
                 _ => break error,
             };
-            if elapsed() + wait + LEAST > DEADLINE {
+            if !fits(wait) {
                 break error;
             }
             self.clock.sleep(wait).await;
         };
-        trace(call, &error, repeats, elapsed());
+        trace(call, &error, sent, repeats, elapsed());
         Err(error)
     }
 
@@ -105,7 +120,15 @@ impl Caller {
     }
 
     /// Lets all other calls know what this one has shown.
-    fn note(&self, error: &CallError, stop: Option<(crate::domain::event::OutageCause, Duration)>) {
+    fn note(
+        &self,
+        call: Call,
+        error: &CallError,
+        stop: Option<(crate::domain::event::OutageCause, Duration)>,
+    ) {
+        if let CallError::RateLimited { retry_after, global: false } = *error {
+            self.limits.met(call.route, retry_after);
+        }
         match (stop, error) {
             (Some((cause, wait)), _) => self.pause.stop(cause, wait),
             (None, error) if error.is_passing() => self.pause.failed(),
@@ -144,11 +167,13 @@ fn root(error: &reqwest::Error) -> String {
     cause.to_string()
 }
 
-fn trace(call: Call, error: &CallError, repeats: u32, took: Duration) {
+fn trace(call: Call, error: &CallError, sent: bool, repeats: u32, took: Duration) {
     let (call, status, took_ms) = (call.name, error.status(), took.as_millis());
     let code = error.failure_code();
     match error {
         CallError::Paused { .. } => tracing::debug!(call, %error, "Discord was not called"),
+        // Whoever met the limit has said so.
+        CallError::RateLimited { .. } if !sent => tracing::debug!(call, %error, "Discord was not called"),
         CallError::ClientRejected { .. } => {
             tracing::error!(
                 call,
@@ -259,23 +284,77 @@ mod tests {
 
     #[tokio::test]
     async fn a_limit_longer_than_the_deadline_is_the_callers_to_wait_for() {
-        let rig = Rig::new([json(429, r#"{"retry_after": 9.6, "global": false}"#)]).await;
+        let rig = Rig::new([limited(9.6)]).await;
         let expected = CallError::RateLimited { retry_after: secs(9.6), global: false };
         assert_eq!(rig.user().await.err(), Some(expected));
         assert_eq!(rig.clock.waits().len(), 0);
     }
 
+    fn limited(seconds: f64) -> Act {
+        json(429, &format!(r#"{{"retry_after": {seconds}, "global": false}}"#))
+    }
+
+    #[tokio::test]
+    async fn a_limit_that_one_call_met_is_not_tried_by_the_next() {
+        let rig = Rig::new([limited(90.0), good_user(), good_user()]).await;
+        let expected = |left| CallError::RateLimited { retry_after: secs(left), global: false };
+        assert_eq!(rig.user().await.err(), Some(expected(90.0)));
+        rig.clock.clock.advance(secs(30.0));
+        assert_eq!(rig.user().await.err(), Some(expected(60.0)), "what is left of it");
+        assert_eq!((rig.calls(), rig.clock.waits().len()), (1, 0));
+        let other = rig.client.current_user(&Secret::new("access-2")).await;
+        assert!(other.is_ok(), "another token has a limit of its own");
+
+        rig.clock.clock.advance(secs(55.0));
+        assert!(rig.user().await.is_ok());
+        assert_eq!((rig.calls(), rig.clock.waits()), (3, vec![secs(5.0)]), "a short rest is waited out");
+    }
+
+    #[tokio::test]
+    async fn a_limit_of_the_token_endpoint_binds_whatever_is_sent_there_and_nothing_else() {
+        let rig = Rig::new([limited(90.0), json(200, "{}"), good_user(), good_token()]).await;
+        let expected = CallError::RateLimited { retry_after: secs(90.0), global: false };
+        assert_eq!(rig.refresh().await, Err(expected));
+        assert_eq!(rig.client.refresh(&Secret::new("refresh-2"), &[]).await, Err(expected));
+        assert_eq!(rig.exchange().await, Err(expected), "the code is kept for later");
+        assert_eq!(rig.client.client_credentials().await, Err(expected));
+        assert_eq!((rig.calls(), expected.outcome_unknown()), (1, false));
+        assert_eq!(rig.client.revoke(&Secret::new("refresh-1")).await, Ok(()));
+        assert!(rig.user().await.is_ok());
+        rig.clock.clock.advance(secs(90.0));
+        assert!(rig.exchange().await.is_ok());
+        assert_eq!(rig.clock.waits().len(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_call_waits_once_whoever_met_the_limit() {
+        let rig = Rig::new([limited(9.6), limited(0.5), good_user()]).await;
+        let expected = |left| CallError::RateLimited { retry_after: secs(left), global: false };
+        assert_eq!(rig.user().await.err(), Some(expected(9.6)));
+        rig.clock.clock.advance(secs(8.6));
+        assert_eq!(rig.user().await.err(), Some(expected(0.5)), "it had waited for the first one");
+        assert_eq!((rig.calls(), rig.clock.waits()), (2, vec![secs(1.0)]));
+    }
+
+    #[tokio::test]
+    async fn a_limit_that_does_not_say_how_long_binds_the_next_call_for_a_moment() {
+        let shared = answer(429, &["X-RateLimit-Scope: shared", "Connection: close"], "{}");
+        let rig = Rig::new([Act::Say(shared), good_user()]).await;
+        assert_eq!(rig.user().await.err().and_then(|error| error.status()), Some(429));
+        assert!(rig.user().await.is_ok());
+        assert_eq!((rig.calls(), rig.clock.waits()), (2, vec![secs(5.0)]));
+    }
+
     #[tokio::test]
     async fn waiting_and_answering_share_one_deadline() {
-        let limited = || json(429, r#"{"retry_after": 9.4, "global": false}"#);
-        let rig = Rig::new([limited(), Act::Hold(String::new())]).await;
+        let rig = Rig::new([limited(9.4), Act::Hold(String::new())]).await;
         // By the real clock, because the transport keeps to that.
         let in_time = |call| tokio::time::timeout(secs(5.0), call);
         let error = in_time(rig.exchange()).await.expect("600 ms are left").expect_err("nobody answers");
         assert_eq!((error, error.outcome_unknown()), (CallError::TimedOut { sent: true }, true));
 
         let half = answer(200, &[], fixture!("user.json")).replace("\"verified\": true\n}\n", "");
-        let rig = Rig::new([limited(), Act::Hold(half)]).await;
+        let rig = Rig::new([limited(9.4), Act::Hold(half)]).await;
         assert_eq!(rig.user().await.err(), Some(CallError::TimedOut { sent: true }));
     }
 

@@ -13,6 +13,7 @@ use url::form_urlencoded::byte_serialize;
 use super::answer::Family;
 use super::call::{Call, Caller};
 use super::error::CallError;
+use super::limits::{Limits, Route};
 use super::pause::Pause;
 use super::{AuthorizeRequest, IssuedTokens, Outage, Settings, call, payload};
 use crate::clock::Clock;
@@ -22,6 +23,15 @@ use crate::entropy::Entropy;
 
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(5);
+
+/// Where codes and refresh tokens become tokens.
+const TOKEN: &str = "oauth2/token";
+
+/// Where tokens end.
+const REVOKE: &str = "oauth2/token/revoke";
+
+/// Who somebody is.
+const ME: &str = "users/@me";
 
 /// Talks to Discord.
 ///
@@ -93,7 +103,12 @@ impl Client {
         };
         Ok(Client {
             settings,
-            caller: Caller { pause: Pause::new(clock.clone()), clock, entropy },
+            caller: Caller {
+                pause: Pause::new(clock.clone()),
+                limits: Limits::new(clock.clone()),
+                clock,
+                entropy,
+            },
             reading: builder()
                 .pool_idle_timeout(Duration::from_secs(30))
                 .build()
@@ -151,7 +166,7 @@ impl Client {
             ("code_verifier", verifier.expose()),
         ];
         let parse = |body: &[u8]| payload::tokens(body, requested);
-        self.caller.call(change("exchange_code"), || self.form("oauth2/token", &fields), parse).await
+        self.caller.call(change("exchange_code", TOKEN), || self.form(TOKEN, &fields), parse).await
     }
 
     /// Exchanges a refresh token for the next pair; it is sent once, whatever happens.
@@ -160,7 +175,7 @@ impl Client {
     pub async fn refresh(&self, refresh: &Secret, held: &[String]) -> Result<IssuedTokens, CallError> {
         let fields = [("grant_type", "refresh_token"), ("refresh_token", refresh.expose())];
         let parse = |body: &[u8]| payload::tokens(body, held);
-        self.caller.call(change("refresh"), || self.form("oauth2/token", &fields), parse).await
+        self.caller.call(change("refresh", TOKEN), || self.form(TOKEN, &fields), parse).await
     }
 
     /// Ends the authorization that a token belongs to, with all its tokens.
@@ -168,15 +183,14 @@ impl Client {
     /// Discord says yes to a token it does not know as well.
     pub async fn revoke(&self, token: &Secret) -> Result<(), CallError> {
         let fields = [("token", token.expose())];
-        self.caller
-            .call(change("revoke"), || self.form("oauth2/token/revoke", &fields), payload::nothing)
-            .await
+        self.caller.call(change("revoke", REVOKE), || self.form(REVOKE, &fields), payload::nothing).await
     }
 
     /// Asks who the user of an access token is.
     pub async fn current_user(&self, access: &Secret) -> Result<Profile, CallError> {
-        let call = Call { name: "current_user", family: Family::Api, repeatable: true };
-        let url = self.url("users/@me");
+        let route = Route { path: ME, access: Some(access.fingerprint()) };
+        let call = Call { name: "current_user", route, family: Family::Api, repeatable: true };
+        let url = self.url(ME);
         let request = || self.reading.get(&url).bearer_auth(access.expose());
         self.caller.call(call, request, payload::profile).await
     }
@@ -188,7 +202,7 @@ impl Client {
     pub async fn client_credentials(&self) -> Result<(), CallError> {
         let fields = [("grant_type", "client_credentials"), ("scope", "identify")];
         self.caller
-            .call(change("client_credentials"), || self.form("oauth2/token", &fields), payload::own_token)
+            .call(change("client_credentials", TOKEN), || self.form(TOKEN, &fields), payload::own_token)
             .await
     }
 
@@ -218,8 +232,8 @@ impl Client {
     }
 }
 
-fn change(name: &'static str) -> Call {
-    Call { name, family: Family::OAuth, repeatable: false }
+fn change(name: &'static str, path: &'static str) -> Call {
+    Call { name, route: Route { path, access: None }, family: Family::OAuth, repeatable: false }
 }
 
 fn web_url(text: &str, setting: &'static str) -> Result<Url, ClientError> {

@@ -7,6 +7,7 @@ mod answer;
 mod call;
 mod client;
 mod error;
+mod limits;
 mod pause;
 mod payload;
 mod retry_after;

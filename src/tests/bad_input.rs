@@ -55,6 +55,18 @@ async fn a_wrong_setting_is_named_and_nothing_is_written() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_allowed_and_hardly_meant_is_one_trace_of_a_server_that_starts() {
+    let house = House::for_processes().await;
+    // Browsers of this house come back to a port of its own choice.
+    let ended = Process::serve(&house).await.terminate().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let said: Vec<&str> = ended.stderr.lines().filter(|line| line.contains("DISCORD_REDIRECT_URL")).collect();
+    let [warning] = said[..] else { panic!("{}", ended.stderr) };
+    assert!(warning.contains("names port 3001 of this machine"), "{warning}");
+    assert!(warning.contains("WARN"), "{warning}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_taken_port_is_named() {
     let house = House::for_processes().await;
     let port = free_port();
