@@ -177,8 +177,16 @@ impl Comparison<'_> {
                 all.push(self.change("grant issued", said, Some(sub), Some(grant.id.to_string())));
             }
             if let Some(grant) = then.filter(|grant| now.is_none_or(|now| now.id != grant.id)) {
-                let said = between.revoked.get(&grant.id).or_else(|| between.replaced.get(&sub));
-                all.push(self.change("grant ended", said, Some(sub), Some(grant.id.to_string())));
+                let id = Some(grant.id.to_string());
+                all.push(match between.revoked.get(&grant.id) {
+                    Some(said) => self.change("grant ended", Some(said), Some(sub), id),
+                    None => {
+                        let mut change =
+                            self.change("grant ended", between.replaced.get(&sub), Some(sub), id);
+                        change.summary = "a newer one took its place".into();
+                        change
+                    }
+                });
             }
         }
         for (sub, said) in &between.erased {

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use crate::snapshot;
 
 /// A while after the last record.
-const NOW: Timestamp = Timestamp(1_770_300_000_000); // 2026-02-05T14:00:00Z
+const NOW: Timestamp = Timestamp(1_774_440_000_000); // 2026-03-25T12:00:00Z
 
 /// A data directory with the golden log in it.
 struct Golden {
@@ -80,7 +80,8 @@ impl Golden {
         let line = ["doorbook"].iter().chain(line).map(OsString::from);
         let code = cli::run(line, &mut outside);
         let code = (0..=3).find(|known| ExitCode::from(*known) == code).expect("a known exit code");
-        Came { code, out: out.text(), err: err.text() }
+        let here = format!("{}/.", self.dir.path().display());
+        Came { code, out: out.text(), err: err.text().replace(&here, "HERE") }
     }
 }
 
@@ -202,7 +203,7 @@ fn what_cannot_be_answered_is_said_in_a_sentence() {
         let came = golden.run(None, line);
         assert_eq!(came.code, *code, "{name}: {}", came.shown());
         assert!(came.out.is_empty() && !came.err.contains("panicked"), "{name}: {}", came.shown());
-        let err = came.err.replace(&golden.dir.path().display().to_string(), "DIR");
+        let err = came.err.replace(&golden.dir.path().display().to_string(), "HERE");
         all.push_str(&format!("{name}: exit {}\n{err}\n", came.code));
     }
     snapshot!("golden-not-answered", all);

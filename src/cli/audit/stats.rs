@@ -88,11 +88,11 @@ impl Row for CountRow<'_> {
     const COLUMNS: &'static [&'static str] =
         &["begins", "sign_ins", "first", "denied", "failed", "refreshed", "refresh_failed", "ended", "bar"];
 
-    const WHOLE: &'static [usize] = &[0];
+    const WHOLE: &'static [usize] = &[0, 8];
 
     fn shown(width: Option<u16>) -> Vec<usize> {
         match width {
-            Some(..90) => vec![0, 1, 3, 4, 5, 8],
+            Some(..100) => vec![0, 1, 3, 4, 5, 8],
             _ => (0..9).collect(),
         }
     }
