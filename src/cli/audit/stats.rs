@@ -10,7 +10,7 @@ use crate::cli::outside::Outside;
 use crate::cli::rows::{self, Format, Row};
 
 /// How wide the longest bar is.
-const BAR: u64 = 24;
+const BAR: u64 = 18;
 
 /// Count sign-ins, denials and refreshes, and name the addresses that most came from
 #[derive(Debug, clap::Args)]
