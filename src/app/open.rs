@@ -279,7 +279,11 @@ impl Opened {
             });
         }
         let took = self.app.clock.monotonic().saturating_sub(began);
-        if let Err(error) = self.check() {
+        let checked = match self.check() {
+            Ok(()) => self.app.settle_keys().await.map_err(OpenError::Key),
+            refused => refused,
+        };
+        if let Err(error) = checked {
             let _ = self.app.close_log().await;
             return Err(error);
         }

@@ -36,8 +36,19 @@ impl App {
         Ok(past)
     }
 
+    /// Brings the keys in line with what the log says: which one signs, and which are gone.
+    ///
+    /// A kill may have come between a record and what it is about, and the key files may be older than the log.
+    pub(super) async fn settle_keys(&self) -> Result<(), KeyError> {
+        let signer = self.state().log().map(|log| log.public_key);
+        if let Some(public) = signer {
+            self.keys().signer_is(public).await?;
+        }
+        self.forget_again().await
+    }
+
     /// Destroys again what the log says is gone: the keys may have been restored from before that.
-    pub async fn forget_again(&self) -> Result<(), KeyError> {
+    async fn forget_again(&self) -> Result<(), KeyError> {
         let gone = {
             let state = self.state();
             Forget { subs: state.erased().collect(), months: state.destroyed().collect() }

@@ -8,6 +8,7 @@ mod canary;
 mod command_line;
 mod copies;
 mod discord_trouble;
+mod erasure;
 mod exchanges;
 mod golden;
 mod harness;
