@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 
+use super::rows::{self, Format, Row, Screen};
 use super::{Failure, when};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{LogFormat, Sources};
@@ -72,6 +73,18 @@ impl Outside {
 
     pub(super) fn sources(&self, flags: BTreeMap<&'static str, String>) -> Sources {
         Sources { flags, env: self.env.clone(), cwd: self.cwd.clone(), system_file: self.system_file.clone() }
+    }
+
+    /// Returns what results are printed on.
+    pub(super) fn screen(&self) -> Screen {
+        let plain = self.env.get(std::ffi::OsStr::new("NO_COLOR")).is_some_and(|value| !value.is_empty());
+        Screen { width: self.width, colour: self.stdout_is_terminal && !plain }
+    }
+
+    /// Prints rows as a result.
+    pub(super) fn print<R: Row>(&mut self, format: Format, rows: &[R]) -> Result<(), Failure> {
+        let screen = self.screen();
+        rows::write(&mut *self.stdout, format, screen, rows).map_err(Failure::Output)
     }
 
     /// Returns the world that a log is opened in.
