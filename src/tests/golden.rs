@@ -173,6 +173,26 @@ fn the_golden_log_is_told_as_it_was() {
 }
 
 #[test]
+fn a_checkpoint_that_was_kept_elsewhere_must_not_be_too_old_where_that_is_asked() {
+    let golden = Golden::new();
+    let newest = golden.run(None, &["audit", "checkpoint"]);
+    fs::write(golden.dir.path().join("kept.txt"), newest.out).unwrap();
+    let verify = |age: &str| {
+        golden.run(None, &["audit", "verify", "--checkpoint", "kept.txt", "--require-anchor", age])
+    };
+    assert_eq!(verify("2d").code, 0, "{}", verify("2d").shown());
+    let old = verify("1d");
+    assert_eq!(old.code, 1, "{}", old.shown());
+    assert!(
+        old.err.contains("the newest checkpoint that was kept elsewhere is of 2026-03-24T"),
+        "{}",
+        old.err
+    );
+    let nothing = golden.run(None, &["audit", "verify", "--require-anchor", "1d"]);
+    assert_eq!(nothing.code, 2, "{}", nothing.shown());
+}
+
+#[test]
 fn without_keys_the_log_is_proven_all_the_same_and_nobody_has_a_name() {
     let golden = Golden::without_keys();
     let came = golden.run(None, &["audit", "verify"]);
