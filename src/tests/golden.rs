@@ -62,7 +62,7 @@ impl Golden {
     fn run(&self, width: Option<u16>, line: &[&str]) -> Came {
         let (out, err) = (Paper::default(), Paper::default());
         let mut outside = Outside {
-            env: BTreeMap::new(),
+            env: BTreeMap::from([("NO_COLOR".into(), "1".into())]),
             cwd: self.dir.path().to_owned(),
             system_file: self.dir.path().join("none.toml"),
             stdin: Box::new(Cursor::new("")),
