@@ -25,6 +25,7 @@ use crate::disk::{Disk, RealDisk};
 use crate::domain::event::MadeBy;
 use crate::domain::id::{NotAnId, Secret};
 use crate::entropy::{Entropy, SystemEntropy};
+use crate::event_log::start::check_path;
 use crate::event_log::{Health, Probe};
 use crate::grants::{self, Grants};
 use crate::http::{self, Gate};
@@ -371,6 +372,7 @@ pub async fn open_local(local: Local) -> Result<Box<dyn Answers>, ServeError> {
 
 /// Says whether the secrets fit the keys that are there, where there are any; writes nothing.
 pub fn check_keys(local: &Local) -> Result<(), ServeError> {
+    check_path(&local.data_dir).map_err(OpenError::Start)?;
     let dir = local.data_dir.join("keys");
     let Some(log_id) = KeyRing::log_of(&dir).map_err(OpenError::Key)? else { return Ok(()) };
     let settings = KeySettings {
