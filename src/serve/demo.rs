@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use tokio::net::TcpListener;
 
-use super::{Running, ServeError, World, start_on, unless_signalled, until_signal};
+use super::{Running, ServeError, Signals, World, start_on, unless, until_signal};
 use crate::app::OpenError;
 use crate::config::{Config, ConfigErrors, Sources};
 use crate::discord::stand_in::{self, StandIn};
@@ -39,12 +39,13 @@ const STAND_IN: &str = "stand-in.json";
 
 /// Runs the server and the stand-in together.
 pub async fn demo(options: DemoOptions) -> Result<(), ServeError> {
+    let mut signals = Signals::listen();
     let starting = start_demo(&options, World::real());
-    let Some((running, stand_in)) = unless_signalled(starting).await? else { return Ok(()) };
+    let Some((running, stand_in)) = unless(signals.next(), starting).await? else { return Ok(()) };
     let address = running.addresses.first().map_or(options.port, SocketAddr::port);
     // The address is the result of this command; everything else goes to standard error.
     let _ = writeln!(io::stdout(), "{}", welcome(address, &options.data_dir, &stand_in));
-    let stopped = until_signal(running).await;
+    let stopped = until_signal(running, &mut signals).await;
     stand_in.stop().await;
     stopped
 }
