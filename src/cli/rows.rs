@@ -27,13 +27,17 @@ pub trait Row {
     /// The columns whose cells a table never breaks over lines.
     const WHOLE: &'static [usize] = &[];
 
-    /// Returns which columns a table of that width shows; the other formats always have all of them.
-    fn shown(_width: Option<u16>) -> Vec<usize> {
-        (0..Self::COLUMNS.len()).collect()
-    }
+    /// The columns by weight, the heaviest first: what does not fit beside those before it is left out of a
+    /// table in a terminal. Where none are named, all are shown; the other formats always have all of them.
+    const WEIGHT: &'static [usize] = &[];
 
     /// Returns one cell per heading; `None` where there is nothing to say.
     fn cells(&self) -> Vec<Option<String>>;
+
+    /// Returns the cells as a table shows them to people.
+    fn shown(&self) -> Vec<Option<String>> {
+        self.cells()
+    }
 
     /// Returns the same as JSON, in which things may stand inside each other.
     fn json(&self) -> impl Serialize;
@@ -66,34 +70,69 @@ pub fn write<R: Row>(out: &mut dyn Write, format: Format, width: Option<u16>, ro
     }
 }
 
+/// Between two columns.
+const GAP: u16 = 2;
+
+/// What a cell that may be broken over lines needs, so that its pieces can be read.
+const PIECE: u16 = 40;
+
 fn table<R: Row>(out: &mut dyn Write, width: Option<u16>, rows: &[R]) -> io::Result<()> {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    match width {
-        Some(width) => {
-            table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+    let all: Vec<Vec<String>> = rows.iter().map(|row| row.shown().into_iter().map(text).collect()).collect();
+    let every: Vec<usize> = (0..R::COLUMNS.len()).collect();
+    let mut table = of_columns::<R>(&every, &all);
+    if let Some(width) = width {
+        let fitting = fitting::<R>(width, &table.column_max_content_widths());
+        if fitting.len() < every.len() {
+            table = of_columns::<R>(&fitting, &all);
         }
-        None => {
-            table.set_content_arrangement(ContentArrangement::Disabled);
-        }
-    }
-    let shown = R::shown(width);
-    table.set_header(shown.iter().filter_map(|&at| R::COLUMNS.get(at)).map(|name| name.to_uppercase()));
-    for row in rows {
-        let mut cells = row.cells();
-        let cells = shown.iter().map(|&at| cells.get_mut(at).and_then(Option::take));
-        table.add_row(cells.map(|cell| cell.map_or_else(|| "-".to_owned(), |text| visible(&text))));
-    }
-    for (at, column) in shown.iter().zip(table.column_iter_mut()) {
-        column.set_padding((0, 2));
-        if R::WHOLE.contains(at) {
-            column.set_constraint(ColumnConstraint::ContentWidth);
-        }
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
     }
     for line in table.lines() {
         writeln!(out, "{}", line.trim_end())?;
     }
     Ok(())
+}
+
+fn of_columns<R: Row>(shown: &[usize], rows: &[Vec<String>]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(shown.iter().filter_map(|&at| R::COLUMNS.get(at)).map(|name| name.to_uppercase()));
+    for row in rows {
+        table.add_row(shown.iter().filter_map(|&at| row.get(at)));
+    }
+    for (at, column) in shown.iter().zip(table.column_iter_mut()) {
+        column.set_padding((0, if Some(at) == shown.last() { 0 } else { GAP }));
+        if R::WHOLE.contains(at) {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
+    }
+    table
+}
+
+/// Returns the columns that a table of this width has room for, in their order.
+fn fitting<R: Row>(width: u16, widths: &[u16]) -> Vec<usize> {
+    if R::WEIGHT.is_empty() {
+        return (0..R::COLUMNS.len()).collect();
+    }
+    let mut left = width;
+    let mut shown = Vec::new();
+    for &at in R::WEIGHT {
+        let whole = widths.get(at).copied().unwrap_or_default();
+        let needed = if R::WHOLE.contains(&at) { whole } else { whole.min(PIECE) };
+        let needed = if shown.is_empty() { needed } else { needed.saturating_add(GAP) };
+        // The heaviest is there however narrow it is.
+        if needed <= left || shown.is_empty() {
+            left = left.saturating_sub(needed);
+            shown.push(at);
+        }
+    }
+    shown.sort_unstable();
+    shown
+}
+
+fn text(cell: Option<String>) -> String {
+    cell.map_or_else(|| "-".to_owned(), |text| visible(&text))
 }
 
 /// Returns the text with everything written out that a terminal would obey or that would hide something.
