@@ -163,6 +163,7 @@ impl App {
     ) -> Result<Opened, OpenError> {
         let accept_loss = matches!(settings.role, Role::Server { accept_loss: true, .. });
         if matches!(settings.role, Role::Command) && !settings.data_dir.join("HEAD").exists() {
+            start::check_path(&settings.data_dir)?;
             return Err(OpenError::NoLog { data_dir: settings.data_dir });
         }
         let begun = start::begin(StartSettings {

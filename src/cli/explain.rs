@@ -67,15 +67,9 @@ fn print(story: &Story, format: Format, outside: &mut Outside) -> Result<(), Fai
 impl Row for Line {
     const COLUMNS: &'static [&'static str] = &["position", "time", "what", "by", "ip", "user_agent"];
 
-    const WHOLE: &'static [usize] = &[0, 1];
+    const WHOLE: &'static [usize] = &[0, 1, 4];
 
-    fn shown(width: Option<u16>) -> Vec<usize> {
-        match width {
-            Some(..110) => vec![0, 1, 2, 4],
-            Some(..170) => vec![0, 1, 2, 3, 4],
-            _ => (0..6).collect(),
-        }
-    }
+    const WEIGHT: &'static [usize] = &[0, 1, 2, 4, 3, 5];
 
     fn cells(&self) -> Vec<Option<String>> {
         let mut what = self.what.clone();

@@ -29,10 +29,10 @@ pub trait Row {
     /// The columns whose cells a table never breaks over lines.
     const WHOLE: &'static [usize] = &[];
 
-    /// Returns which columns a table of that width shows; the other formats always have all of them.
-    fn shown(_width: Option<u16>) -> Vec<usize> {
-        (0..Self::COLUMNS.len()).collect()
-    }
+    /// The columns by weight, the heaviest first: what does not fit beside those before it is left out of a
+    /// table in a terminal, and what is not named is in no table. Where none are named, all are shown; the other
+    /// formats always have all of them.
+    const WEIGHT: &'static [usize] = &[];
 
     /// Returns whether a person should notice it; a table shows it in another colour.
     fn stands_out(&self) -> bool {
@@ -41,6 +41,11 @@ pub trait Row {
 
     /// Returns one cell per heading; `None` where there is nothing to say.
     fn cells(&self) -> Vec<Option<String>>;
+
+    /// Returns the cells as a table shows them to people.
+    fn shown(&self) -> Vec<Option<String>> {
+        self.cells()
+    }
 
     /// Returns the same as JSON, in which things may stand inside each other.
     fn json(&self) -> impl Serialize;
@@ -109,41 +114,87 @@ pub fn age(now: Timestamp, then: Timestamp) -> String {
     }
 }
 
+/// Between two columns.
+const GAP: u16 = 2;
+
+/// What a cell that may be broken over lines needs, so that its pieces can be read.
+const PIECE: u16 = 24;
+
 fn table<R: Row>(out: &mut dyn Write, Screen { width, colour }: Screen, rows: &[R]) -> io::Result<()> {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    match width {
-        Some(width) => {
-            table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+    let all: Vec<(bool, Vec<String>)> = rows
+        .iter()
+        .map(|row| (colour && row.stands_out(), row.shown().into_iter().map(text).collect()))
+        .collect();
+    let every = every::<R>();
+    let mut table = of_columns::<R>(&every, &all);
+    if let Some(width) = width {
+        let fitting = fitting::<R>(width, &every, &table.column_max_content_widths());
+        if fitting.len() < every.len() {
+            table = of_columns::<R>(&fitting, &all);
         }
-        None => {
-            table.set_content_arrangement(ContentArrangement::Disabled);
-        }
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
     }
     if colour {
         table.enforce_styling();
-    }
-    let shown = R::shown(width);
-    table.set_header(shown.iter().filter_map(|&at| R::COLUMNS.get(at)).map(|name| name.to_uppercase()));
-    for row in rows {
-        let mut cells = row.cells();
-        let cells = shown.iter().map(|&at| cells.get_mut(at).and_then(Option::take));
-        let cells = cells.map(|cell| {
-            let cell = Cell::new(cell.map_or_else(|| "-".to_owned(), |text| visible(&text)));
-            if colour && row.stands_out() { cell.fg(Color::Red) } else { cell }
-        });
-        table.add_row(cells);
-    }
-    for (at, column) in shown.iter().zip(table.column_iter_mut()) {
-        column.set_padding((0, 2));
-        if R::WHOLE.contains(at) {
-            column.set_constraint(ColumnConstraint::ContentWidth);
-        }
     }
     for line in table.lines() {
         writeln!(out, "{}", line.trim_end())?;
     }
     Ok(())
+}
+
+/// Returns the columns that a table has where there is room for all of them, in their order.
+fn every<R: Row>() -> Vec<usize> {
+    if R::WEIGHT.is_empty() {
+        return (0..R::COLUMNS.len()).collect();
+    }
+    let mut every = R::WEIGHT.to_vec();
+    every.sort_unstable();
+    every
+}
+
+fn of_columns<R: Row>(shown: &[usize], rows: &[(bool, Vec<String>)]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(shown.iter().filter_map(|&at| R::COLUMNS.get(at)).map(|name| name.to_uppercase()));
+    for (stands_out, row) in rows {
+        let cells = shown.iter().filter_map(|&at| row.get(at)).map(Cell::new);
+        table.add_row(cells.map(|cell| if *stands_out { cell.fg(Color::Red) } else { cell }));
+    }
+    for (at, column) in shown.iter().zip(table.column_iter_mut()) {
+        column.set_padding((0, if Some(at) == shown.last() { 0 } else { GAP }));
+        if R::WHOLE.contains(at) {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
+    }
+    table
+}
+
+/// Returns the columns that a table of this width has room for, in their order.
+fn fitting<R: Row>(width: u16, every: &[usize], widths: &[u16]) -> Vec<usize> {
+    if R::WEIGHT.is_empty() {
+        return every.to_vec();
+    }
+    let mut left = width;
+    let mut shown = Vec::new();
+    for &at in R::WEIGHT {
+        let place = every.iter().position(|other| *other == at);
+        let whole = place.and_then(|place| widths.get(place)).copied().unwrap_or_default();
+        let needed = if R::WHOLE.contains(&at) { whole } else { whole.min(PIECE) };
+        let needed = if shown.is_empty() { needed } else { needed.saturating_add(GAP) };
+        // The heaviest is there however narrow it is.
+        if needed <= left || shown.is_empty() {
+            left = left.saturating_sub(needed);
+            shown.push(at);
+        }
+    }
+    shown.sort_unstable();
+    shown
+}
+
+fn text(cell: Option<String>) -> String {
+    cell.map_or_else(|| "-".to_owned(), |text| visible(&text))
 }
 
 /// Returns the text with everything written out that a terminal would obey or that would hide something.

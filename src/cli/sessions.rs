@@ -12,6 +12,7 @@ use super::rows::{self, Format, Row};
 use crate::config::Local;
 use crate::control::{Answers, Client, SessionFilter, SessionRow};
 use crate::domain::id::{SessionId, SessionKey, SessionToken};
+use crate::domain::time::Timestamp;
 use crate::serve::World;
 
 /// No reason is longer; it is kept, sealed, in the log.
@@ -243,15 +244,11 @@ impl Row for SessionRow {
         "user_agent",
     ];
 
-    const WHOLE: &'static [usize] = &[0, 4, 5, 6];
+    /// All but the user agent.
+    const WHOLE: &'static [usize] = &[0, 1, 2, 3, 4, 5, 6, 7];
 
-    fn shown(width: Option<u16>) -> Vec<usize> {
-        match width {
-            Some(..110) => vec![0, 2, 5, 7],
-            Some(..180) => vec![0, 2, 5, 7, 8],
-            _ => (0..Self::COLUMNS.len()).collect(),
-        }
-    }
+    /// Which one, whose, when and from where; then the rest.
+    const WEIGHT: &'static [usize] = &[0, 2, 5, 7, 8, 4, 3, 1, 6];
 
     fn cells(&self) -> Vec<Option<String>> {
         let user = self.user.as_ref();
@@ -266,6 +263,14 @@ impl Row for SessionRow {
             self.ip.map(|ip| ip.to_string()),
             self.user_agent.clone(),
         ]
+    }
+
+    fn shown(&self) -> Vec<Option<String>> {
+        // People read seconds; whoever counts milliseconds is a program.
+        let to_the_second = |at: Timestamp| Timestamp(at.0 - at.0.rem_euclid(1_000));
+        let (opened_at, last_seen_at) = (to_the_second(self.opened_at), to_the_second(self.last_seen_at));
+        SessionRow { opened_at, last_seen_at, expires_at: to_the_second(self.expires_at), ..self.clone() }
+            .cells()
     }
 
     fn json(&self) -> impl Serialize {

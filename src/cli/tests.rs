@@ -43,6 +43,7 @@ struct Shell {
     env: Vec<(&'static str, String)>,
     typed: &'static str,
     terminal: bool,
+    width: Option<u16>,
 }
 
 /// What came out.
@@ -54,7 +55,7 @@ struct Came {
 
 impl Shell {
     fn new() -> Shell {
-        Shell { dir: TempDir::new().unwrap(), env: Vec::new(), typed: "", terminal: false }
+        Shell { dir: TempDir::new().unwrap(), env: Vec::new(), typed: "", terminal: false, width: Some(100) }
     }
 
     fn configured() -> Shell {
@@ -96,7 +97,7 @@ impl Shell {
             stdin_is_terminal: self.terminal,
             stdout_is_terminal: self.terminal,
             stderr_is_terminal: self.terminal,
-            width: Some(100),
+            width: self.width,
             clock: Arc::new(ManualClock::new(NOW)),
             probe: crate::event_log::Probe::InProcess,
             zone: TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap(),
@@ -298,6 +299,43 @@ fn sessions_are_listed_in_every_format() {
     for format in ["table", "json", "jsonl", "csv"] {
         let came = shell.run(&["sessions", "list", "--format", format]);
         snapshot!(format!("sessions_list_{format}"), came.shown().replace('\r', "<CR>"));
+    }
+}
+
+/// Sessions as people have them: an address that is long, a name that is longer, times that are not even.
+fn guests(names: [&str; 2]) -> Fake {
+    let fake = Fake::new();
+    {
+        let mut sessions = fake.sessions.lock().unwrap();
+        sessions.truncate(2);
+        for (listed, name) in sessions.iter_mut().zip(names) {
+            let row = &mut listed.row;
+            row.user.as_mut().unwrap().username = name.to_owned();
+            row.last_seen_at = Timestamp(row.last_seen_at.0 + 334);
+            row.user_agent = Some(
+                "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36"
+                    .to_owned(),
+            );
+        }
+    }
+    fake
+}
+
+#[test]
+fn a_terminal_shows_what_it_has_room_for_and_breaks_nothing_that_is_one_word() {
+    let (short, long) = (guests(["marisol.k", "quietfox"]), guests(["marisol.k", &"a".repeat(32)]));
+    let far = guests(["marisol.k", "quietfox"]);
+    far.sessions.lock().unwrap()[0].row.ip = "2001:db8:85a3:8d3:1319:8a2e:370:7348".parse().ok();
+    for (name, fake) in [("short", short), ("long", long), ("far", far)] {
+        let mut shell = Shell::new();
+        let _serving = shell.serving(fake);
+        for width in [80, 120, 200] {
+            shell.width = Some(width);
+            let came = shell.run(&["sessions", "list"]);
+            came.exits(0);
+            assert!(came.out.lines().all(|line| line.chars().count() <= width.into()), "{}", came.out);
+            snapshot!(format!("sessions_list_{name}_{width}_columns"), came.out);
+        }
     }
 }
 

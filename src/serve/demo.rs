@@ -8,11 +8,13 @@ use std::path::{Path, PathBuf};
 
 use tokio::net::TcpListener;
 
-use super::{Running, ServeError, World, start_on, unless_signalled, until_signal};
+use super::{Running, ServeError, Signals, World, start_on, unless, until_signal};
+use crate::app::OpenError;
 use crate::config::{Config, ConfigErrors, Sources};
 use crate::discord::stand_in::{self, StandIn};
 use crate::domain::event::MadeBy;
 use crate::domain::id::{DiscordId, Secret};
+use crate::event_log::start::make_directory;
 
 /// How the demo is to run.
 #[derive(Clone, Debug)]
@@ -37,12 +39,13 @@ const STAND_IN: &str = "stand-in.json";
 
 /// Runs the server and the stand-in together.
 pub async fn demo(options: DemoOptions) -> Result<(), ServeError> {
+    let mut signals = Signals::listen();
     let starting = start_demo(&options, World::real());
-    let Some((running, stand_in)) = unless_signalled(starting).await? else { return Ok(()) };
+    let Some((running, stand_in)) = unless(signals.next(), starting).await? else { return Ok(()) };
     let address = running.addresses.first().map_or(options.port, SocketAddr::port);
     // The address is the result of this command; everything else goes to standard error.
     let _ = writeln!(io::stdout(), "{}", welcome(address, &options.data_dir, &stand_in));
-    let stopped = until_signal(running).await;
+    let stopped = until_signal(running, &mut signals).await;
     stand_in.stop().await;
     stopped
 }
@@ -57,10 +60,10 @@ pub(super) async fn start_demo(
     // Another site than `localhost`, as Discord is another site than yours.
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, options.discord_port));
     let discord = TcpListener::bind(address).await.map_err(|why| ServeError::Listen { address, why })?;
+    make_directory(&options.data_dir).map_err(OpenError::Start)?;
     if options.fresh {
         start_over(&options.data_dir)?;
     }
-    make_directory(&options.data_dir)?;
     let data_dir = std::path::absolute(&options.data_dir)
         .map_err(|why| ServeError::Fresh { path: options.data_dir.clone(), why })?;
     let origin = format!("http://localhost:{port}");
@@ -115,15 +118,6 @@ async fn loopback(port: u16) -> Result<Vec<TcpListener>, ServeError> {
         Err(taken) => return Err(taken),
     }
     Ok(listeners)
-}
-
-fn make_directory(path: &Path) -> Result<(), ServeError> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(|why| ServeError::Fresh { path: path.into(), why })
 }
 
 /// Removes what a demo left, and nothing that it did not.

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -28,6 +29,7 @@ use crate::disk::{Disk, RealDisk};
 use crate::domain::event::MadeBy;
 use crate::domain::id::{NotAnId, Secret};
 use crate::entropy::{Entropy, SystemEntropy};
+use crate::event_log::start::check_path;
 use crate::event_log::{Health, Probe};
 use crate::grants::{self, Grants};
 use crate::http::{self, Gate};
@@ -266,8 +268,9 @@ pub async fn run(config: Config, accept_loss: bool) -> Result<(), ServeError> {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
+    let mut signals = Signals::listen();
     let starting = start(&config, MadeBy::Serve, accept_loss, World::real());
-    let Some(running) = unless_signalled(starting).await? else { return Ok(()) };
+    let Some(running) = unless(signals.next(), starting).await? else { return Ok(()) };
     tracing::info!(
         listening = ?running.addresses,
         origin = %origin(&config.public_origin),
@@ -280,17 +283,18 @@ pub async fn run(config: Config, accept_loss: bool) -> Result<(), ServeError> {
         config.discord.redirect_url,
         portal(&config)
     );
-    until_signal(running).await
+    until_signal(running, &mut signals).await
 }
 
 /// Starts, unless a signal comes first: a long replay can be given up, and the log is left as it was.
-async fn unless_signalled<T>(
+async fn unless<T>(
+    signal: impl Future<Output = ()>,
     starting: impl Future<Output = Result<T, ServeError>>,
 ) -> Result<Option<T>, ServeError> {
     tokio::select! {
         biased;
-        () = signal() => {
-            tracing::info!("stopped before the start was done");
+        () = signal => {
+            tracing::info!("given up before the start was done");
             Ok(None)
         }
         started = starting => started.map(Some),
@@ -298,9 +302,9 @@ async fn unless_signalled<T>(
 }
 
 /// Serves until a signal comes or the disk fails; then stops in order.
-async fn until_signal(running: Running) -> Result<(), ServeError> {
+async fn until_signal(running: Running, signals: &mut Signals) -> Result<(), ServeError> {
     let failed = tokio::select! {
-        () = signal() => None,
+        () = signals.next() => None,
         failed = running.failed() => Some(failed),
     };
     match failed {
@@ -308,7 +312,7 @@ async fn until_signal(running: Running) -> Result<(), ServeError> {
             tracing::info!("stopping: finishing what is under way");
             let stopped = tokio::select! {
                 stopped = running.stop() => stopped,
-                () = second_signal() => {
+                () = signals.next() => {
                     tracing::warn!("stopping at once; the next start looks at the log closely");
                     Ok(())
                 }
@@ -323,23 +327,29 @@ async fn until_signal(running: Running) -> Result<(), ServeError> {
     }
 }
 
-async fn signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-        (Ok(mut terminate), Ok(mut interrupt)) => {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
+/// What ends a server, listened for from the first moment on, so that none is lost between two waits.
+struct Signals(Option<(Signal, Signal)>);
+
+impl Signals {
+    fn listen() -> Signals {
+        let heard = |kind| signal(kind).ok();
+        Signals(heard(SignalKind::terminate()).zip(heard(SignalKind::interrupt())))
+    }
+
+    /// Waits for the next one.
+    async fn next(&mut self) {
+        match &mut self.0 {
+            Some((terminate, interrupt)) => {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+            }
+            None => {
+                let _ = tokio::signal::ctrl_c().await;
             }
         }
-        _ => {
-            let _ = tokio::signal::ctrl_c().await;
-        }
     }
-}
-
-async fn second_signal() {
-    signal().await;
 }
 
 /// Runs the stand-in alone.
@@ -360,7 +370,7 @@ pub async fn mock_discord(options: MockDiscordOptions) -> Result<(), ServeError>
         control = %format!("{}/_control/", stand_in.url()),
         "the Discord stand-in is ready; this is not Discord"
     );
-    signal().await;
+    Signals::listen().next().await;
     stand_in.stop().await;
     Ok(())
 }
@@ -404,6 +414,7 @@ pub async fn open_with_discord(
 
 /// Says whether the secrets fit the keys that are there, where there are any; writes nothing.
 pub fn check_keys(local: &Local) -> Result<(), ServeError> {
+    check_path(&local.data_dir).map_err(OpenError::Start)?;
     let dir = local.data_dir.join("keys");
     let Some(log_id) = KeyRing::log_of(&dir).map_err(OpenError::Key)? else { return Ok(()) };
     let settings = KeySettings {
@@ -486,3 +497,6 @@ fn origin(url: &Url) -> String {
 fn portal(config: &Config) -> String {
     format!("https://discord.com/developers/applications/{}/oauth2", config.discord.client_id)
 }
+
+#[cfg(test)]
+mod tests;

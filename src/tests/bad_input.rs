@@ -82,13 +82,36 @@ async fn a_data_directory_that_cannot_be_one_is_named() {
     let house = House::for_processes().await;
     let file = house.dir.path().join("a-file");
     std::fs::write(&file, "not a directory").expect("a file");
-    let below = file.join("data").display().to_string();
-    let file = file.display().to_string();
-    for path in [file.as_str(), below.as_str(), "/proc/doorbook"] {
-        let ended = Process::spawn(&house, &["serve"], &[("DOORBOOK_DATA_DIR", path)]).ends().await;
-        refused(&ended, 3);
-        assert!(ended.stderr.contains(path), "{path}: {}", ended.stderr);
+    let link = house.dir.path().join("a-link");
+    std::os::unix::fs::symlink("nowhere", &link).expect("a link");
+    let shown = |path: &std::path::Path| path.display().to_string();
+    for (path, blocker) in [
+        (shown(&file), shown(&file)),
+        (format!("{}/", file.display()), shown(&file)),
+        (shown(&file.join("data")), shown(&file)),
+        (shown(&file.join("deep/data")), shown(&file)),
+        (shown(&link), shown(&link)),
+    ] {
+        let sentence = format!(
+            "doorbook: the data directory {path} cannot be used: {blocker} is not a directory; name another place"
+        );
+        let (port, discord) = (free_port().to_string(), free_port().to_string());
+        for args in [
+            ["serve"].as_slice(),
+            &["config", "check"],
+            &["sessions", "list"],
+            &["demo", "--data-dir", &path, "--port", &port, "--discord-port", &discord],
+        ] {
+            let ended = Process::spawn(&house, args, &[("DOORBOOK_DATA_DIR", &path)]).ends().await;
+            let is_beside = |line: &&str| line.starts_with('{') || line.starts_with("warning: ");
+            let said: Vec<&str> = ended.stderr.lines().filter(|line| !is_beside(line)).collect();
+            assert_eq!((ended.code, said), (Some(3), vec![sentence.as_str()]), "{args:?} {path}");
+        }
     }
+    let ended = Process::spawn(&house, &["serve"], &[("DOORBOOK_DATA_DIR", "/proc/doorbook")]).ends().await;
+    refused(&ended, 3);
+    assert!(ended.stderr.contains("/proc/doorbook"), "{}", ended.stderr);
+    assert!(!house.dir.path().join("nowhere").exists(), "nothing is written");
     assert_eq!(std::fs::read_to_string(file).expect("still a file"), "not a directory");
 }
 

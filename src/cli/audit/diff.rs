@@ -48,14 +48,9 @@ impl Row for Change {
     const COLUMNS: &'static [&'static str] =
         &["position", "time", "what", "user_id", "user", "id", "summary"];
 
-    const WHOLE: &'static [usize] = &[0, 1, 2];
+    const WHOLE: &'static [usize] = &[0, 1, 2, 5];
 
-    fn shown(width: Option<u16>) -> Vec<usize> {
-        match width {
-            Some(..150) => vec![0, 1, 2, 4, 6],
-            _ => vec![0, 1, 2, 4, 5, 6],
-        }
-    }
+    const WEIGHT: &'static [usize] = &[0, 1, 2, 4, 6, 5];
 
     fn cells(&self) -> Vec<Option<String>> {
         let user = self.user.as_ref();

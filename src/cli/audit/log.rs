@@ -250,15 +250,9 @@ impl Row for Shown {
         "data",
     ];
 
-    const WHOLE: &'static [usize] = &[0, 2];
+    const WHOLE: &'static [usize] = &[0, 2, 3, 7, 9];
 
-    fn shown(width: Option<u16>) -> Vec<usize> {
-        match width {
-            Some(..100) => vec![0, 2, 6, 9, 10],
-            Some(..160) => vec![0, 2, 3, 6, 9, 10],
-            _ => vec![0, 2, 3, 4, 6, 7, 8, 9, 10],
-        }
-    }
+    const WEIGHT: &'static [usize] = &[0, 2, 6, 10, 9, 3, 8, 4, 7];
 
     fn stands_out(&self) -> bool {
         self.row.kind.starts_with("sign_in.") || self.row.kind == "log.loss_accepted"

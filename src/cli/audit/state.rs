@@ -54,15 +54,9 @@ impl Row for SignedIn {
         "scopes",
     ];
 
-    const WHOLE: &'static [usize] = &[0, 4, 5, 6];
+    const WHOLE: &'static [usize] = &[0, 4, 5, 6, 7];
 
-    fn shown(width: Option<u16>) -> Vec<usize> {
-        match width {
-            Some(..110) => vec![2, 4, 5, 7],
-            Some(..180) => vec![0, 2, 4, 5, 7],
-            _ => vec![0, 1, 2, 3, 4, 5, 6, 7, 8],
-        }
-    }
+    const WEIGHT: &'static [usize] = &[2, 4, 5, 7, 0, 8, 6, 3, 1];
 
     fn cells(&self) -> Vec<Option<String>> {
         vec![

@@ -89,14 +89,9 @@ impl Row for CountRow<'_> {
     const COLUMNS: &'static [&'static str] =
         &["begins", "sign_ins", "first", "denied", "failed", "refreshed", "refresh_failed", "ended", "bar"];
 
-    const WHOLE: &'static [usize] = &[0, 8];
+    const WHOLE: &'static [usize] = &[0, 1, 2, 3, 4, 5, 6, 7, 8];
 
-    fn shown(width: Option<u16>) -> Vec<usize> {
-        match width {
-            Some(..100) => vec![0, 1, 3, 4, 5, 8],
-            _ => (0..9).collect(),
-        }
-    }
+    const WEIGHT: &'static [usize] = &[0, 1, 8, 3, 4, 5, 2, 7, 6];
 
     fn cells(&self) -> Vec<Option<String>> {
         let Count { begins, sign_ins, first, denied, failed, refreshed, refresh_failed, ended } = self.count;

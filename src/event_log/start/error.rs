@@ -46,6 +46,18 @@ pub enum StartError {
         /// Our group.
         gid: u32,
     },
+    /// Something else is where it should be, or where it should lie in.
+    #[error(
+        "the data directory {} cannot be used: {} is not a directory; name another place",
+        dir.display(),
+        blocker.display()
+    )]
+    NotADirectory {
+        /// Which.
+        dir: PathBuf,
+        /// What is there: that path, or one above it.
+        blocker: PathBuf,
+    },
     /// It is not there, and we may not make it.
     #[error(
         "the data directory {} cannot be made by user {uid}; \

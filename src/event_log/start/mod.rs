@@ -119,10 +119,24 @@ pub fn begin(settings: StartSettings) -> Result<Begun, StartError> {
     Ok(Begun::Existing(Existing { place, head, accept_loss, pace }))
 }
 
-fn make_directory(dir: &Path) -> Result<(), StartError> {
+/// Refuses a path where there can be no directory, because it or what it should lie in is something else.
+pub fn check_path(dir: &Path) -> Result<(), StartError> {
+    // Without the slash at the end that keeps a file from being found.
+    let path: PathBuf = dir.components().collect();
+    match path.ancestors().find(|above| above.symlink_metadata().is_ok()) {
+        Some(found) if !found.is_dir() => {
+            Err(StartError::NotADirectory { dir: dir.into(), blocker: found.into() })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Makes a directory that only we may enter, where there is none.
+pub fn make_directory(dir: &Path) -> Result<(), StartError> {
     if dir.is_dir() {
         return Ok(());
     }
+    check_path(dir)?;
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
     made.map_err(|source| match source.kind() {
         io::ErrorKind::PermissionDenied => {
