@@ -21,11 +21,16 @@ pub enum RetentionError {
 }
 
 impl App {
+    /// Returns the months whose keys [`apply_retention`](Self::apply_retention) would destroy now.
+    pub fn retention_due(&self, retention: Duration) -> Vec<Month> {
+        past_months(self.keys().months(), self.clock.now(), retention)
+    }
+
     /// Destroys the keys of months that ended longer than `retention` ago, and returns which those were.
     ///
     /// The record comes first: a start destroys again what it names, so a kill in between keeps nothing.
     pub async fn apply_retention(&self, retention: Duration, by: &By) -> Result<Vec<Month>, RetentionError> {
-        let past = past_months(self.keys().months(), self.clock.now(), retention);
+        let past = self.retention_due(retention);
         if past.is_empty() {
             return Ok(past);
         }

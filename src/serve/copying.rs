@@ -102,7 +102,9 @@ fn may_be_read(error: &ServeError) -> bool {
         ServeError::Open(OpenError::Start(error)) => error.is_not_writable(),
         // A secret that is not given, or another one, is a mistake to be put right.
         ServeError::Open(OpenError::Key(error)) => !error.is_configuration(),
-        ServeError::Open(OpenError::SubjectsMissing { .. } | OpenError::Fold(_)) => true,
+        ServeError::Open(
+            OpenError::SubjectsMissing { .. } | OpenError::Signer(_) | OpenError::Forget(_) | OpenError::Fold(_),
+        ) => true,
         _ => false,
     }
 }
