@@ -40,7 +40,8 @@ impl Escrowed {
             found => found?,
         };
         let Written { fingerprint, created } = serde_json::from_slice(&bytes)?;
-        let wrong = |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("`{what}` is not as written"));
+        let wrong =
+            |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("`{what}` is not as written"));
         let fingerprint = fingerprint.parse().map_err(|_| wrong("fingerprint"))?;
         let created = created.parse::<jiff::Timestamp>().map_err(|_| wrong("created"))?;
         Ok(Some(Escrowed { fingerprint, created: Timestamp(created.as_millisecond()) }))

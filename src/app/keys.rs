@@ -24,7 +24,9 @@ pub enum RotateError {
         source: ExecuteError,
     },
     /// The log does not name the key that was to sign, as far as is known.
-    #[error("the new key could not be recorded; the one before it goes on signing until the log says otherwise")]
+    #[error(
+        "the new key could not be recorded; the one before it goes on signing until the log says otherwise"
+    )]
     SignerNotRecorded(#[source] ExecuteError),
     /// The log names the new key, which is prepared, and signs; its file is not in order.
     #[error("the log names the new key, but the key files could not be written; the next start does it")]

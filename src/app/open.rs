@@ -109,7 +109,9 @@ pub enum OpenError {
         missing: usize,
     },
     /// The key that the log names does not sign.
-    #[error("the key that signs for this log cannot be used; put the whole of keys/ back as it was, or the escrow that belongs to this log")]
+    #[error(
+        "the key that signs for this log cannot be used; put the whole of keys/ back as it was, or the escrow that belongs to this log"
+    )]
     Signer(#[source] KeyError),
     /// Keys that were destroyed are here again: nobody may be revived.
     #[error("keys that the log says were destroyed are here again, and could not be destroyed")]

@@ -41,6 +41,8 @@ pub struct Outside {
     pub clock: Arc<dyn Clock>,
     /// How a copy of the log is looked through after an unclean stop.
     pub probe: Probe,
+    /// Asks a person for a line, without showing what is typed.
+    pub ask_hidden: Box<dyn FnMut(&str) -> io::Result<String>>,
     /// In which zone times without an offset are meant.
     pub zone: TimeZone,
     /// Sets diagnostics up.
@@ -65,6 +67,7 @@ impl Outside {
             width: if stdout_is_terminal { comfy_table::Table::new().width() } else { None },
             clock: Arc::new(SystemClock::new()),
             probe: World::real().probe,
+            ask_hidden: Box::new(|question| rpassword::prompt_password(question)),
             zone: TimeZone::system(),
             diagnostics: crate::telemetry::init,
         })
