@@ -74,6 +74,7 @@ impl Golden {
             width,
             clock: Arc::new(ManualClock::new(NOW)),
             probe: Probe::InProcess,
+            ask_hidden: Box::new(|_| Err(std::io::ErrorKind::UnexpectedEof.into())),
             zone: jiff::tz::TimeZone::UTC,
             diagnostics: |_, _| {},
         };

@@ -11,6 +11,7 @@ mod discord_trouble;
 mod exchanges;
 mod golden;
 mod harness;
+mod keys;
 mod login;
 mod properties;
 mod refresh;
