@@ -288,11 +288,11 @@ impl Opened {
             });
         }
         let took = self.app.clock.monotonic().saturating_sub(began);
-        if let Err(error) = self.check() {
-            let _ = self.app.close_log().await;
-            return Err(error);
-        }
-        if let Err(error) = self.app.take_over_keys().await {
+        let checked = match self.check() {
+            Ok(()) => self.app.take_over_keys().await,
+            refused => refused,
+        };
+        if let Err(error) = checked {
             let _ = self.app.close_log().await;
             return Err(error);
         }

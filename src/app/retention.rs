@@ -42,7 +42,7 @@ impl App {
     }
 
     /// Destroys again what the log says is gone: the keys may have been restored from before that.
-    pub async fn forget_again(&self) -> Result<(), KeyError> {
+    pub(super) async fn forget_again(&self) -> Result<(), KeyError> {
         let gone = {
             let state = self.state();
             Forget { subs: state.erased().collect(), months: state.destroyed().collect() }

@@ -158,7 +158,7 @@ impl Comparison<'_> {
             if said.is_none() {
                 let seen = self.second.state.session(session.id).unwrap_or(session);
                 change.time = Some(seen.deadline().to_string());
-                change.summary = "time: not used for too long, or at its end".into();
+                change.summary = "time: it ran out".into();
             }
             all.push(change);
         }

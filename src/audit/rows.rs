@@ -178,7 +178,7 @@ impl Rows {
                 session: Some(session.to_string()),
                 actor: Actor { kind: ActorKind::System.to_string(), user: None, via: None },
                 ip: None,
-                summary: "a session ended: not used for too long, or at its end".into(),
+                summary: "a session ran out".into(),
                 data: Map::new(),
                 derived: true,
                 without_effect: None,

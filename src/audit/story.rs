@@ -123,7 +123,7 @@ fn expired(at: Timestamp) -> Line {
     Line {
         position: None,
         time: at.to_string(),
-        what: "a session ended: not used for too long, or at its end".into(),
+        what: "a session ran out".into(),
         by: "time".into(),
         ip: None,
         user_agent: None,

@@ -60,7 +60,7 @@ pub struct Signed {
     pub position: Option<Position>,
     /// For how many records.
     pub size: u64,
-    /// When it was written, where it stands in the log.
+    /// When it was written, where it stands in the log; otherwise when the last record was that it signs for.
     pub at: Option<Timestamp>,
 }
 
@@ -296,6 +296,7 @@ struct Kept {
     note: String,
     size: Option<u64>,
     root: Option<Hash>,
+    at: Option<Timestamp>,
 }
 
 impl Look {
@@ -316,6 +317,7 @@ impl Look {
                     note: note.clone(),
                     size: note.lines().nth(1).and_then(|line| line.parse().ok()),
                     root: None,
+                    at: None,
                 })
                 .collect(),
         }
@@ -349,8 +351,9 @@ impl Look {
             self.recent.pop_front();
         }
         let size = self.verdict.records;
+        let at = self.state.as_ref().map(State::eff);
         for kept in self.kept.iter_mut().filter(|kept| kept.size == Some(size)) {
-            kept.root = Some(self.frontier.root());
+            (kept.root, kept.at) = (Some(self.frontier.root()), at);
         }
     }
 
@@ -470,7 +473,7 @@ impl Look {
             if root != Some(signed.root) {
                 return Err(Tampered::KeptRoot { size, owned_up });
             }
-            self.verdict.kept.push(Signed { position: None, size, at: None });
+            self.verdict.kept.push(Signed { position: None, size, at: kept.at });
         }
         Ok((self.verdict, self.stored))
     }

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::failure::Failure;
 use super::flags::AllFlags;
 use super::outside::{Outside, block_on};
-use super::rows::{self, Format, Row};
+use super::rows::{Format, Row};
 use crate::config::{Config, InForce, Place};
 
 #[derive(Debug, clap::Subcommand)]
@@ -32,7 +32,7 @@ pub(super) struct Check {
 pub(super) fn run(command: Command, outside: &mut Outside) -> Result<(), Failure> {
     let Command::Check(args) = command;
     let config = Config::read(&outside.sources(args.flags.0))?;
-    rows::write(&mut *outside.stdout, args.format, outside.width, &config.report).map_err(Failure::Output)?;
+    outside.print(args.format, &config.report)?;
     for warning in &config.warnings {
         outside.say(format_args!("warning: {warning}"))?;
     }

@@ -6,7 +6,7 @@ use super::audit::{person, view, when, with_reading};
 use super::failure::Failure;
 use super::flags::BriefFlags;
 use super::outside::Outside;
-use super::rows::{self, Format, Row, visible};
+use super::rows::{self, Format, Row, Screen, visible};
 use crate::audit::{Line, Story, When};
 
 /// Tell the story of one person: sign-ins, devices, refreshes, denials and ends, with the positions
@@ -45,6 +45,7 @@ pub(super) fn run(args: Args, outside: &mut Outside) -> Result<(), Failure> {
 }
 
 fn print(story: &Story, format: Format, outside: &mut Outside) -> Result<(), Failure> {
+    let screen = outside.screen();
     let out = &mut *outside.stdout;
     let written = match format {
         Format::Json => {
@@ -56,9 +57,9 @@ fn print(story: &Story, format: Format, outside: &mut Outside) -> Result<(), Fai
             let id = who.id.as_deref().unwrap_or("no Discord id: erased, or no keys");
             let head = format!("{} ({id}), pseudonym {}", visible(name), who.sub);
             let told = writeln!(out, "{head}\n{}\n", story.standing);
-            told.and_then(|()| rows::write(out, format, outside.width, &story.story))
+            told.and_then(|()| rows::write(out, format, screen, &story.story))
         }
-        Format::Jsonl | Format::Csv => rows::write(out, format, None, &story.story),
+        Format::Jsonl | Format::Csv => rows::write(out, format, Screen::PIPE, &story.story),
     };
     written.map_err(Failure::Output)
 }

@@ -34,7 +34,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use self::failure::Failure;
-pub use self::outside::Outside;
+pub use self::outside::{AskHidden, Outside};
 
 /// A Discord login server whose source of truth is an append-only event log.
 #[derive(Debug, Parser)]

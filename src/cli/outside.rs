@@ -8,12 +8,16 @@ use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 
+use super::rows::{self, Format, Row, Screen};
 use super::{Failure, when};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{LogFormat, Sources};
 use crate::domain::time::Timestamp;
 use crate::event_log::Probe;
 use crate::serve::World;
+
+/// Asks a question, and returns the line that was typed.
+pub type AskHidden = Box<dyn FnMut(&str) -> io::Result<String>>;
 
 /// The world as a command sees it.
 pub struct Outside {
@@ -42,7 +46,7 @@ pub struct Outside {
     /// How a copy of the log is looked through after an unclean stop.
     pub probe: Probe,
     /// Asks a person for a line, without showing what is typed.
-    pub ask_hidden: Box<dyn FnMut(&str) -> io::Result<String>>,
+    pub ask_hidden: AskHidden,
     /// In which zone times without an offset are meant.
     pub zone: TimeZone,
     /// Sets diagnostics up.
@@ -75,6 +79,18 @@ impl Outside {
 
     pub(super) fn sources(&self, flags: BTreeMap<&'static str, String>) -> Sources {
         Sources { flags, env: self.env.clone(), cwd: self.cwd.clone(), system_file: self.system_file.clone() }
+    }
+
+    /// Returns what results are printed on.
+    pub(super) fn screen(&self) -> Screen {
+        let plain = self.env.get(std::ffi::OsStr::new("NO_COLOR")).is_some_and(|value| !value.is_empty());
+        Screen { width: self.width, colour: self.stdout_is_terminal && !plain }
+    }
+
+    /// Prints rows as a result.
+    pub(super) fn print<R: Row>(&mut self, format: Format, rows: &[R]) -> Result<(), Failure> {
+        let screen = self.screen();
+        rows::write(&mut *self.stdout, format, screen, rows).map_err(Failure::Output)
     }
 
     /// Returns the world that a log is opened in.

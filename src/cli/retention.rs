@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::failure::Failure;
 use super::flags::BriefFlags;
 use super::outside::{Outside, block_on};
-use super::rows::{self, Format, Row};
+use super::rows::{Format, Row};
 use super::sessions::{answers, open_config};
 use crate::control::Answers;
 use crate::domain::time::Month;
@@ -68,7 +68,7 @@ async fn apply(
     let ended = if due.is_empty() { due } else { answers.apply_retention(false).await? };
     let rows: Vec<Ended> = ended.iter().copied().map(Ended).collect();
     if !rows.is_empty() || format != Format::Table {
-        rows::write(&mut *outside.stdout, format, outside.width, &rows).map_err(Failure::Output)?;
+        outside.print(format, &rows)?;
     }
     outside.say(match rows.len() {
         0 => "nothing was due".to_owned(),

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
+use comfy_table::{Cell, Color, ColumnConstraint, ContentArrangement, Table, presets};
 use serde::Serialize;
 
 use crate::domain::time::Timestamp;
@@ -34,6 +34,11 @@ pub trait Row {
         (0..Self::COLUMNS.len()).collect()
     }
 
+    /// Returns whether a person should notice it; a table shows it in another colour.
+    fn stands_out(&self) -> bool {
+        false
+    }
+
     /// Returns one cell per heading; `None` where there is nothing to say.
     fn cells(&self) -> Vec<Option<String>>;
 
@@ -41,10 +46,24 @@ pub trait Row {
     fn json(&self) -> impl Serialize;
 }
 
-/// Prints rows; a table is fitted into `width`, where there is a terminal.
-pub fn write<R: Row>(out: &mut dyn Write, format: Format, width: Option<u16>, rows: &[R]) -> io::Result<()> {
+/// What rows are printed on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Screen {
+    /// How wide it is, where it is a terminal.
+    pub width: Option<u16>,
+    /// Whether it shows colours.
+    pub colour: bool,
+}
+
+impl Screen {
+    /// Nothing that a person looks at.
+    pub const PIPE: Screen = Screen { width: None, colour: false };
+}
+
+/// Prints rows; a table is fitted into the screen, where there is one.
+pub fn write<R: Row>(out: &mut dyn Write, format: Format, screen: Screen, rows: &[R]) -> io::Result<()> {
     match format {
-        Format::Table => table(out, width, rows),
+        Format::Table => table(out, screen, rows),
         Format::Json => {
             let all: Vec<_> = rows.iter().map(Row::json).collect();
             serde_json::to_writer_pretty(&mut *out, &all)?;
@@ -90,7 +109,7 @@ pub fn age(now: Timestamp, then: Timestamp) -> String {
     }
 }
 
-fn table<R: Row>(out: &mut dyn Write, width: Option<u16>, rows: &[R]) -> io::Result<()> {
+fn table<R: Row>(out: &mut dyn Write, Screen { width, colour }: Screen, rows: &[R]) -> io::Result<()> {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     match width {
@@ -101,12 +120,19 @@ fn table<R: Row>(out: &mut dyn Write, width: Option<u16>, rows: &[R]) -> io::Res
             table.set_content_arrangement(ContentArrangement::Disabled);
         }
     }
+    if colour {
+        table.enforce_styling();
+    }
     let shown = R::shown(width);
     table.set_header(shown.iter().filter_map(|&at| R::COLUMNS.get(at)).map(|name| name.to_uppercase()));
     for row in rows {
         let mut cells = row.cells();
         let cells = shown.iter().map(|&at| cells.get_mut(at).and_then(Option::take));
-        table.add_row(cells.map(|cell| cell.map_or_else(|| "-".to_owned(), |text| visible(&text))));
+        let cells = cells.map(|cell| {
+            let cell = Cell::new(cell.map_or_else(|| "-".to_owned(), |text| visible(&text)));
+            if colour && row.stands_out() { cell.fg(Color::Red) } else { cell }
+        });
+        table.add_row(cells);
     }
     for (at, column) in shown.iter().zip(table.column_iter_mut()) {
         column.set_padding((0, 2));
@@ -151,6 +177,10 @@ mod tests {
     impl Row for Person {
         const COLUMNS: &'static [&'static str] = &["name", "note"];
 
+        fn stands_out(&self) -> bool {
+            self.0 == "nelly"
+        }
+
         fn cells(&self) -> Vec<Option<String>> {
             vec![Some(self.0.to_owned()), self.1.map(String::from)]
         }
@@ -169,7 +199,7 @@ mod tests {
 
     fn printed(format: Format, width: Option<u16>) -> String {
         let mut out = Vec::new();
-        write(&mut out, format, width, PEOPLE).unwrap();
+        write(&mut out, format, Screen { width, colour: false }, PEOPLE).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -189,9 +219,19 @@ mod tests {
     }
 
     #[test]
+    fn what_stands_out_is_coloured_where_colours_are_seen_and_nowhere_else() {
+        let red = |colour| {
+            let mut out = Vec::new();
+            write(&mut out, Format::Table, Screen { width: Some(80), colour }, PEOPLE).unwrap();
+            String::from_utf8(out).unwrap().lines().filter(|line| line.contains("\u{1b}[")).count()
+        };
+        assert_eq!((red(true), red(false)), (1, 0));
+    }
+
+    #[test]
     fn no_rows_are_an_empty_list_and_not_nothing() {
         let mut out = Vec::new();
-        write::<Person>(&mut out, Format::Json, None, &[]).unwrap();
+        write::<Person>(&mut out, Format::Json, Screen::PIPE, &[]).unwrap();
         assert_eq!(out, b"[]\n");
     }
 }

@@ -111,7 +111,7 @@ fn list(args: List, outside: &mut Outside) -> Result<(), Failure> {
     if found.is_empty() && some {
         return Err(Failure::No("no live session fits".to_owned()));
     }
-    rows::write(&mut *outside.stdout, args.format, outside.width, &found).map_err(Failure::Output)
+    outside.print(args.format, &found)
 }
 
 fn revoke(args: Revoke, outside: &mut Outside) -> Result<(), Failure> {
@@ -158,7 +158,8 @@ async fn end(
     }
     let all = count(found.len());
     if !how.yes {
-        rows::write(&mut *outside.stderr, Format::Table, outside.width, &found).map_err(Failure::Output)?;
+        let screen = outside.screen();
+        rows::write(&mut *outside.stderr, Format::Table, screen, &found).map_err(Failure::Output)?;
     }
     if !outside.confirm(&format!("End {all}?"), how.yes)? {
         return Err(Failure::No("nothing was changed".to_owned()));
@@ -168,7 +169,7 @@ async fn end(
     // Whoever was asked has just read the table.
     let known = !how.yes && outside.stdout_is_terminal && how.format == Format::Table;
     if !known {
-        rows::write(&mut *outside.stdout, how.format, outside.width, &found).map_err(Failure::Output)?;
+        outside.print(how.format, &found)?;
     }
     outside.say(format_args!("{} ended", count(usize::try_from(ended).unwrap_or(usize::MAX))))
 }

@@ -243,6 +243,11 @@ impl Running {
         closed.map_err(ServeError::Close)
     }
 
+    /// Returns what speaks to Discord between two commands.
+    pub fn grants(&self) -> &Arc<Grants> {
+        &self.grants
+    }
+
     /// Waits until the storage has failed for good.
     pub async fn failed(&self) -> ServeError {
         let mut health = self.app.log_health();

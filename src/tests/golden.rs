@@ -62,7 +62,7 @@ impl Golden {
     fn run(&self, width: Option<u16>, line: &[&str]) -> Came {
         let (out, err) = (Paper::default(), Paper::default());
         let mut outside = Outside {
-            env: BTreeMap::new(),
+            env: BTreeMap::from([("NO_COLOR".into(), "1".into())]),
             cwd: self.dir.path().to_owned(),
             system_file: self.dir.path().join("none.toml"),
             stdin: Box::new(Cursor::new("")),
@@ -171,6 +171,26 @@ fn the_golden_log_is_told_as_it_was() {
     snapshot!("golden-show-proof", golden.run(None, &["audit", "show", "2", "--proof"]).shown());
     snapshot!("golden-checkpoint", golden.run(None, &["audit", "checkpoint"]).shown());
     snapshot!("golden-checkpoint-key", golden.run(None, &["audit", "checkpoint", "--key"]).shown());
+}
+
+#[test]
+fn a_checkpoint_that_was_kept_elsewhere_must_not_be_too_old_where_that_is_asked() {
+    let golden = Golden::new();
+    let newest = golden.run(None, &["audit", "checkpoint"]);
+    fs::write(golden.dir.path().join("kept.txt"), newest.out).unwrap();
+    let verify = |age: &str| {
+        golden.run(None, &["audit", "verify", "--checkpoint", "kept.txt", "--require-anchor", age])
+    };
+    assert_eq!(verify("2d").code, 0, "{}", verify("2d").shown());
+    let old = verify("1d");
+    assert_eq!(old.code, 1, "{}", old.shown());
+    assert!(
+        old.err.contains("the newest checkpoint that was kept elsewhere is of 2026-03-24T"),
+        "{}",
+        old.err
+    );
+    let nothing = golden.run(None, &["audit", "verify", "--require-anchor", "1d"]);
+    assert_eq!(nothing.code, 2, "{}", nothing.shown());
 }
 
 #[test]

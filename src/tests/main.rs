@@ -3,11 +3,13 @@
 #![allow(unreachable_pub, reason = "a test target has no inside and outside")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a story that cannot go on has failed")]
 
+mod audit;
 mod bad_input;
 mod canary;
 mod command_line;
 mod copies;
 mod discord_trouble;
+mod erasure;
 mod exchanges;
 mod golden;
 mod harness;

@@ -7,7 +7,7 @@ use crate::audit::{Change, When};
 use crate::cli::failure::Failure;
 use crate::cli::flags::BriefFlags;
 use crate::cli::outside::Outside;
-use crate::cli::rows::{self, Format, Row};
+use crate::cli::rows::{Format, Row};
 
 /// Print what changed between two moments, with the positions that say so
 #[derive(Debug, clap::Args)]
@@ -40,7 +40,7 @@ pub(super) fn run(args: Args, outside: &mut Outside) -> Result<(), Failure> {
         let Some(changes) = reader.diff(from, to, now).await? else {
             return Err(Failure::No("the log had not begun by then".to_owned()));
         };
-        rows::write(&mut *outside.stdout, args.format, outside.width, &changes).map_err(Failure::Output)
+        outside.print(args.format, &changes)
     })
 }
 

@@ -12,7 +12,7 @@ use crate::audit::{EventRow, Filter, Person, ReadError, Reader, Rows, When};
 use crate::cli::failure::Failure;
 use crate::cli::flags::BriefFlags;
 use crate::cli::outside::Outside;
-use crate::cli::rows::{self, Format, Row, visible};
+use crate::cli::rows::{self, Format, Row, Screen, visible};
 use crate::cli::sessions::{network, session_id};
 use crate::domain::event::ActorKind;
 use crate::domain::id::{Position, SessionId};
@@ -118,7 +118,7 @@ pub(super) fn run(args: Args, outside: &mut Outside) -> Result<(), Failure> {
         let shown: Vec<Shown> = found.rows.into_iter().map(|row| Shown { row, now }).collect();
         if args.follow {
             if args.format == Format::Csv {
-                rows::write::<Shown>(&mut *outside.stdout, Format::Csv, None, &[])
+                rows::write::<Shown>(&mut *outside.stdout, Format::Csv, Screen::PIPE, &[])
                     .map_err(Failure::Output)?;
             }
             for row in &shown {
@@ -126,7 +126,7 @@ pub(super) fn run(args: Args, outside: &mut Outside) -> Result<(), Failure> {
             }
             return follow(reader, rows, head.next(), args.format, outside).await;
         }
-        rows::write(&mut *outside.stdout, args.format, outside.width, &shown).map_err(Failure::Output)
+        outside.print(args.format, &shown)
     })
 }
 
@@ -226,7 +226,7 @@ fn print_line(shown: &Shown, format: Format, outside: &mut Outside) -> Result<()
         }
         Format::Csv => rows::write_csv_row(&mut *outside.stdout, shown),
         Format::Json | Format::Jsonl => {
-            rows::write(&mut *outside.stdout, Format::Jsonl, None, std::slice::from_ref(shown))
+            rows::write(&mut *outside.stdout, Format::Jsonl, Screen::PIPE, std::slice::from_ref(shown))
         }
     }
     .and_then(|()| outside.stdout.flush())
@@ -258,6 +258,10 @@ impl Row for Shown {
             Some(..160) => vec![0, 2, 3, 6, 9, 10],
             _ => vec![0, 2, 3, 4, 6, 7, 8, 9, 10],
         }
+    }
+
+    fn stands_out(&self) -> bool {
+        self.row.kind.starts_with("sign_in.") || self.row.kind == "log.loss_accepted"
     }
 
     fn cells(&self) -> Vec<Option<String>> {

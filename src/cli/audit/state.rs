@@ -7,7 +7,7 @@ use crate::audit::{SignedIn, When};
 use crate::cli::failure::Failure;
 use crate::cli::flags::BriefFlags;
 use crate::cli::outside::Outside;
-use crate::cli::rows::{self, Format, Row};
+use crate::cli::rows::{Format, Row};
 
 /// Print who is signed in at some moment
 ///
@@ -35,7 +35,7 @@ pub(super) fn run(args: Args, outside: &mut Outside) -> Result<(), Failure> {
         if let (When::At(_), Some(position)) = (when, view.state.position()) {
             outside.say(format_args!("after the record at position {position}"))?;
         }
-        rows::write(&mut *outside.stdout, args.format, outside.width, &found).map_err(Failure::Output)
+        outside.print(args.format, &found)
     })
 }
 

@@ -7,10 +7,10 @@ use crate::audit::{Address, Count, Span, Stats};
 use crate::cli::failure::Failure;
 use crate::cli::flags::BriefFlags;
 use crate::cli::outside::Outside;
-use crate::cli::rows::{self, Format, Row};
+use crate::cli::rows::{self, Format, Row, Screen};
 
 /// How wide the longest bar is.
-const BAR: u64 = 24;
+const BAR: u64 = 18;
 
 /// Count sign-ins, denials and refreshes, and name the addresses that most came from
 #[derive(Debug, clap::Args)]
@@ -56,6 +56,7 @@ pub(super) fn run(args: Args, outside: &mut Outside) -> Result<(), Failure> {
 
 /// Both lists as they are for people; for programs JSON has both, and the other formats have the counts.
 fn print(stats: &Stats, format: Format, outside: &mut Outside) -> Result<(), Failure> {
+    let screen = outside.screen();
     let out = &mut *outside.stdout;
     let written = match format {
         Format::Json => {
@@ -64,15 +65,15 @@ fn print(stats: &Stats, format: Format, outside: &mut Outside) -> Result<(), Fai
         Format::Jsonl | Format::Csv => {
             let most = 0;
             let rows: Vec<_> = stats.counts.iter().map(|count| CountRow { count, most }).collect();
-            rows::write(out, format, None, &rows)
+            rows::write(out, format, Screen::PIPE, &rows)
         }
         Format::Table => {
             let most = stats.counts.iter().map(|count| count.sign_ins).max().unwrap_or(0);
             let rows: Vec<_> = stats.counts.iter().map(|count| CountRow { count, most }).collect();
-            let counted = rows::write(out, format, outside.width, &rows);
+            let counted = rows::write(out, format, screen, &rows);
             counted
                 .and_then(|()| writeln!(out))
-                .and_then(|()| rows::write(out, format, outside.width, &stats.addresses))
+                .and_then(|()| rows::write(out, format, screen, &stats.addresses))
         }
     };
     written.map_err(Failure::Output)

@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -13,6 +14,8 @@ use crate::cli::failure::Failure;
 use crate::cli::flags::BriefFlags;
 use crate::cli::outside::Outside;
 use crate::cli::progress::Progress;
+use crate::config::duration;
+use crate::domain::time::Timestamp;
 use crate::event_log::note::VerifierKey;
 
 /// Check that no record was changed, removed or moved
@@ -28,6 +31,9 @@ pub(in crate::cli) struct Args {
     /// A checkpoint that was kept elsewhere; may be given more than once
     #[arg(long, value_name = "FILE")]
     checkpoint: Vec<PathBuf>,
+    /// The newest of those must not be older: 7d, 48h
+    #[arg(long, value_name = "AGE", requires = "checkpoint", value_parser = duration)]
+    require_anchor: Option<Duration>,
     /// A certificate of erasure instead of the log: it is checked with nothing but itself
     #[arg(long, value_name = "FILE", conflicts_with = "checkpoint")]
     certificate: Option<PathBuf>,
@@ -58,7 +64,8 @@ pub(super) fn run(args: Args, outside: &mut Outside) -> Result<(), Failure> {
         match outcome {
             Ok(verdict) => {
                 let text = if args.json { in_json(&verdict) } else { in_words(&verdict) };
-                write!(outside.stdout, "{text}").map_err(Failure::Output)
+                write!(outside.stdout, "{text}").map_err(Failure::Output)?;
+                args.require_anchor.map_or(Ok(()), |age| anchored(&verdict, age, outside.clock.now()))
             }
             Err(VerifyError::Tampered(tampered)) => Err(Failure::No(said(&tampered))),
             Err(VerifyError::Read(error)) => Err(Failure::Read(error)),
@@ -92,6 +99,18 @@ fn read(file: &Path, longest: u64, outside: &Outside) -> Result<String, Failure>
         .and_then(|opened| opened.take(longest + 1).read_to_string(&mut text))
         .map_err(|error| Failure::Usage(format!("{} cannot be read: {error}", path.display())))?;
     Ok(text)
+}
+
+/// Says no where no checkpoint that was kept elsewhere is young enough.
+fn anchored(verdict: &Verdict, age: Duration, now: Timestamp) -> Result<(), Failure> {
+    let newest = verdict.kept.iter().filter_map(|kept| kept.at).max();
+    match newest {
+        Some(at) if now.since(at) <= age => Ok(()),
+        Some(at) => Err(Failure::No(format!(
+            "the newest checkpoint that was kept elsewhere is of {at}, which is too long ago: keep a new one"
+        ))),
+        None => Err(Failure::No("no checkpoint that was kept elsewhere says when it is from".to_owned())),
+    }
 }
 
 fn said(tampered: &Tampered) -> String {

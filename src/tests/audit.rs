@@ -1,0 +1,112 @@
+//! The log asked while a server runs on it and while none does: the same answers, and nobody waits.
+
+use std::time::Duration;
+
+use doorbook::clock::{Clock as _, SystemClock};
+use serde_json::Value;
+
+use crate::harness::{House, MARISOL, Process, QUIETFOX};
+
+async fn asked(house: &House, args: &[&str]) -> Vec<Value> {
+    let ended = Process::spawn(house, args, &[]).ends().await;
+    assert_eq!(ended.code, Some(0), "{args:?}: {}", ended.stderr);
+    ended.stdout.lines().map(|line| serde_json::from_str(line).expect("one object a line")).collect()
+}
+
+fn kinds(rows: &[Value]) -> Vec<&str> {
+    rows.iter().filter_map(|row| row["kind"].as_str()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_server_and_a_stopped_log_give_the_same_answers() {
+    let house = House::for_processes().await;
+    let mut process = Process::serve(&house).await;
+    process.signed_in(&house, MARISOL).await;
+    let mut quiet = process.signed_in(&house, QUIETFOX).await;
+    assert_eq!(quiet.fetch("POST", "/api/auth/logout").await.status, 204);
+    let lines: [&[&str]; 4] = [
+        &["audit", "log", "--format", "jsonl"],
+        &["audit", "log", "--user", "quietfox", "--format", "jsonl"],
+        &["audit", "state", "--at", "3", "--format", "jsonl"],
+        &["audit", "diff", "1", "4", "--format", "jsonl"],
+    ];
+    let mut running = Vec::new();
+    for line in lines {
+        running.push(asked(&house, line).await);
+    }
+    process.terminate().await;
+    let mut stopped = Vec::new();
+    for line in lines {
+        stopped.push(asked(&house, line).await);
+    }
+    assert_eq!(kinds(&stopped[0][running[0].len()..]), ["server.stopped", "checkpoint.signed"]);
+    stopped[0].truncate(running[0].len());
+    assert_eq!(running, stopped);
+    assert_eq!(running[2].len(), 2, "two were signed in then");
+    assert!(kinds(&running[1]).contains(&"session.revoked"));
+
+    let verified = Process::spawn(&house, &["audit", "verify", "--json"], &[]).ends().await;
+    assert_eq!(verified.code, Some(0), "{}", verified.stderr);
+    let verdict: Value = serde_json::from_str(&verified.stdout).expect("JSON");
+    assert_eq!((&verdict["verdict"], &verdict["states"]), (&"intact".into(), &1.into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_follows_misses_nothing_even_while_the_server_restarts() {
+    let house = House::for_processes().await;
+    let mut process = Process::serve(&house).await;
+    process.signed_in(&house, MARISOL).await;
+    let following = Process::spawn(&house, &["audit", "log", "--follow", "--format", "jsonl"], &[]);
+    let opened = |said: &str| said.matches(r#""kind":"session.opened""#).count();
+    until(&following, |said| opened(said) == 1).await;
+    process.signed_in(&house, QUIETFOX).await;
+    until(&following, |said| opened(said) == 2).await;
+    process.terminate().await;
+    let process = Process::serve(&house).await;
+    process.signed_in(&house, QUIETFOX).await;
+    until(&following, |said| opened(said) == 3).await;
+    let rows: Vec<Value> = following
+        .said("out")
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("one object a line"))
+        .collect();
+    let places: Vec<(u64, u64)> =
+        rows.iter().map(|row| (row["position"].as_u64().unwrap(), row["index"].as_u64().unwrap())).collect();
+    assert!(places.windows(2).all(|two| two[1].0 - two[0].0 <= 1 && two[0] < two[1]), "{places:?}");
+    assert_eq!(places[0], (0, 0));
+    assert!(kinds(&rows).contains(&"server.stopped"));
+}
+
+/// Waits until what it has printed is as it should be; the process is a real one, and so is its time.
+async fn until(process: &Process, so: impl Fn(&str) -> bool) {
+    let clock = SystemClock::new();
+    while !so(&process.said("out")) {
+        let said = || format!("it printed {}\nand said {}", process.said("out"), process.said("err"));
+        assert!(clock.monotonic() < Duration::from_secs(30), "{}", said());
+        clock.sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_waits_for_a_question_and_a_checkpoint_that_was_kept_fits_later() {
+    let house = House::for_processes().await;
+    let mut process = Process::serve(&house).await;
+    process.signed_in(&house, MARISOL).await;
+    process.terminate().await;
+    let kept = Process::spawn(&house, &["audit", "checkpoint"], &[]).ends().await;
+    assert_eq!(kept.code, Some(0), "{}", kept.stderr);
+    let file = house.dir.path().join("kept.txt");
+    std::fs::write(&file, &kept.stdout).unwrap();
+    let process = Process::serve(&house).await;
+    let kept = file.display().to_string();
+    let asking: Vec<Process> =
+        (0..4).map(|_| Process::spawn(&house, &["audit", "verify", "--checkpoint", &kept], &[])).collect();
+    for user in [MARISOL, QUIETFOX, MARISOL, QUIETFOX] {
+        process.signed_in(&house, user).await;
+    }
+    for mut one in asking {
+        let ended = one.ends().await;
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        assert!(ended.stdout.contains("kept         the checkpoint for "), "{}", ended.stdout);
+    }
+}
