@@ -165,7 +165,8 @@ fn the_golden_log_is_told_as_it_was() {
         snapshot!(format!("golden-{name}-json"), json.shown());
     }
     for position in ["0", "2", "17"] {
-        snapshot!(format!("golden-show-{position}"), golden.run(None, &["audit", "show", position]).shown());
+        let shown = golden.run(None, &["audit", "show", position]).shown();
+        snapshot!(format!("golden-show-{position}-whole"), shown);
     }
     snapshot!("golden-show-json", golden.run(None, &["audit", "show", "2", "--json"]).shown());
     snapshot!("golden-show-proof", golden.run(None, &["audit", "show", "2", "--proof"]).shown());
