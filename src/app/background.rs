@@ -20,7 +20,7 @@ const UNDER_WAY: usize = 512;
 
 impl App {
     /// Records due sightings and roll-ups until the process ends, and once a day destroys the keys of months that
-    /// ended longer than `retention` ago; off the request path.
+    /// ended longer than `retention` ago and looks at the age of the escrow; off the request path.
     pub fn start_background(self: &Arc<Self>, retention: Duration) {
         let app = self.clone();
         self.tasks.spawn(async move { app.run_background().await });
@@ -36,6 +36,7 @@ impl App {
     }
 
     async fn run_retention(&self, retention: Duration) {
+        let mut at_start = true;
         loop {
             match self.apply_retention(retention, &By::SYSTEM).await {
                 Ok(months) if months.is_empty() => {}
@@ -50,6 +51,8 @@ impl App {
                     );
                 }
             }
+            self.look_at_escrow(at_start);
+            at_start = false;
             tokio::select! {
                 biased;
                 () = self.stopping.cancelled() => return,

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::stored::StoreError;
 use super::{App, By, ExecuteError};
+use crate::crypto::KeyError;
 use crate::domain::command::{Command, SignCheckpoint};
 use crate::domain::event::StateHash;
 use crate::domain::id::{Hash, Position};
@@ -39,6 +40,9 @@ pub enum SignError {
     /// The key is none that others could check.
     #[error("the signing key cannot be used")]
     Key(#[source] NotAKey),
+    /// The log names another key, and it cannot take over.
+    #[error("the key that signs for the log cannot be used")]
+    NotHere(#[source] KeyError),
     /// There is no note to sign.
     #[error("the checkpoint cannot be signed")]
     Note(#[source] NoteError),
@@ -128,6 +132,7 @@ impl App {
     }
 
     async fn sign(&self, over: Over) -> Result<Option<Position>, SignError> {
+        self.sign_as_the_log_says().await.map_err(SignError::NotHere)?;
         let log = self.state().log().cloned().ok_or(SignError::NoLog)?;
         let name = origin_of(&log.origin, log.id);
         let key = VerifierKey::new(&name, &self.keys.signer_public_key()).map_err(SignError::Key)?;

@@ -90,7 +90,9 @@ impl App {
     /// A user's decisions are made one at a time; different users' share a flush. Giving up the wait does
     /// not undo anything: what was handed to the log is written and applied all the same.
     pub async fn execute(&self, command: Command, by: &By) -> Result<Executed, ExecuteError> {
-        let signs = matches!(command, Command::SignCheckpoint(_));
+        // Nor does who lets another key sign wait for a signature: nobody signs meanwhile.
+        let signs =
+            matches!(command, Command::SignCheckpoint(_) | Command::RotateKey { signer: Some(_), .. });
         // What a start owns up to comes before everything else, a signature included.
         let owns_up = matches!(command, Command::AcceptLoss(_) | Command::RestoreLog { .. });
         if !signs && !owns_up {

@@ -6,8 +6,10 @@
 pub mod applier;
 mod background;
 mod checkpoints;
+mod escrowed;
 mod execute;
 mod facts;
+mod keys;
 mod locks;
 mod open;
 mod retention;
@@ -37,7 +39,9 @@ use crate::event_log::{EventLog, Health, codec};
 
 pub use applier::{Applied, Beginning, FoldError, Progress, StateGuard};
 pub use checkpoints::SignError;
+pub use escrowed::Escrowed;
 pub use execute::{ExecuteError, Executed};
+pub use keys::{NewRoot, NewSigningKey, RotateError};
 pub use locks::{Held, KeyedLocks};
 pub use open::{OpenError, Opened, Replayed, Role, Settings};
 pub use retention::RetentionError;
@@ -95,6 +99,7 @@ pub struct App {
     folded: Arc<RwLock<applier::Folded>>,
     log: EventLog,
     states: Arc<StatesDir>,
+    data_dir: std::path::PathBuf,
     keys: Arc<KeyRing>,
     rules: Rules,
     clock: Arc<dyn Clock>,

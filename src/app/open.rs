@@ -108,6 +108,14 @@ pub enum OpenError {
         /// How many.
         missing: usize,
     },
+    /// The key that the log names does not sign.
+    #[error(
+        "the key that signs for this log cannot be used; put the whole of keys/ back as it was, or the escrow that belongs to this log"
+    )]
+    Signer(#[source] KeyError),
+    /// Keys that were destroyed are here again: nobody may be revived.
+    #[error("keys that the log says were destroyed are here again, and could not be destroyed")]
+    Forget(#[source] KeyError),
     /// The first records could not be written.
     #[error("the start could not be recorded")]
     Record(#[source] ExecuteError),
@@ -222,6 +230,7 @@ impl App {
             folded,
             log,
             states,
+            data_dir: settings.data_dir.clone(),
             keys: Arc::new(keys),
             rules: settings.rules.clone(),
             clock,
@@ -281,7 +290,7 @@ impl Opened {
         }
         let took = self.app.clock.monotonic().saturating_sub(began);
         let checked = match self.check() {
-            Ok(()) => self.app.settle_keys().await.map_err(OpenError::Key),
+            Ok(()) => self.app.take_over_keys().await,
             refused => refused,
         };
         if let Err(error) = checked {

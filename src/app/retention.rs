@@ -21,11 +21,16 @@ pub enum RetentionError {
 }
 
 impl App {
+    /// Returns the months whose keys [`apply_retention`](Self::apply_retention) would destroy now.
+    pub fn retention_due(&self, retention: Duration) -> Vec<Month> {
+        past_months(self.keys().months(), self.clock.now(), retention)
+    }
+
     /// Destroys the keys of months that ended longer than `retention` ago, and returns which those were.
     ///
     /// The record comes first: a start destroys again what it names, so a kill in between keeps nothing.
     pub async fn apply_retention(&self, retention: Duration, by: &By) -> Result<Vec<Month>, RetentionError> {
-        let past = past_months(self.keys().months(), self.clock.now(), retention);
+        let past = self.retention_due(retention);
         if past.is_empty() {
             return Ok(past);
         }
@@ -36,19 +41,8 @@ impl App {
         Ok(past)
     }
 
-    /// Brings the keys in line with what the log says: which one signs, and which are gone.
-    ///
-    /// A kill may have come between a record and what it is about, and the key files may be older than the log.
-    pub(super) async fn settle_keys(&self) -> Result<(), KeyError> {
-        let signer = self.state().log().map(|log| log.public_key);
-        if let Some(public) = signer {
-            self.keys().signer_is(public).await?;
-        }
-        self.forget_again().await
-    }
-
     /// Destroys again what the log says is gone: the keys may have been restored from before that.
-    async fn forget_again(&self) -> Result<(), KeyError> {
+    pub(super) async fn forget_again(&self) -> Result<(), KeyError> {
         let gone = {
             let state = self.state();
             Forget { subs: state.erased().collect(), months: state.destroyed().collect() }

@@ -9,6 +9,7 @@ use super::{People, Person, ReadError, Reader, View, When, in_words};
 use crate::domain::event::Event;
 use crate::domain::id::{GrantId, Position, SessionId, Sub};
 use crate::domain::record::Record;
+use crate::domain::state::Session;
 use crate::domain::time::Timestamp;
 
 /// Something that is there at the second moment and not at the first, or the other way round.
@@ -112,6 +113,13 @@ impl Between {
     }
 }
 
+/// Returns the sessions of a state, the oldest first: the state itself has them in no order.
+fn in_order(view: &View) -> Vec<&Session> {
+    let mut sessions: Vec<&Session> = view.state.sessions().collect();
+    sessions.sort_by_key(|session| (session.opened_at, session.id));
+    sessions
+}
+
 /// Two states, and what was said between them.
 struct Comparison<'a> {
     reader: &'a Reader,
@@ -137,7 +145,7 @@ impl Comparison<'_> {
         let is_live = |view: &View, id: SessionId| {
             view.state.session(id).is_some_and(|session| session.is_live(view.now))
         };
-        for session in self.second.state.sessions() {
+        for session in in_order(self.second) {
             if is_live(self.second, session.id) && !is_live(self.first, session.id) {
                 let said = between.opened.get(&session.id);
                 all.push(self.change(
@@ -148,7 +156,7 @@ impl Comparison<'_> {
                 ));
             }
         }
-        for session in self.first.state.sessions() {
+        for session in in_order(self.first) {
             if !is_live(self.first, session.id) || is_live(self.second, session.id) {
                 continue;
             }

@@ -10,7 +10,7 @@ use crate::audit::{CopyError, Person, ReadError};
 use crate::config::ConfigErrors;
 use crate::control::{ControlError, Trouble};
 use crate::event_log::start::StartError;
-use crate::serve::{ImportError, ServeError};
+use crate::serve::{ImportError, KeysError, ServeError};
 
 /// Why a command did not do what it was asked.
 #[derive(Debug)]
@@ -46,6 +46,8 @@ pub(super) enum Failure {
     },
     /// A log that was to be put back.
     Import(ImportError),
+    /// Keys into escrow, or out of it.
+    Keys(KeysError),
     /// The parts every program needs.
     Runtime(io::Error),
 }
@@ -62,6 +64,8 @@ impl Failure {
             | Failure::Trouble(Trouble::Ambiguous(_)) => 2,
             Failure::Serve(error) if error.is_configuration() => 2,
             Failure::Import(error) => of_import(error),
+            Failure::Keys(error) if error.is_a_no() => 1,
+            Failure::Keys(error) if error.is_wrong_use() => 2,
             Failure::Serve(_)
             | Failure::Control(_)
             | Failure::Trouble(_)
@@ -69,6 +73,7 @@ impl Failure {
             | Failure::Output(_)
             | Failure::Input(_)
             | Failure::File { .. }
+            | Failure::Keys(_)
             | Failure::Runtime(_) => 3,
         }
     }
@@ -109,6 +114,7 @@ impl fmt::Display for Failure {
             Failure::Input(error) => write!(f, "cannot read from standard input: {error}"),
             Failure::File { what, path, source } => write!(f, "{} {what}: {source}", path.display()),
             Failure::Import(error) => chain(f, error),
+            Failure::Keys(error) => chain(f, error),
             Failure::Runtime(error) => write!(f, "cannot start: {error}"),
         }
     }
@@ -152,6 +158,12 @@ impl From<ServeError> for Failure {
 impl From<ImportError> for Failure {
     fn from(error: ImportError) -> Failure {
         Failure::Import(error)
+    }
+}
+
+impl From<KeysError> for Failure {
+    fn from(error: KeysError) -> Failure {
+        Failure::Keys(error)
     }
 }
 

@@ -13,11 +13,13 @@ mod failure;
 mod flags;
 mod health;
 mod import;
+mod keys;
 mod mock_discord;
 mod new_file;
 mod outside;
 mod progress;
 mod restore;
+mod retention;
 pub mod rows;
 mod serve;
 mod sessions;
@@ -32,7 +34,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use self::failure::Failure;
-pub use self::outside::Outside;
+pub use self::outside::{AskHidden, Outside};
 
 /// A Discord login server whose source of truth is an append-only event log.
 #[derive(Debug, Parser)]
@@ -67,6 +69,12 @@ enum Command {
     Import(import::Args),
     Backup(backup::Args),
     Restore(restore::Args),
+    /// Other keys for those there are, and all of them in escrow
+    #[command(subcommand, after_help = "Example:\n  doorbook keys escrow /mnt/usb/doorbook.escrow")]
+    Keys(keys::Command),
+    /// Let old addresses and user agents fade
+    #[command(subcommand, after_help = "Example:\n  doorbook retention apply")]
+    Retention(retention::Command),
     /// Look at the configuration
     #[command(subcommand, after_help = "Example:\n  doorbook config check")]
     Config(config_check::Command),
@@ -123,6 +131,8 @@ fn dispatch(cli: Cli, outside: &mut Outside) -> Result<(), Failure> {
         Command::Import(args) => import::run(args, outside),
         Command::Backup(args) => backup::run(args, outside),
         Command::Restore(args) => restore::run(args, outside),
+        Command::Keys(command) => keys::run(command, outside),
+        Command::Retention(command) => retention::run(command, outside),
         Command::Config(command) => config_check::run(command, outside),
         Command::Health(args) => health::run(args, outside),
         Command::Completions(args) => shell::completions(args, Cli::command(), outside),

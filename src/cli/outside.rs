@@ -16,6 +16,9 @@ use crate::domain::time::Timestamp;
 use crate::event_log::Probe;
 use crate::serve::World;
 
+/// Asks a question, and returns the line that was typed.
+pub type AskHidden = Box<dyn FnMut(&str) -> io::Result<String>>;
+
 /// The world as a command sees it.
 pub struct Outside {
     /// The environment.
@@ -42,6 +45,8 @@ pub struct Outside {
     pub clock: Arc<dyn Clock>,
     /// How a copy of the log is looked through after an unclean stop.
     pub probe: Probe,
+    /// Asks a person for a line, without showing what is typed.
+    pub ask_hidden: AskHidden,
     /// In which zone times without an offset are meant.
     pub zone: TimeZone,
     /// Sets diagnostics up.
@@ -66,6 +71,7 @@ impl Outside {
             width: if stdout_is_terminal { comfy_table::Table::new().width() } else { None },
             clock: Arc::new(SystemClock::new()),
             probe: World::real().probe,
+            ask_hidden: Box::new(|question| rpassword::prompt_password(question)),
             zone: TimeZone::system(),
             diagnostics: crate::telemetry::init,
         })

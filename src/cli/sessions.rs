@@ -186,7 +186,7 @@ pub(super) fn open_config(flags: BriefFlags, outside: &Outside) -> Result<Local,
 }
 
 /// Finds who answers: the running server, or this program itself.
-async fn answers(local: Local, world: World) -> Result<Box<dyn Answers>, Failure> {
+pub(super) async fn answers(local: Local, world: World) -> Result<Box<dyn Answers>, Failure> {
     match Client::connect(&local.data_dir, world.clock.clone()).await? {
         Some(client) => Ok(Box::new(client)),
         None => Ok(crate::serve::open_local(local, world).await?),

@@ -13,7 +13,8 @@ use tokio::sync::oneshot;
 use super::*;
 use crate::clock::ManualClock;
 use crate::control::fake::Fake;
-use crate::control::{Answers, Server};
+use crate::control::{Answers, RotatedKey, Server};
+use crate::disk::RealDisk;
 use crate::domain::time::Timestamp;
 
 const NOW: Timestamp = Timestamp(1_767_337_200_000); // 2026-01-02T07:00:00Z
@@ -42,6 +43,8 @@ struct Shell {
     dir: TempDir,
     env: Vec<(&'static str, String)>,
     typed: &'static str,
+    /// Typed where nobody sees it.
+    hidden: &'static [&'static str],
     terminal: bool,
     width: Option<u16>,
 }
@@ -55,7 +58,14 @@ struct Came {
 
 impl Shell {
     fn new() -> Shell {
-        Shell { dir: TempDir::new().unwrap(), env: Vec::new(), typed: "", terminal: false, width: Some(100) }
+        Shell {
+            dir: TempDir::new().unwrap(),
+            env: Vec::new(),
+            typed: "",
+            hidden: &[],
+            terminal: false,
+            width: Some(100),
+        }
     }
 
     fn configured() -> Shell {
@@ -82,11 +92,16 @@ impl Shell {
         Shell { typed, terminal: true, ..self }
     }
 
+    fn hiding(self, hidden: &'static [&'static str]) -> Shell {
+        Shell { hidden, ..self }
+    }
+
     fn piped(self, typed: &'static str) -> Shell {
         Shell { typed, ..self }
     }
 
     fn outside(&self, out: Box<dyn Write>, err: Box<dyn Write>) -> Outside {
+        let mut hidden = self.hidden.iter();
         Outside {
             env: self.env.iter().map(|(name, value)| (name.into(), value.into())).collect(),
             cwd: self.dir.path().to_owned(),
@@ -100,14 +115,24 @@ impl Shell {
             width: self.width,
             clock: Arc::new(ManualClock::new(NOW)),
             probe: crate::event_log::Probe::InProcess,
+            ask_hidden: Box::new(move |_| {
+                let typed = hidden.next().ok_or(io::ErrorKind::UnexpectedEof)?;
+                Ok((*typed).to_owned())
+            }),
             zone: TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap(),
             diagnostics: |_, _| {},
         }
     }
 
     fn run(&self, line: &[&str]) -> Came {
+        self.run_in(self, line)
+    }
+
+    /// Runs it in the directory of another one.
+    fn run_in(&self, other: &Shell, line: &[&str]) -> Came {
         let (out, err) = (Paper::default(), Paper::default());
         let mut outside = self.outside(Box::new(out.clone()), Box::new(err.clone()));
+        outside.cwd = other.dir.path().to_owned();
         let code =
             run(std::iter::once("doorbook").chain(line.iter().copied()).map(OsString::from), &mut outside);
         Came { code, out: out.text(), err: err.text() }
@@ -163,7 +188,7 @@ impl Came {
 
 #[test]
 fn every_command_explains_itself_with_an_example() {
-    let all: [&[&str]; 28] = [
+    let all: [&[&str]; 34] = [
         &[],
         &["serve"],
         &["demo"],
@@ -189,6 +214,12 @@ fn every_command_explains_itself_with_an_example() {
         &["import"],
         &["backup"],
         &["restore"],
+        &["keys"],
+        &["keys", "rotate"],
+        &["keys", "escrow"],
+        &["keys", "restore"],
+        &["retention"],
+        &["retention", "apply"],
         &["health"],
         &["completions"],
         &["man"],
@@ -407,6 +438,121 @@ fn revoking_without_a_terminal_needs_yes_and_without_a_choice_does_nothing() {
     let came = shell.run(&["sessions", "revoke", "--user", "bob", "--yes", "--format", "jsonl"]);
     came.exits(0);
     assert_eq!((came.out.lines().count(), came.err.as_str()), (1, "1 session ended\n"));
+}
+
+#[test]
+fn keys_are_changed_for_others_as_they_are_named_and_both_where_none_is() {
+    let shell = Shell::new().at_terminal("y\n");
+    let serving = shell.serving(Fake::new());
+    snapshot!("keys_rotate", shell.run(&["keys", "rotate"]).shown());
+    shell.run(&["keys", "rotate", "--kek"]).exits(0);
+    shell.run(&["keys", "rotate", "--signer"]).exits(0);
+    let (root, signer) = (RotatedKey::Root, RotatedKey::Signer);
+    assert_eq!(*serving.fake.rotated.lock().unwrap(), [root, signer, root, signer]);
+    let declined = shell.at_terminal("\n").run(&["keys", "rotate"]);
+    declined.exits(1);
+    let unasked = Shell { terminal: false, ..Shell::new() }.run(&["keys", "rotate"]);
+    unasked.exits(2);
+    assert_eq!(serving.fake.rotated.lock().unwrap().len(), 4);
+}
+
+#[test]
+fn months_that_are_past_are_named_before_they_end_and_printed_after() {
+    let shell = Shell::new().at_terminal("n\n");
+    let serving = shell.serving(Fake::new());
+    snapshot!("retention_apply_declined", shell.run(&["retention", "apply"]).shown());
+    assert_eq!(serving.fake.due.lock().unwrap().len(), 2);
+    let shell = shell.at_terminal("yes\n");
+    snapshot!("retention_apply_confirmed", shell.run(&["retention", "apply"]).shown());
+    let none = shell.run(&["retention", "apply"]);
+    none.exits(0);
+    assert_eq!((none.out.as_str(), none.err.as_str()), ("", "nothing was due\n"), "and nobody is asked");
+    serving.fake.due.lock().unwrap().push(crate::domain::time::Month(202_501));
+    let rows = shell.run(&["retention", "apply", "--yes", "--format", "jsonl"]);
+    rows.exits(0);
+    assert_eq!(rows.out, "{\"month\":\"2025-01\"}\n");
+    Shell::new().run(&["retention", "apply"]).exits(2);
+}
+
+const WORDS: &str = "correct horse battery staple";
+
+#[test]
+fn an_escrow_is_asked_for_twice_and_gives_the_keys_back_elsewhere() {
+    let shell = Shell::new().at_terminal("");
+    let data = shell.dir.path().join("data");
+    let keys = crate::crypto::KeySettings {
+        dir: data.join("keys"),
+        log_id: crate::domain::id::LogId([0x4C; 16]),
+        encrypt_secret: None,
+        cookie_secret: None,
+    };
+    let (entropy, disk) = (Arc::new(crate::entropy::SeededEntropy::new("keys")), Arc::new(RealDisk));
+    drop(crate::crypto::KeyRing::create(keys, entropy, disk).unwrap());
+    let before = files(&data.join("keys"));
+
+    for (hidden, said) in [
+        (&["too short"][..], "doorbook: the passphrase has fewer than 12 characters\n"),
+        (
+            &[WORDS, "correct horse battery stable"],
+            "doorbook: these were two passphrases; nothing was written\n",
+        ),
+    ] {
+        let refused =
+            Shell::new().at_terminal("").hiding(hidden).run_in(&shell, &["keys", "escrow", "keys.escrow"]);
+        refused.exits(2);
+        assert_eq!(refused.err, said);
+    }
+    let unasked = Shell::new().run_in(&shell, &["keys", "escrow", "keys.escrow"]);
+    unasked.exits(2);
+    assert!(unasked.err.contains("--passphrase-stdin"), "{}", unasked.err);
+    assert!(!shell.dir.path().join("keys.escrow").exists());
+
+    let made = Shell::new()
+        .at_terminal("")
+        .hiding(&[WORDS, WORDS])
+        .run_in(&shell, &["keys", "escrow", "keys.escrow"]);
+    made.exits(0);
+    let file = shell.dir.path().join("keys.escrow");
+    let header = crate::crypto::EscrowHeader::read(&std::fs::read(&file).unwrap()).unwrap();
+    let shown = made.shown().replace(&header.fingerprint.to_string(), "<fingerprint>");
+    snapshot!("keys_escrow", shown.replace(&shell.dir.path().display().to_string(), ""));
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(files(&data.join("keys")), before, "nothing new is in keys/");
+    assert!(std::fs::read_to_string(data.join("escrow.last")).unwrap().contains("2026-01-02T07:00:00Z"));
+
+    let kept = Shell::new().piped("another passphrase\n");
+    kept.run_in(&shell, &["keys", "escrow", "keys.escrow", "--passphrase-stdin"]).exits(2);
+    let forced = Shell::new().piped("correct horse battery staple\r\nmore\n");
+    forced.run_in(&shell, &["keys", "escrow", "keys.escrow", "--passphrase-stdin", "--force"]).exits(0);
+
+    let there = ["keys", "restore", "keys.escrow", "--passphrase-stdin"];
+    let elsewhere = [&there[..], &["--data-dir", "elsewhere"]].concat();
+    let wrong = Shell::new().piped("another passphrase\n").run_in(&shell, &elsewhere);
+    wrong.exits(1);
+    assert_eq!(wrong.err, "doorbook: the passphrase does not open the escrow\n");
+    assert!(!shell.dir.path().join("elsewhere").exists(), "and nothing is made");
+    std::fs::write(shell.dir.path().join("no.escrow"), b"hello").unwrap();
+    Shell::new().at_terminal("").hiding(&[WORDS]).run_in(&shell, &["keys", "restore", "no.escrow"]).exits(1);
+
+    let restored = Shell::new().piped("correct horse battery staple\n").run_in(&shell, &elsewhere);
+    snapshot!("keys_restore", restored.shown().replace(&shell.dir.path().display().to_string(), ""));
+    assert_eq!(files(&shell.dir.path().join("elsewhere/keys")), before);
+    Shell::new()
+        .at_terminal("")
+        .hiding(&[WORDS])
+        .run_in(&shell, &["keys", "restore", "keys.escrow"])
+        .exits(0);
+    std::fs::write(data.join("keys/months"), b"precious").unwrap();
+    let refused =
+        Shell::new().at_terminal("").hiding(&[WORDS]).run_in(&shell, &["keys", "restore", "keys.escrow"]);
+    refused.exits(2);
+    assert_eq!(std::fs::read(data.join("keys/months")).unwrap(), b"precious");
+}
+
+fn files(dir: &Path) -> BTreeMap<OsString, Vec<u8>> {
+    let entries = std::fs::read_dir(dir).unwrap().map(Result::unwrap);
+    entries.map(|entry| (entry.file_name(), std::fs::read(entry.path()).unwrap())).collect()
 }
 
 #[test]

@@ -2,18 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
 use super::{
-    Answers, Asked, Erased, Health, Listed, SessionFilter, SessionRow, SessionUser, Trouble, select,
+    Answers, Asked, Erased, Health, Listed, Rotated, RotatedKey, SessionFilter, SessionRow, SessionUser,
+    Trouble, select,
 };
-use crate::app::{App, By};
+use crate::app::{App, By, NewRoot, NewSigningKey, RetentionError, RotateError};
 use crate::audit::{LogSource, Source};
 use crate::domain::command::{Command, Which};
 use crate::domain::event::{Cause, Requester, Route};
 use crate::domain::id::{RequestId, SessionId, Sub};
 use crate::domain::record::Actor;
+use crate::domain::time::Month;
 use crate::entropy::Entropy;
 use crate::grants::{EraseError, Erasure, Grants};
 
@@ -22,12 +25,13 @@ pub struct AppAnswers {
     app: Arc<App>,
     grants: Option<Arc<Grants>>,
     entropy: Arc<dyn Entropy>,
+    retention: Duration,
 }
 
 impl AppAnswers {
-    /// Answers for `app`.
-    pub fn new(app: Arc<App>, entropy: Arc<dyn Entropy>) -> AppAnswers {
-        AppAnswers { app, grants: None, entropy }
+    /// Answers for `app`, where addresses and agents stay readable for `retention`.
+    pub fn new(app: Arc<App>, entropy: Arc<dyn Entropy>, retention: Duration) -> AppAnswers {
+        AppAnswers { app, grants: None, entropy, retention }
     }
 
     /// Lets those be answered as well who ask for something at Discord.
@@ -77,6 +81,48 @@ impl AppAnswers {
         }
     }
 
+    async fn rotate(&self, which: RotatedKey) -> Result<Rotated, Trouble> {
+        let by = self.operator();
+        let rotated = match which {
+            RotatedKey::Root => self
+                .app
+                .rotate_root(&by)
+                .await
+                .map(|NewRoot { generation, position }| Rotated { position, name: generation.to_string() }),
+            RotatedKey::Signer => self
+                .app
+                .rotate_signer(&by)
+                .await
+                .map(|NewSigningKey { key, position }| Rotated { position, name: key.to_string() }),
+        };
+        rotated.map_err(|error| {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "a key was not changed for another one"
+            );
+            match error {
+                RotateError::SignerNotRecorded(_) => Trouble::LogUnavailable,
+                error => Trouble::Failed(in_one_line(&error)),
+            }
+        })
+    }
+
+    async fn age(&self, only_look: bool) -> Result<Vec<Month>, Trouble> {
+        if only_look {
+            return Ok(self.app.retention_due(self.retention));
+        }
+        self.app.apply_retention(self.retention, &self.operator()).await.map_err(|error| {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "past months could not be made unreadable"
+            );
+            match error {
+                RetentionError::Execute(_) => Trouble::LogUnavailable,
+                error @ RetentionError::Keys(_) => Trouble::Failed(in_one_line(&error)),
+            }
+        })
+    }
+
     fn listed(&self) -> Vec<Listed> {
         let listed = self.app.sessions().into_iter().filter_map(|live| {
             let key = self.app.state().session(live.id)?.key;
@@ -123,6 +169,17 @@ impl AppAnswers {
     }
 }
 
+/// Returns an error with its causes, for somebody who only gets the words.
+fn in_one_line(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    text
+}
+
 /// Answers of a server that may still be replaying its log.
 #[derive(Default)]
 pub struct Starting {
@@ -150,6 +207,14 @@ impl Answers for Starting {
 
     fn erase(&self, whom: Sub, requested_by: Requester, now: bool) -> BoxFuture<'_, Result<Erased, Trouble>> {
         Box::pin(async move { self.answers()?.erase(whom, requested_by, now).await })
+    }
+
+    fn rotate_key(&self, which: RotatedKey) -> BoxFuture<'_, Result<Rotated, Trouble>> {
+        Box::pin(async move { self.answers()?.rotate_key(which).await })
+    }
+
+    fn apply_retention(&self, only_look: bool) -> BoxFuture<'_, Result<Vec<Month>, Trouble>> {
+        Box::pin(async move { self.answers()?.apply_retention(only_look).await })
     }
 
     fn source(&self) -> Result<Arc<dyn Source>, Trouble> {
@@ -192,6 +257,14 @@ impl Answers for AppAnswers {
 
     fn erase(&self, whom: Sub, requested_by: Requester, now: bool) -> BoxFuture<'_, Result<Erased, Trouble>> {
         Box::pin(self.erase_by(whom, requested_by, now))
+    }
+
+    fn rotate_key(&self, which: RotatedKey) -> BoxFuture<'_, Result<Rotated, Trouble>> {
+        Box::pin(self.rotate(which))
+    }
+
+    fn apply_retention(&self, only_look: bool) -> BoxFuture<'_, Result<Vec<Month>, Trouble>> {
+        Box::pin(self.age(only_look))
     }
 
     fn source(&self) -> Result<Arc<dyn Source>, Trouble> {

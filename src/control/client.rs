@@ -14,12 +14,15 @@ use super::wire::{
     Ask, Filter, IDS_PER_QUESTION, Line, Noted, POSITIONS_PER_QUESTION, Question, RECORDS_LIMIT, Say,
     VERSION, Version,
 };
-use super::{Answers, Asked, ControlError, Erased, Health, SessionFilter, SessionRow, SessionUser, Trouble};
+use super::{
+    Answers, Asked, ControlError, Erased, Health, Rotated, RotatedKey, SessionFilter, SessionRow,
+    SessionUser, Trouble,
+};
 use crate::audit::{ReadError, Records, Source};
 use crate::clock::Clock;
 use crate::domain::event::Requester;
 use crate::domain::id::{Position, SessionId, Sub};
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Month, Timestamp};
 use crate::event_log::{Chunk, Found, Lookup, codec};
 
 /// A server that ends thousands of sessions on a slow disk still answers within this time.
@@ -278,6 +281,24 @@ impl Answers for Client {
                 (_, Say::Erased { position, sessions_ended, confirmed }) => {
                     Ok(Erased { position: Position(position), sessions_ended, confirmed })
                 }
+                _ => Err(Trouble::BadAnswer),
+            }
+        })
+    }
+
+    fn rotate_key(&self, which: RotatedKey) -> BoxFuture<'_, Result<Rotated, Trouble>> {
+        Box::pin(async move {
+            match self.ask(Ask::KeysRotate(which.into())).await? {
+                (_, Say::Rotated { position, name }) => Ok(Rotated { position: Position(position), name }),
+                _ => Err(Trouble::BadAnswer),
+            }
+        })
+    }
+
+    fn apply_retention(&self, only_look: bool) -> BoxFuture<'_, Result<Vec<Month>, Trouble>> {
+        Box::pin(async move {
+            match self.ask(Ask::RetentionApply { only_look }).await? {
+                (_, Say::Months { months }) => Ok(months.into_iter().map(Month).collect()),
                 _ => Err(Trouble::BadAnswer),
             }
         })

@@ -5,12 +5,13 @@ use std::sync::{Arc, Mutex};
 use futures_util::future::BoxFuture;
 
 use super::{
-    Answers, Asked, Erased, Health, Listed, SessionFilter, SessionRow, SessionUser, Trouble, select,
+    Answers, Asked, Erased, Health, Listed, Rotated, RotatedKey, SessionFilter, SessionRow, SessionUser,
+    Trouble, select,
 };
 use crate::audit::{LogSource, Source};
 use crate::domain::event::Requester;
 use crate::domain::id::{DiscordId, Position, SessionId, SessionKey, SessionToken, Sub};
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Month, Timestamp};
 use crate::event_log::{EventLog, MemoryEngine};
 
 /// Three sessions of two people, and a memory of what was asked.
@@ -19,6 +20,8 @@ pub(crate) struct Fake {
     pub(crate) sessions: Mutex<Vec<Listed>>,
     pub(crate) revoked: Mutex<Vec<(Vec<SessionId>, Option<String>)>>,
     pub(crate) noted: Mutex<Vec<Asked>>,
+    pub(crate) rotated: Mutex<Vec<RotatedKey>>,
+    pub(crate) due: Mutex<Vec<Month>>,
     pub(crate) log: EventLog,
 }
 
@@ -34,6 +37,8 @@ impl Fake {
             sessions: Mutex::new(sessions),
             revoked: Mutex::default(),
             noted: Mutex::default(),
+            rotated: Mutex::default(),
+            due: Mutex::new(vec![Month(202_410), Month(202_411)]),
             log: EventLog::new(MemoryEngine::new()),
         }
     }
@@ -74,6 +79,23 @@ impl Answers for Fake {
         Box::pin(
             async move { if known { Ok(erased) } else { Err(Trouble::No("there is no such user".into())) } },
         )
+    }
+
+    fn rotate_key(&self, which: RotatedKey) -> BoxFuture<'_, Result<Rotated, Trouble>> {
+        self.rotated.lock().unwrap().push(which);
+        let rotated = match which {
+            RotatedKey::Root => Rotated { position: Position(4712), name: "3".into() },
+            RotatedKey::Signer => {
+                Rotated { position: Position(4713), name: "login.example/doorbook/4c4c+0a1b2c3d+AQID".into() }
+            }
+        };
+        Box::pin(async { Ok(rotated) })
+    }
+
+    fn apply_retention(&self, only_look: bool) -> BoxFuture<'_, Result<Vec<Month>, Trouble>> {
+        let mut due = self.due.lock().unwrap();
+        let months = if only_look { due.clone() } else { std::mem::take(&mut *due) };
+        Box::pin(async { Ok(months) })
     }
 
     fn source(&self) -> Result<Arc<dyn Source>, Trouble> {

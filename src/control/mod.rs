@@ -29,7 +29,7 @@ pub use self::socket::SOCKET_NAME;
 use crate::audit::{ReadError, Source};
 use crate::domain::event::{Audit, Requester};
 use crate::domain::id::{DiscordId, Position, SessionId, SessionKey, Sub};
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Month, Timestamp};
 
 /// Whoever can answer the operator.
 pub trait Answers: Send + Sync {
@@ -45,6 +45,13 @@ pub trait Answers: Send + Sync {
 
     /// Erases a person, at Discord, in the log and from the keys; with `now` whether Discord confirms or not.
     fn erase(&self, whom: Sub, requested_by: Requester, now: bool) -> BoxFuture<'_, Result<Erased, Trouble>>;
+
+    /// Changes a key for another one.
+    fn rotate_key(&self, which: RotatedKey) -> BoxFuture<'_, Result<Rotated, Trouble>>;
+
+    /// Makes the addresses and agents of months unreadable that are past what is kept; with `only_look` nothing
+    /// happens. Returns which months.
+    fn apply_retention(&self, only_look: bool) -> BoxFuture<'_, Result<Vec<Month>, Trouble>>;
 
     /// Writes down what the log is asked, before it is answered.
     fn note_audit(&self, asked: Asked) -> BoxFuture<'_, Result<(), Trouble>>;
@@ -76,6 +83,24 @@ pub struct Asked {
     pub networks: Vec<String>,
     /// Whether a copy is taken.
     pub exported: bool,
+}
+
+/// A key that can be changed for another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RotatedKey {
+    /// The root key, which all other key files are sealed under.
+    Root,
+    /// The key that signs for the log.
+    Signer,
+}
+
+/// A key that took over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rotated {
+    /// Where the log says so.
+    pub position: Position,
+    /// The generation of the root key, or what others check signatures with.
+    pub name: String,
 }
 
 /// What an erasure did.

@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 
 use super::socket::{Lines, SOCKET_NAME, ShortPath};
 use super::wire::{Ask, Line, POSITIONS_PER_QUESTION, Question, Say, Session, VERSION, Version};
-use super::{Answers, Asked, ControlError, Erased, SessionFilter, Trouble};
+use super::{Answers, Asked, ControlError, Erased, Rotated, SessionFilter, Trouble};
 use crate::audit::ReadError;
 use crate::clock::Clock;
 use crate::domain::event::Requester;
@@ -270,6 +270,14 @@ async fn carry_out(ask: Ask, answers: &dyn Answers) -> Result<Vec<Say>, Trouble>
             let asked = Asked::try_from(noted).map_err(|_| Trouble::NotUnderstood)?;
             answers.note_audit(asked).await?;
             Ok(vec![Say::Noted])
+        }
+        Ask::KeysRotate(key) => {
+            let Rotated { position, name } = answers.rotate_key(key.into()).await?;
+            Ok(vec![Say::Rotated { position: position.0, name }])
+        }
+        Ask::RetentionApply { only_look } => {
+            let months = answers.apply_retention(only_look).await?;
+            Ok(vec![Say::Months { months: months.iter().map(|month| month.0).collect() }])
         }
         Ask::LogHead => {
             let position = answers.source()?.head().await?;

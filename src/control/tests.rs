@@ -346,3 +346,18 @@ async fn what_is_asked_is_written_down_over_the_socket() {
     }
     assert_eq!(*running.fake.noted.lock().unwrap(), all);
 }
+
+#[tokio::test]
+async fn keys_are_changed_and_months_ended_over_the_socket() {
+    let dir = TempDir::new().unwrap();
+    let running = start(dir.path(), Fake::new());
+    let client = client(dir.path()).await.unwrap();
+    for (which, position) in [(RotatedKey::Root, 4712), (RotatedKey::Signer, 4713)] {
+        let own = running.fake.rotate_key(which).await.unwrap();
+        assert_eq!((client.rotate_key(which).await.unwrap(), own.position), (own, Position(position)));
+    }
+    let due = vec![Month(202_410), Month(202_411)];
+    for (only_look, months) in [(true, due.clone()), (false, due), (true, vec![]), (false, vec![])] {
+        assert_eq!(client.apply_retention(only_look).await.unwrap(), months);
+    }
+}

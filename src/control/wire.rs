@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Asked, Health, SessionFilter, SessionRow, SessionUser, Trouble};
+use super::{Asked, Health, RotatedKey, SessionFilter, SessionRow, SessionUser, Trouble};
 use crate::domain::event::{self, Audit};
 use crate::domain::id::{DiscordId, NotAnId, Position, SessionId};
 use crate::domain::time::Timestamp;
@@ -57,6 +57,10 @@ pub(super) enum Ask {
         now: bool,
     },
     NoteAudit(Noted),
+    KeysRotate(Key),
+    RetentionApply {
+        only_look: bool,
+    },
     LogHead,
     LogFind(Find),
     /// The frames at these positions, which are as many as [`POSITIONS_PER_QUESTION`] at most.
@@ -68,6 +72,14 @@ pub(super) enum Ask {
         from: u64,
         to: Option<u64>,
     },
+}
+
+/// Which key is changed for another one.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(super) enum Key {
+    Root,
+    Signer,
 }
 
 /// What is looked up, by its id in hexadecimal or by its number.
@@ -103,6 +115,14 @@ pub(super) enum Say {
         position: u64,
         sessions_ended: u32,
         confirmed: Option<bool>,
+    },
+    Rotated {
+        position: u64,
+        name: String,
+    },
+    /// Months that were made unreadable, or would be.
+    Months {
+        months: Vec<u32>,
     },
     No {
         why: String,
@@ -192,6 +212,24 @@ impl Say {
             Trouble::NotUnderstood => Say::NotUnderstood,
             Trouble::TooLarge { limit } => Say::TooLarge { limit: *limit },
             other => Say::Failed { why: other.to_string() },
+        }
+    }
+}
+
+impl From<RotatedKey> for Key {
+    fn from(key: RotatedKey) -> Key {
+        match key {
+            RotatedKey::Root => Key::Root,
+            RotatedKey::Signer => Key::Signer,
+        }
+    }
+}
+
+impl From<Key> for RotatedKey {
+    fn from(key: Key) -> RotatedKey {
+        match key {
+            Key::Root => RotatedKey::Root,
+            Key::Signer => RotatedKey::Signer,
         }
     }
 }

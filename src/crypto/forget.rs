@@ -68,8 +68,10 @@ impl KeyRing {
         Ok(gone)
     }
 
-    /// Gives the key files a new root key; no key in them changes.
-    pub async fn rotate_root(&self) -> Result<(), KeyError> {
+    /// Gives the key files a new root key and returns its generation; no key in them changes.
+    ///
+    /// Generations only rise, and [`forget`](Self::forget) makes one as well.
+    pub async fn rotate_root(&self) -> Result<u32, KeyError> {
         self.keeper()?.rotate_root().await
     }
 
@@ -382,8 +384,7 @@ mod tests {
         let sealed = ring.seal(Owner::Context(JUNE, Some(nelly)), RECORD, b"a fact").unwrap();
         let (public, tag) = (ring.signer_public_key(), ring.cookie_key().tag("p", b"m"));
         let old = trial.files();
-        block_on(ring.rotate_root()).unwrap();
-        block_on(ring.rotate_root()).unwrap();
+        assert_eq!([2, 3].map(|_| block_on(ring.rotate_root()).unwrap()), [2, 3]);
         drop(ring);
         assert_eq!(generations(&trial), [3; 6]);
         let ring = trial.open().unwrap();

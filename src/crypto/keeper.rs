@@ -43,7 +43,7 @@ enum Job {
     Subject(DiscordId, Answer<Sub>),
     Month(Month, Answer<()>),
     Forget(Forget, Answer<()>),
-    RotateRoot(Answer<()>),
+    RotateRoot(Answer<u32>),
     PrepareSigner(Answer<NewSigner>),
     SignerIs([u8; 32], Answer<()>),
 }
@@ -83,7 +83,7 @@ impl Keeper {
     }
 
     /// Waits until the files are sealed under a new root key and the old one is gone.
-    pub(super) async fn rotate_root(&self) -> Result<(), KeyError> {
+    pub(super) async fn rotate_root(&self) -> Result<u32, KeyError> {
         self.ask(Job::RotateRoot).await
     }
 
@@ -131,7 +131,7 @@ impl Writer {
     fn run(mut self, jobs: &Receiver<Job>) {
         while let Ok(first) = jobs.recv() {
             let (mut ids, mut months, mut rekeys) = (Vec::new(), Vec::new(), Vec::new());
-            let (mut gone, mut rotate) = (Forget::default(), false);
+            let (mut gone, mut rotations) = (Forget::default(), Vec::new());
             for job in std::iter::once(first).chain(jobs.try_iter().take(GROUP - 1)) {
                 match job {
                     Job::Subject(id, answer) => ids.push((id, answer)),
@@ -140,10 +140,7 @@ impl Writer {
                         gone.join(more);
                         rekeys.push(answer);
                     }
-                    Job::RotateRoot(answer) => {
-                        rotate = true;
-                        rekeys.push(answer);
-                    }
+                    Job::RotateRoot(answer) => rotations.push(answer),
                     Job::PrepareSigner(answer) => {
                         let _ = answer.send(self.prepare_signer());
                     }
@@ -152,10 +149,14 @@ impl Writer {
                     }
                 }
             }
-            if !rekeys.is_empty() {
-                let result = self.rekey(gone, rotate);
+            if !rekeys.is_empty() || !rotations.is_empty() {
+                let result = self.rekey(gone, !rotations.is_empty());
                 for answer in rekeys {
                     let _ = answer.send(result.clone());
+                }
+                let generation = self.files.kek.newest().generation;
+                for answer in rotations {
+                    let _ = answer.send(result.clone().map(|()| generation));
                 }
             }
             if !months.is_empty() {

@@ -93,7 +93,7 @@ mod tests {
                 ring.ensure_subject(DiscordId(7)).await.map(drop),
                 ring.ensure_month(Month(202_607)).await,
                 ring.forget(Forget::sub(nelly)).await.map(drop),
-                ring.rotate_root().await,
+                ring.rotate_root().await.map(drop),
                 ring.prepare_signer().await.map(drop),
                 ring.signer_is(public).await,
             ] {

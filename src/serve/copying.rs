@@ -61,7 +61,7 @@ impl Taking {
         let before = opened.records().checked_sub(1).map(Position);
         let (app, _) = replaying::shown(opened, world.clock).await?;
         let reader = Reader::new(Arc::new(LogSource(app.log().clone())), opener);
-        let answers: Box<dyn Answers> = Box::new(AppAnswers::new(app, world.entropy));
+        let answers: Box<dyn Answers> = Box::new(AppAnswers::new(app, world.entropy, local.retention));
         Ok(Taking { reader, not_noted: None, answers: Some(answers), before, log: None, aside: None })
     }
 
@@ -102,7 +102,12 @@ fn may_be_read(error: &ServeError) -> bool {
         ServeError::Open(OpenError::Start(error)) => error.is_not_writable(),
         // A secret that is not given, or another one, is a mistake to be put right.
         ServeError::Open(OpenError::Key(error)) => !error.is_configuration(),
-        ServeError::Open(OpenError::SubjectsMissing { .. } | OpenError::Fold(_)) => true,
+        ServeError::Open(
+            OpenError::SubjectsMissing { .. }
+            | OpenError::Signer(_)
+            | OpenError::Forget(_)
+            | OpenError::Fold(_),
+        ) => true,
         _ => false,
     }
 }

@@ -3,6 +3,7 @@
 mod copying;
 mod demo;
 mod importing;
+mod keys;
 mod reading;
 mod replaying;
 
@@ -22,7 +23,7 @@ use crate::app::{self, App, ExecuteError, OpenError, Replayed, Role};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigErrors, Local, Sources};
 use crate::control::{self, Answers, AppAnswers, ControlError, Starting};
-use crate::crypto::{KeyError, KeyRing, KeySettings};
+use crate::crypto::{KeyError, KeyRing};
 use crate::discord::stand_in::{self, StandInError};
 use crate::discord::{self, CallError, Client, ClientError};
 use crate::disk::{Disk, RealDisk};
@@ -37,6 +38,7 @@ use crate::http::{self, Gate};
 pub use copying::Taking;
 pub use demo::{DemoOptions, demo};
 pub use importing::{ImportError, Imported, check_copy, import};
+pub use keys::{KeysError, NewEscrow, RestoredKeys, escrow, remember_escrow, restore_keys};
 pub use reading::{Reading, opener, read};
 
 /// The version of doorbook.
@@ -221,7 +223,7 @@ pub async fn start_on(
         grants::Settings { scopes: config.scopes.clone(), profile_max_age: config.profile_max_age };
     let grants = Grants::new(app.clone(), client.clone(), grants_settings, clock.clone(), entropy.clone());
     grants.start();
-    answers.open(AppAnswers::new(app.clone(), entropy).with_grants(grants.clone()));
+    answers.open(AppAnswers::new(app.clone(), entropy, config.local.retention).with_grants(grants.clone()));
     app.start_background(config.local.retention);
     let cookie_key = app.keys().cookie_key().clone();
     gate.open(app.clone(), grants.clone(), client, cookie_key);
@@ -392,7 +394,7 @@ pub struct MockDiscordOptions {
 pub async fn open_local(local: Local, world: World) -> Result<Box<dyn Answers>, ServeError> {
     let opened = open(&local, Role::Command, world.clone()).await?;
     let (app, _) = replaying::shown(opened, world.clock).await?;
-    Ok(Box::new(AppAnswers::new(app, world.entropy)))
+    Ok(Box::new(AppAnswers::new(app, world.entropy, local.retention)))
 }
 
 /// Like [`open_local`], with Discord to ask where the configuration names the application.
@@ -404,7 +406,7 @@ pub async fn open_with_discord(
     let opened = open(&local, Role::Command, world.clone()).await?;
     let (app, _) = replaying::shown(opened, world.clock.clone()).await?;
     let World { clock, entropy, .. } = world;
-    let answers = AppAnswers::new(app.clone(), entropy.clone());
+    let answers = AppAnswers::new(app.clone(), entropy.clone(), local.retention);
     let Ok(config) = Config::read(sources) else { return Ok(Box::new(answers)) };
     let client = Arc::new(Client::new(discord_settings(&config), clock.clone(), entropy.clone())?);
     let settings = grants::Settings { scopes: config.scopes, profile_max_age: config.profile_max_age };
@@ -415,14 +417,7 @@ pub async fn open_with_discord(
 /// Says whether the secrets fit the keys that are there, where there are any; writes nothing.
 pub fn check_keys(local: &Local) -> Result<(), ServeError> {
     check_path(&local.data_dir).map_err(OpenError::Start)?;
-    let dir = local.data_dir.join("keys");
-    let Some(log_id) = KeyRing::log_of(&dir).map_err(OpenError::Key)? else { return Ok(()) };
-    let settings = KeySettings {
-        dir,
-        log_id,
-        encrypt_secret: local.encrypt_secret.clone(),
-        cookie_secret: local.cookie_secret.clone(),
-    };
+    let Some(settings) = keys::settings(local).map_err(OpenError::Key)? else { return Ok(()) };
     Ok(KeyRing::check(&settings).map_err(OpenError::Key)?)
 }
 

@@ -8,7 +8,7 @@ use crate::app::OpenError;
 use crate::audit::{LogSource, Opener, Reader, Source};
 use crate::config::Local;
 use crate::control::Client;
-use crate::crypto::{KeyError, KeyRing, KeySettings};
+use crate::crypto::{KeyError, KeyRing};
 use crate::event_log::start::{self, Begun, StartSettings};
 use crate::event_log::states::StatesDir;
 use crate::event_log::{EventLog, Pace};
@@ -124,13 +124,7 @@ pub fn opener(local: &Local, world: &World) -> (Opener, Option<KeyError>) {
 }
 
 fn look(local: &Local, world: &World) -> Result<KeyRing, KeyError> {
-    let dir = local.data_dir.join("keys");
-    let log_id = KeyRing::log_of(&dir)?.ok_or_else(|| KeyError::Missing { file: dir.join("kek") })?;
-    let settings = KeySettings {
-        dir,
-        log_id,
-        encrypt_secret: local.encrypt_secret.clone(),
-        cookie_secret: local.cookie_secret.clone(),
-    };
+    let missing = || KeyError::Missing { file: local.data_dir.join("keys").join("kek") };
+    let settings = super::keys::settings(local)?.ok_or_else(missing)?;
     KeyRing::look(&settings, world.entropy.clone())
 }

@@ -74,6 +74,7 @@ impl Golden {
             width,
             clock: Arc::new(ManualClock::new(NOW)),
             probe: Probe::InProcess,
+            ask_hidden: Box::new(|_| Err(std::io::ErrorKind::UnexpectedEof.into())),
             zone: jiff::tz::TimeZone::UTC,
             diagnostics: |_, _| {},
         };
@@ -164,7 +165,8 @@ fn the_golden_log_is_told_as_it_was() {
         snapshot!(format!("golden-{name}-json"), json.shown());
     }
     for position in ["0", "2", "17"] {
-        snapshot!(format!("golden-show-{position}"), golden.run(None, &["audit", "show", position]).shown());
+        let shown = golden.run(None, &["audit", "show", position]).shown();
+        snapshot!(format!("golden-show-{position}-whole"), shown);
     }
     snapshot!("golden-show-json", golden.run(None, &["audit", "show", "2", "--json"]).shown());
     snapshot!("golden-show-proof", golden.run(None, &["audit", "show", "2", "--proof"]).shown());

@@ -198,7 +198,8 @@ impl House {
         env
     }
 
-    fn config(&self) -> Config {
+    /// The configuration.
+    pub fn config(&self) -> Config {
         let env: BTreeMap<OsString, OsString> =
             self.env().into_iter().map(|(name, value)| (name.into(), value.into())).collect();
         let cwd = self.dir.path().to_owned();
@@ -207,7 +208,8 @@ impl House {
             .expect("a good configuration")
     }
 
-    fn world(&self) -> World {
+    /// The world, with time and chance of its own.
+    pub fn world(&self) -> World {
         World {
             clock: Arc::new(self.clock.clone()),
             entropy: self.entropy.clone(),

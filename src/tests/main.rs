@@ -13,6 +13,7 @@ mod erasure;
 mod exchanges;
 mod golden;
 mod harness;
+mod keys;
 mod login;
 mod properties;
 mod refresh;

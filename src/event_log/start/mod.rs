@@ -119,6 +119,38 @@ pub fn begin(settings: StartSettings) -> Result<Begun, StartError> {
     Ok(Begun::Existing(Existing { place, head, accept_loss, pace }))
 }
 
+/// The data directory of a log, locked, so that nobody opens the log meanwhile.
+pub struct Held {
+    head: HeadFile,
+}
+
+impl Held {
+    /// Returns the id of the log.
+    pub fn log_id(&self) -> LogId {
+        self.head.current().log
+    }
+}
+
+/// Locks the log of a data directory where there is one; writes nothing.
+pub fn hold(settings: &StartSettings) -> Result<Option<Held>, StartError> {
+    let StartSettings { data_dir, probe, disk, clock, .. } = settings;
+    let place = Place {
+        data_dir: data_dir.clone(),
+        probe: probe.clone(),
+        disk: Arc::clone(disk),
+        clock: Arc::clone(clock),
+    };
+    if !place.data_dir.exists() {
+        return Ok(None);
+    }
+    place.check_owner()?;
+    match HeadFile::open(&place.data_dir, Arc::clone(&place.disk)) {
+        Ok(head) => Ok(Some(Held { head })),
+        Err(Unusable::Missing) => Ok(None),
+        Err(error) => Err(place.unusable(error)),
+    }
+}
+
 /// Refuses a path where there can be no directory, because it or what it should lie in is something else.
 pub fn check_path(dir: &Path) -> Result<(), StartError> {
     // Without the slash at the end that keeps a file from being found.
