@@ -61,8 +61,13 @@ struct Over {
 impl App {
     /// Signs for everything that has been applied; nothing happens where that was done already.
     pub async fn sign_checkpoint(&self) -> Result<Option<Position>, SignError> {
+        self.sign_from(1).await
+    }
+
+    /// Signs for everything that has been applied, where so many records or more are unsigned by then.
+    async fn sign_from(&self, records: u64) -> Result<Option<Position>, SignError> {
         let _one_at_a_time = self.signing.lock().await;
-        if self.state().unsigned().records == 0 {
+        if self.state().unsigned().records < records {
             return Ok(None);
         }
         let frontier = self.frontier();
@@ -74,7 +79,8 @@ impl App {
         if self.state().unsigned().records < LIMIT {
             return;
         }
-        if let Err(error) = self.sign_checkpoint().await {
+        // Of all who wait here one signs; the others find that done.
+        if let Err(error) = self.sign_from(LIMIT).await {
             // The append will meet the same trouble, and say so to whoever asked.
             tracing::debug!(error = &error as &dyn std::error::Error, "the log could not be signed for");
         }

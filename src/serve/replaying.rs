@@ -15,22 +15,31 @@ const EVERY: Duration = Duration::from_secs(3);
 
 /// Replays, and says how far it is.
 pub(super) async fn shown(opened: Opened, clock: Arc<dyn Clock>) -> Result<(Arc<App>, Replayed), OpenError> {
+    let terminal = std::io::stderr().is_terminal().then(ProgressDrawTarget::stderr);
+    shown_on(terminal, opened, clock).await
+}
+
+/// Like [`shown`], on that terminal, or in the traces where there is none.
+async fn shown_on(
+    terminal: Option<ProgressDrawTarget>,
+    opened: Opened,
+    clock: Arc<dyn Clock>,
+) -> Result<(Arc<App>, Replayed), OpenError> {
     let records = opened.records();
     let progress = opened.progress();
     let replay = opened.replay();
     tokio::pin!(replay);
-    let terminal = std::io::stderr().is_terminal();
+    let bar = terminal.map(|terminal| new_bar(terminal, records));
     let mut pause = SOON;
-    let mut bar: Option<ProgressBar> = None;
     let replayed = loop {
         tokio::select! {
             biased;
             replayed = &mut replay => break replayed,
             () = clock.sleep(pause) => {
                 let done = progress.borrow().position.map_or(0, |position| position.0 + 1);
-                if terminal {
+                if let Some(bar) = &bar {
                     pause = Duration::from_millis(100);
-                    bar.get_or_insert_with(|| new_bar(records)).set_position(done.min(records));
+                    bar.set_position(done.min(records));
                 } else {
                     pause = EVERY;
                     tracing::info!(records = done, of = records, "replaying the log");
@@ -67,8 +76,9 @@ fn counted(number: u64, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
-fn new_bar(records: u64) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(Some(records), ProgressDrawTarget::stderr());
+/// Makes a bar that is not drawn until it is first told a position.
+fn new_bar(terminal: ProgressDrawTarget, records: u64) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(records), terminal);
     let style = ProgressStyle::with_template(
         "replaying the log {bar:32} {human_pos} of {human_len} records, {eta} left",
     );
@@ -76,17 +86,4 @@ fn new_bar(records: u64) -> ProgressBar {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_says_what_was_replayed_and_what_was_not() {
-        let took = Duration::from_micros(3_200);
-        let mut found = Replayed { stored: 0, records: 9, events: 14, sessions: 1, took };
-        assert_eq!(outcome(&found), "replayed the log: 14 events, 1 live session, 3.2ms");
-        found.stored = 65_536;
-        let after =
-            "replayed the log: 14 events after a stored state of 65536 records, 1 live session, 3.2ms";
-        assert_eq!(outcome(&found), after);
-    }
-}
+mod tests;

@@ -1,8 +1,11 @@
 //! Every way to start it wrongly ends with a sentence and the right exit code.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 
-use crate::harness::{Ended, House, Process, free_port};
+use crate::harness::{Ended, House, Process, binary, free_port};
 
 /// The exit code, and that it ended with a sentence instead of a panic.
 fn refused(ended: &Ended, code: i32) {
@@ -127,6 +130,63 @@ async fn a_data_directory_of_somebody_else_is_refused_with_the_line_to_use() {
     refused(&ended, 3);
     assert!(ended.stderr.contains("chown -R "), "{}", ended.stderr);
     assert_eq!(std::fs::read_dir(house.data_dir()).expect("a directory").count(), 0, "nothing is written");
+}
+
+/// The program as somebody who may not write where root may: `nobody`, or whoever runs the tests.
+struct Somebody {
+    /// Everybody may look into it, and into what is above it.
+    dir: tempfile::TempDir,
+    is_root: bool,
+}
+
+impl Somebody {
+    fn new() -> Somebody {
+        let dir = tempfile::TempDir::new().expect("a directory");
+        let mode = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(dir.path(), mode).expect("a mode");
+        // The original may be where only its owner may look.
+        std::fs::copy(binary(), dir.path().join("doorbook")).expect("a copy");
+        Somebody { dir, is_root: rustix::process::geteuid().is_root() }
+    }
+
+    fn id(&self) -> String {
+        let (user, group) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        if self.is_root { "65534:65534".into() } else { format!("{user}:{group}") }
+    }
+
+    async fn serves(&self, house: &House, data_dir: &Path) -> Ended {
+        let port = free_port();
+        let mut command = std::process::Command::new(self.dir.path().join("doorbook"));
+        command.arg("serve");
+        if self.is_root {
+            command.uid(65_534).gid(65_534);
+        }
+        let mut env: BTreeMap<String, String> = house.env().into_iter().collect();
+        env.insert("PORT".into(), port.to_string());
+        env.insert("DOORBOOK_DATA_DIR".into(), data_dir.display().to_string());
+        Process::of(command, self.dir.path(), env, port).ends().await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_directory_that_may_not_be_written_is_refused_with_the_line_to_use() {
+    let house = House::for_processes().await;
+    let somebody = Somebody::new();
+    let theirs = somebody.dir.path().join("theirs");
+    std::fs::create_dir(&theirs).expect("a directory");
+    std::fs::set_permissions(&theirs, std::fs::Permissions::from_mode(0o555)).expect("a mode");
+    let (id, below) = (somebody.id(), theirs.join("deep/data"));
+    let (at, below_at) = (theirs.display(), below.display());
+    for (data_dir, line) in [
+        (&theirs, format!("chown -R {id} {at}")),
+        (&below, format!("mkdir -p {below_at} && chown {id} {below_at}")),
+    ] {
+        let ended = somebody.serves(&house, data_dir).await;
+        refused(&ended, 3);
+        let said: Vec<&str> = ended.stderr.lines().filter(|line| !line.starts_with('{')).collect();
+        assert!(said.len() == 1 && said[0].ends_with(&format!("it over: {line}")), "{}", ended.stderr);
+        assert_eq!(std::fs::read_dir(&theirs).expect("a directory").count(), 0, "nothing is written");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -527,6 +527,15 @@ impl Process {
         panic!("it is not ready after a minute: {}", self.said("err"));
     }
 
+    /// Waits until `/readyz` says just that, a minute at most.
+    pub async fn until_readyz_says(&self, body: &str) {
+        let clock = SystemClock::new();
+        while self.browser().fetch("GET", "/readyz").await.body != body {
+            assert!(clock.monotonic() < Duration::from_secs(60), "it does not: {}", self.said("err"));
+            clock.sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// A browser that has never been here.
     pub fn browser(&self) -> Browser {
         self.visited_by(BTreeMap::new())

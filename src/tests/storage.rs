@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::FileExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -51,10 +51,14 @@ impl Disk for Disobedient {
 /// Comes back from Discord as a script would, so that a problem is a document.
 async fn come_back(house: &House) -> (Browser, Exchange) {
     let mut browser = house.browser();
+    let landed = come_back_in(&mut browser, house).await;
+    (browser, landed)
+}
+
+async fn come_back_in(browser: &mut Browser, house: &House) -> Exchange {
     let begun = browser.begin("/api/auth/discord/login").await;
     let callback = browser.authorize(house.discord(), &begun, QUIETFOX).await;
-    let landed = browser.send("GET", &callback, &[("Accept", "application/json")], "").await;
-    (browser, landed)
+    browser.send("GET", &callback, &[("Accept", "application/json")], "").await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -453,4 +457,76 @@ async fn a_sync_that_the_kernel_refuses_ends_the_process_with_exit_3() {
     drop(tracer);
     let process = Process::serve(&house).await;
     assert_eq!(process.visited_by(known.cookies).fetch("GET", "/api/auth/user").await.status, 200);
+}
+
+/// A file system of a few MiB, which only root can mount; it goes when this is dropped.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(at: PathBuf) -> SmallDisk {
+        std::fs::create_dir(&at).expect("a directory");
+        run("mount", &["-t", "tmpfs", "-o", "size=100m,mode=0700", "doorbook-test"], &at);
+        SmallDisk(at)
+    }
+
+    fn filler(&self) -> PathBuf {
+        self.0.join("filler")
+    }
+
+    /// Writes until less is free than doorbook wants to be.
+    fn fill(&self) {
+        let mut filler = File::create(self.filler()).expect("a file");
+        while RealDisk.free_space(&self.0).expect("it says how much is free") >= 64 << 20 {
+            filler.write_all(&[1; 1 << 20]).expect("there is room");
+        }
+    }
+
+    fn make_room(&self) {
+        std::fs::remove_file(self.filler()).expect("removed");
+    }
+
+    fn can_only_be_read(&self) {
+        run("mount", &["-o", "remount,ro"], &self.0);
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).status();
+    }
+}
+
+fn run(program: &str, args: &[&str], at: &Path) {
+    let ran = Command::new(program).args(args).arg(at).output().expect("the program starts");
+    assert!(ran.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&ran.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs root to mount a file system"]
+async fn a_full_file_system_refuses_sign_ins_until_there_is_room_and_a_read_only_one_every_start() {
+    let house = House::for_processes().await;
+    let disk = SmallDisk::mount(house.data_dir());
+    let mut process = Process::serve(&house).await;
+    let mut known = process.signed_in(&house, MARISOL).await;
+
+    disk.fill();
+    let refused = come_back_in(&mut process.browser(), &house).await;
+    assert_eq!((refused.status, refused.code().as_str()), (503, "log_unavailable"), "{refused}");
+    let ready = known.fetch("GET", "/readyz").await;
+    assert_eq!((ready.status, ready.body.as_str()), (200, r#"{"log":"unavailable"}"#));
+    assert_eq!(known.fetch("GET", "/api/auth/user").await.status, 200, "sessions are checked in memory");
+
+    disk.make_room();
+    process.until_readyz_says(r#"{"log":"ok"}"#).await;
+    let mut browser = process.browser();
+    let landed = come_back_in(&mut browser, &house).await;
+    assert_eq!(landed.status, 200, "{landed}");
+    assert_eq!(browser.fetch("GET", "/api/auth/user").await.status, 200);
+    let ended = process.terminate().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+
+    disk.can_only_be_read();
+    let sentence = refuses(&house, &[], &[], 3).await;
+    assert!(sentence.contains("is on a file system that can only be read"), "{sentence}");
+    assert!(sentence.contains(&house.data_dir().display().to_string()), "{sentence}");
 }

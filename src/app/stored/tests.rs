@@ -3,12 +3,14 @@
 use std::fs;
 use std::sync::Arc;
 
+use futures_util::future::{join_all, poll_immediate};
+
 use super::*;
 use crate::app::{By, Replayed, Role, Settings};
 use crate::clock::{Clock as _, ManualClock};
 use crate::disk::RealDisk;
 use crate::domain::command::{Command, SignIn, Which};
-use crate::domain::event::{Cause, MadeBy, Method, Profile, Tokens};
+use crate::domain::event::{Cause, FailureCode, MadeBy, Method, Profile, Stage, Tokens};
 use crate::domain::id::{DiscordId, GrantId, Secret, SessionId, SessionKey};
 use crate::domain::rules::Rules;
 use crate::domain::state::State;
@@ -228,4 +230,27 @@ async fn records_that_were_not_read_at_the_start_are_checked_later() {
     let stopping = CancellationToken::new();
     let (checking, closed) = tokio::join!(check(&short, beginning, &stopping), short.close());
     assert_eq!((checking, closed), (Ok(false), Ok(())));
+}
+
+#[tokio::test]
+async fn of_those_who_wait_for_a_signature_one_signs() {
+    let house = House::new();
+    let (app, _) = house.open().await;
+    let fail = || {
+        let command = Command::FailSignIn { stage: Stage::Callback, code: FailureCode::StateMismatch };
+        Box::pin(app.execute(command, &By::SYSTEM))
+    };
+    // As many as may be unsigned, and nobody who signs in the background.
+    let executed = join_all((0..1_024).map(|_| fail())).await;
+    assert!(executed.iter().all(Result::is_ok), "{executed:?}");
+    let before = app.frontier().size();
+
+    let signing = app.signing.lock().await;
+    let (mut first, mut second) = (fail(), fail());
+    assert!(poll_immediate(&mut first).await.is_none() && poll_immediate(&mut second).await.is_none());
+    drop(signing);
+    first.await.unwrap();
+    second.await.unwrap();
+    assert_eq!(app.frontier().size() - before, 3, "a signature and two records");
+    app.close().await.unwrap();
 }

@@ -58,6 +58,16 @@ pub enum StartError {
         /// What is there: that path, or one above it.
         blocker: PathBuf,
     },
+    /// Nobody can write there.
+    #[error(
+        "the data directory {} is on a file system that can only be read; mount it to be written to as well, \
+         or name another place",
+        dir.display()
+    )]
+    ReadOnly {
+        /// Which.
+        dir: PathBuf,
+    },
     /// It is not there, and we may not make it.
     #[error(
         "the data directory {} cannot be made by user {uid}; \

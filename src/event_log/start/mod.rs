@@ -175,6 +175,7 @@ pub fn make_directory(dir: &Path) -> Result<(), StartError> {
             let (uid, gid) = place::us();
             StartError::NotMade { dir: dir.into(), uid, gid }
         }
+        io::ErrorKind::ReadOnlyFilesystem => StartError::ReadOnly { dir: dir.into() },
         _ => StartError::Io { what: "the directory cannot be made", path: dir.into(), source },
     })
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rustix::fs::{Access, AtFlags, CWD, RenameFlags, accessat, renameat_with};
+use rustix::io::Errno;
 use sled::Db;
 
 use super::copy::{copy, size};
@@ -351,8 +352,10 @@ impl Place {
         let (uid, gid) = us();
         let dir = self.data_dir.clone();
         let access = Access::WRITE_OK | Access::READ_OK | Access::EXEC_OK;
-        if accessat(CWD, &dir, access, AtFlags::EACCESS).is_err() {
-            return Err(self.not_writable());
+        match accessat(CWD, &dir, access, AtFlags::EACCESS) {
+            Ok(()) => {}
+            Err(Errno::ROFS) => return Err(StartError::ReadOnly { dir }),
+            Err(_) => return Err(self.not_writable()),
         }
         if found.uid() != uid {
             return Err(StartError::NotOurs { dir, owner: found.uid(), uid, gid });
