@@ -60,7 +60,7 @@ pub enum StartError {
     },
     /// Nobody can write there.
     #[error(
-        "the data directory {} is on a file system that can only be read; mount it to be written to as well, \
+        "the data directory {} is on a file system that is mounted read-only; mount it read-write, \
          or name another place",
         dir.display()
     )]
