@@ -143,6 +143,7 @@ impl Town {
         let command = Command::SignIn(Box::new(SignIn {
             user,
             profile: self.profile(who),
+            memberships: vec![],
             grant: GrantId(self.entropy.draw()),
             application: DiscordId(1_100_000_000_000_000_001),
             scopes: vec!["identify".into(), "email".into()],

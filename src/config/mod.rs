@@ -271,7 +271,12 @@ impl<'a> Reader<'a> {
             .any(|line| line.variable == s::RUST_LOG.variable && line.place != Place::Default);
         Some(Local {
             data_dir: self.sources.cwd.join(data_dir?),
-            rules: Rules { allow, session_max_age: session_max_age?, session_idle: session_idle? },
+            rules: Rules {
+                allow,
+                session_max_age: session_max_age?,
+                session_idle: session_idle?,
+                ..Rules::default()
+            },
             retention,
             cookie_secret,
             encrypt_secret,

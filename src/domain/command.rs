@@ -1,8 +1,8 @@
 //! What somebody wants: every intent that may become events.
 
 use super::event::{
-    Audit, Cause, FailureCode, KeyPurpose, MadeBy, Method, NewSigner, OutageCause, Private, Profile,
-    Requester, RestoredFrom, RevokedBy, RevokedScope, Stage, StateHash, Tokens,
+    Audit, Cause, FailureCode, KeyPurpose, MadeBy, Membership, Method, NewSigner, OutageCause, Private,
+    Profile, Requester, RestoredFrom, RevokedBy, RevokedScope, Stage, StateHash, Tokens,
 };
 use super::id::{DiscordId, GrantId, Hash, LogId, Position, SessionId, SessionKey, Sub, WriterId};
 use super::time::{Month, Timestamp};
@@ -237,6 +237,8 @@ pub struct SignIn {
     pub user: Option<Sub>,
     /// Who it is.
     pub profile: Profile,
+    /// What they are in the guilds that the rules ask about; a guild that Discord did not tell of is not among them.
+    pub memberships: Vec<Membership>,
     /// Our name for the new authorization.
     pub grant: GrantId,
     /// The Discord application.

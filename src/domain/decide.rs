@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use super::access::Person;
 use super::command::{Command, CreateLog, Facts, SignCheckpoint, SignIn, Which};
 use super::event::{
     Cause, Event, FailureCode, KeyPurpose, Method, Private, Requester, RevokedBy, RevokedScope, SessionScope,
@@ -152,7 +153,9 @@ fn decide_sign_in(
     sign_in: SignIn,
     now: Timestamp,
 ) -> Result<Vec<Decision>, Refusal> {
-    if rules.admit(&sign_in.profile) == Admission::Denied {
+    let person =
+        Person { id: sign_in.profile.id, profile: Some(&sign_in.profile), memberships: &sign_in.memberships };
+    if rules.admit(&person) == Admission::Denied {
         let event = Event::SignInDenied { term: None, rules: rules.hash() };
         let private = Some(Private::Denied(Box::new(sign_in.profile)));
         let subject = sign_in.user.map(|sub| Subject { sub, version: None });

@@ -414,6 +414,34 @@ impl fmt::Debug for Profile {
     }
 }
 
+/// What somebody is in a guild, as Discord last said.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Membership {
+    /// Of which guild.
+    pub guild: DiscordId,
+    /// Whether they are a member; the rest says nothing where they are not.
+    pub member: bool,
+    /// The roles they have there.
+    pub roles: Vec<DiscordId>,
+    /// What they are called there.
+    pub nick: Option<String>,
+    /// Whether they have still to pass the guild's membership screening.
+    pub pending: bool,
+}
+
+impl Membership {
+    /// Returns what is known of somebody who is no member.
+    pub fn none(guild: DiscordId) -> Membership {
+        Membership { guild, member: false, roles: vec![], nick: None, pending: false }
+    }
+}
+
+impl fmt::Debug for Membership {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Membership(..)")
+    }
+}
+
 /// From where a request came; it is only ever stored sealed.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Origin {

@@ -2,11 +2,15 @@
 //!
 //! Nothing here reads a clock, draws a random number, touches a file or knows a format.
 
+pub mod access;
 pub mod command;
 pub mod decide;
 pub mod event;
+pub mod host;
 pub mod id;
+pub mod identity;
 pub mod login;
+pub mod path;
 pub mod record;
 pub mod rules;
 pub mod state;

@@ -1,28 +1,117 @@
-//! Who may sign in, and how long a session lives.
+//! Everything that decides who may come in: as configured, and written down whenever it changes.
 
+mod canonical;
+
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::event::Profile;
+use ipnet::IpNet;
+
+use super::access::{Person, Truth};
+use super::host::{Host, HostPattern};
 use super::id::{DiscordId, Hash};
+use super::path::RulePath;
 
 /// Everything that decides, as configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rules {
-    /// Who may sign in; `None` lets in anyone with a Discord account.
+    /// Who may sign in, and stay in; `None` lets in anyone with a Discord account.
     pub allow: Option<Vec<Term>>,
+    /// Who may open the pages of an administrator.
+    pub admins: Vec<Term>,
+    /// Names for lists of people.
+    pub groups: Vec<Group>,
+    /// Who may open what; the first that is for a host and a path decides.
+    pub rules: Vec<Rule>,
+    /// What becomes of hosts without a rule.
+    pub default_policy: DefaultPolicy,
+    /// How long a membership counts after Discord has confirmed it.
+    pub membership_max_age: Duration,
+    /// How much longer it counts while it is asked for again.
+    pub membership_grace: Duration,
     /// How long a session lives whatever happens.
     pub session_max_age: Duration,
     /// How long a session lives unused.
     pub session_idle: Duration,
 }
 
-/// One way to be let in.
+/// One way to be let in, or kept out.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Term {
     /// That user.
     User(DiscordId),
     /// Whoever has a verified address at that domain.
     EmailDomain(String),
+    /// Members of that guild. Who has not passed its membership screening is none yet.
+    Guild(DiscordId),
+    /// Members of a guild who have that role there.
+    Role {
+        /// The guild.
+        guild: DiscordId,
+        /// The role.
+        role: DiscordId,
+    },
+    /// Whoever belongs to the group of that name.
+    Group(String),
+    /// Whoever is signed in.
+    SignedIn,
+    /// Whoever is an administrator.
+    Admin,
+}
+
+/// A name for a list of people, and what to tell those who are not on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// `[a-z0-9_-]{1,32}`.
+    pub name: String,
+    /// Belongs to it for whom any of these holds.
+    pub any: Vec<Term>,
+    /// What the page of a refusal calls it.
+    pub title: Option<String>,
+    /// Whom to ask.
+    pub help: Option<String>,
+    /// Where to join; an https URL.
+    pub invite: Option<String>,
+}
+
+/// Who may open what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// On which hosts.
+    pub host: HostPattern,
+    /// That path and everything below it.
+    pub path: RulePath,
+    /// Whom it grants.
+    pub grant: Grants,
+    /// Only for these methods, in capitals; `None` for all. HEAD counts as GET.
+    pub methods: Option<Vec<String>>,
+    /// Only for clients from there; `None` for all.
+    pub networks: Option<Vec<IpNet>>,
+    /// Whether a browser may ask beforehand without being signed in.
+    pub allow_preflight: bool,
+}
+
+/// Whom a rule grants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Grants {
+    /// Everybody, signed in or not.
+    Public,
+    /// People.
+    To {
+        /// Any of these suffices.
+        allow: Vec<Term>,
+        /// Any of these keeps out, whatever else holds.
+        deny: Vec<Term>,
+    },
+}
+
+/// What becomes of hosts without a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DefaultPolicy {
+    /// They are refused.
+    Deny,
+    /// Whoever may sign in may open hosts at or below this domain.
+    SignedIn(Host),
 }
 
 /// What the rules say about somebody who wants to sign in.
@@ -35,28 +124,104 @@ pub enum Admission {
 }
 
 impl Rules {
-    /// Returns whether the person may sign in.
-    pub fn admit(&self, profile: &Profile) -> Admission {
-        let admitted = match &self.allow {
-            None => true,
-            Some(terms) => terms.iter().any(|term| term.matches(profile)),
-        };
-        if admitted { Admission::Admitted } else { Admission::Denied }
+    /// Returns whether the person may sign in. What is unknown lets nobody in.
+    pub fn admit(&self, person: &Person<'_>) -> Admission {
+        match self.allows(person) {
+            Truth::Yes => Admission::Admitted,
+            Truth::No | Truth::Unknown => Admission::Denied,
+        }
     }
 
-    /// Returns the SHA-256 of the rules in a canonical form; events name the rules by it.
+    /// Returns whether the person is one of those who may sign in and stay in.
+    pub fn allows(&self, person: &Person<'_>) -> Truth {
+        match &self.allow {
+            None => Truth::Yes,
+            Some(terms) => self.any(terms, person),
+        }
+    }
+
+    /// Returns whether any of the terms holds for the person.
+    pub fn any(&self, terms: &[Term], person: &Person<'_>) -> Truth {
+        terms.iter().map(|term| self.holds(term, person)).fold(Truth::No, Truth::or)
+    }
+
+    /// Returns whether the term holds for the person.
+    pub fn holds(&self, term: &Term, person: &Person<'_>) -> Truth {
+        match term {
+            Term::Group(name) => match self.group(name) {
+                Some(group) => group.any.iter().map(|term| flat(term, person)).fold(Truth::No, Truth::or),
+                // The configuration refuses a name that nobody has.
+                None => Truth::Unknown,
+            },
+            Term::Admin => self.admins.iter().fold(Truth::No, |found, term| match term {
+                Term::Admin => found.or(Truth::Unknown),
+                term => found.or(self.holds(term, person)),
+            }),
+            term => flat(term, person),
+        }
+    }
+
+    /// Returns the group of that name.
+    pub fn group(&self, name: &str) -> Option<&Group> {
+        self.groups.iter().find(|group| group.name == name)
+    }
+
+    /// Returns the names of the groups that the person is known to belong to, in the order of the configuration.
+    pub fn groups_of<'r>(&'r self, person: &Person<'_>) -> Vec<&'r str> {
+        let belongs = |group: &&Group| group.any.iter().any(|term| flat(term, person) == Truth::Yes);
+        self.groups.iter().filter(belongs).map(|group| group.name.as_str()).collect()
+    }
+
+    /// Returns whether the person is known to be an administrator.
+    pub fn is_admin(&self, person: &Person<'_>) -> bool {
+        self.holds(&Term::Admin, person) == Truth::Yes
+    }
+
+    /// Returns the guilds about which anything is asked.
+    pub fn guilds(&self) -> BTreeSet<DiscordId> {
+        self.terms()
+            .filter_map(|term| match term {
+                Term::Guild(guild) | Term::Role { guild, .. } => Some(*guild),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Returns the roles that are asked for, each with its guild.
+    pub fn roles(&self) -> BTreeSet<(DiscordId, DiscordId)> {
+        self.terms()
+            .filter_map(|term| match term {
+                Term::Role { guild, role } => Some((*guild, *role)),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Returns the scopes without which a question of the rules has no answer.
+    pub fn scopes(&self) -> Vec<&'static str> {
+        let mut scopes = Vec::new();
+        if self.terms().any(|term| matches!(term, Term::Guild(_) | Term::Role { .. })) {
+            scopes.push("guilds.members.read");
+        }
+        if self.terms().any(|term| matches!(term, Term::EmailDomain(_))) {
+            scopes.push("email");
+        }
+        scopes
+    }
+
+    /// Returns every term, wherever it stands.
+    pub fn terms(&self) -> impl Iterator<Item = &Term> {
+        let of_rules = self.rules.iter().flat_map(|rule| match &rule.grant {
+            Grants::Public => [].iter().chain([].iter()),
+            Grants::To { allow, deny } => allow.iter().chain(deny.iter()),
+        });
+        let of_groups = self.groups.iter().flat_map(|group| group.any.iter());
+        self.allow.iter().flatten().chain(&self.admins).chain(of_groups).chain(of_rules)
+    }
+
+    /// Returns the SHA-256 of the rules in their canonical form; events name the rules by it.
     pub fn hash(&self) -> Hash {
-        let mut text = String::from("doorbook/v1/rules\n");
-        for term in self.allow.iter().flatten() {
-            match term {
-                Term::User(id) => text.push_str(&format!("allow user {id}\n")),
-                Term::EmailDomain(domain) => text.push_str(&format!("allow email {domain}\n")),
-            }
-        }
-        if self.allow.is_none() {
-            text.push_str("allow anyone\n");
-        }
-        Hash::of(text.as_bytes())
+        Hash::of(self.canonical().as_bytes())
     }
 
     /// Returns how far apart two recorded sightings of a session stand at least.
@@ -69,31 +234,40 @@ impl Default for Rules {
     fn default() -> Self {
         Rules {
             allow: None,
+            admins: vec![],
+            groups: vec![],
+            rules: vec![],
+            default_policy: DefaultPolicy::Deny,
+            membership_max_age: Duration::from_secs(15 * 60),
+            membership_grace: Duration::from_secs(3_600),
             session_max_age: Duration::from_secs(30 * 86_400),
             session_idle: Duration::from_secs(7 * 86_400),
         }
     }
 }
 
-impl Term {
-    fn matches(&self, profile: &Profile) -> bool {
-        match self {
-            Term::User(id) => *id == profile.id,
-            Term::EmailDomain(domain) => {
-                profile.email_verified == Some(true)
-                    && profile
-                        .email
-                        .as_deref()
-                        .and_then(|email| email.rsplit_once('@'))
-                        .is_some_and(|(_, at)| at.eq_ignore_ascii_case(domain))
-            }
-        }
+/// Asks a term that leads to no other; groups and administrators lead to others only once.
+fn flat(term: &Term, person: &Person<'_>) -> Truth {
+    match term {
+        Term::User(id) => Truth::from(*id == person.id),
+        Term::EmailDomain(domain) => person.has_email_at(domain),
+        Term::Guild(guild) => match person.membership(*guild) {
+            Some(membership) => Truth::from(membership.member && !membership.pending),
+            None => Truth::Unknown,
+        },
+        Term::Role { guild, role } => match person.membership(*guild) {
+            Some(membership) => Truth::from(membership.member && membership.roles.contains(role)),
+            None => Truth::Unknown,
+        },
+        Term::SignedIn => Truth::Yes,
+        Term::Group(_) | Term::Admin => Truth::Unknown,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::event::{Membership, Profile};
 
     fn profile(email: Option<&str>, verified: Option<bool>) -> Profile {
         Profile {
@@ -108,26 +282,104 @@ mod tests {
         }
     }
 
+    fn nelly<'a>(profile: &'a Profile, memberships: &'a [Membership]) -> Person<'a> {
+        Person { id: DiscordId(7), profile: Some(profile), memberships }
+    }
+
     #[test]
     fn an_address_counts_only_verified_and_only_behind_the_last_at() {
         let rules = Rules { allow: Some(vec![Term::EmailDomain("example.org".into())]), ..Rules::default() };
-        let admits = |email, verified| rules.admit(&profile(email, verified)) == Admission::Admitted;
-        assert!(admits(Some("nelly@Example.ORG"), Some(true)));
-        assert!(!admits(Some("nelly@example.org"), Some(false)));
-        assert!(!admits(Some("nelly@example.org"), None));
-        assert!(!admits(Some("nelly@example.org@evil.net"), Some(true)));
-        assert!(!admits(Some("nelly@evil.example.org"), Some(true)));
-        assert!(!admits(None, Some(true)));
+        let asked = |email, verified| rules.allows(&nelly(&profile(email, verified), &[]));
+        assert_eq!(asked(Some("nelly@Example.ORG"), Some(true)), Truth::Yes);
+        assert_eq!(asked(Some("nelly@example.org"), Some(false)), Truth::No);
+        assert_eq!(asked(Some("nelly@example.org"), None), Truth::Unknown, "the scope is missing");
+        assert_eq!(asked(Some("nelly@example.org@evil.net"), Some(true)), Truth::No);
+        assert_eq!(asked(Some("nelly@evil.example.org"), Some(true)), Truth::No);
+        assert_eq!(asked(None, Some(true)), Truth::No);
+        assert_eq!(rules.admit(&nelly(&profile(Some("nelly@example.org"), None), &[])), Admission::Denied);
     }
 
     #[test]
     fn an_empty_list_lets_nobody_in_and_no_list_everybody() {
-        let nelly = profile(None, None);
+        let profile = profile(None, None);
+        let nelly = nelly(&profile, &[]);
         assert_eq!(Rules::default().admit(&nelly), Admission::Admitted);
         assert_eq!(Rules { allow: Some(vec![]), ..Rules::default() }.admit(&nelly), Admission::Denied);
         let by_id = Rules { allow: Some(vec![Term::User(DiscordId(7))]), ..Rules::default() };
         assert_eq!(by_id.admit(&nelly), Admission::Admitted);
         assert_ne!(by_id.hash(), Rules::default().hash());
+    }
+
+    #[test]
+    fn a_guild_wants_members_who_passed_its_screening_and_a_role_wants_the_role() {
+        let (guild, role) = (DiscordId(1), DiscordId(2));
+        let of = |member, pending, roles: &[u64]| Membership {
+            guild,
+            member,
+            roles: roles.iter().map(|id| DiscordId(*id)).collect(),
+            nick: None,
+            pending,
+        };
+        let profile = profile(None, None);
+        let ask = |term: Term, known: &[Membership]| Rules::default().holds(&term, &nelly(&profile, known));
+        let has_role = || Term::Role { guild, role };
+        assert_eq!(ask(Term::Guild(guild), &[of(true, false, &[])]), Truth::Yes);
+        assert_eq!(ask(Term::Guild(guild), &[of(true, true, &[])]), Truth::No);
+        assert_eq!(ask(Term::Guild(guild), &[of(false, false, &[])]), Truth::No);
+        assert_eq!(ask(Term::Guild(guild), &[]), Truth::Unknown);
+        assert_eq!(ask(Term::Guild(DiscordId(9)), &[of(true, false, &[])]), Truth::Unknown);
+        assert_eq!(ask(has_role(), &[of(true, false, &[5, 2])]), Truth::Yes);
+        assert_eq!(ask(has_role(), &[of(true, false, &[5])]), Truth::No);
+        assert_eq!(
+            ask(has_role(), &[of(false, false, &[2])]),
+            Truth::No,
+            "what is left of a member who left"
+        );
+        assert_eq!(ask(has_role(), &[]), Truth::Unknown);
+    }
+
+    #[test]
+    fn groups_and_administrators_lead_to_others_once() {
+        let group = |name: &str, any| Group { name: name.into(), any, title: None, help: None, invite: None };
+        let rules = Rules {
+            admins: vec![Term::Group("staff".into())],
+            groups: vec![
+                group("staff", vec![Term::User(DiscordId(7))]),
+                group("loop", vec![Term::Group("loop".into()), Term::Admin]),
+            ],
+            ..Rules::default()
+        };
+        let profile = profile(None, None);
+        let nelly = nelly(&profile, &[]);
+        assert!(rules.is_admin(&nelly));
+        assert_eq!(rules.groups_of(&nelly), ["staff"]);
+        assert_eq!(rules.holds(&Term::Group("loop".into()), &nelly), Truth::Unknown);
+        assert_eq!(rules.holds(&Term::Group("nobody".into()), &nelly), Truth::Unknown);
+        assert!(!Rules { admins: vec![Term::Admin], ..Rules::default() }.is_admin(&nelly));
+    }
+
+    #[test]
+    fn what_has_to_be_asked_follows_from_the_terms_wherever_they_stand() {
+        let (guild, role) = (DiscordId(1), DiscordId(2));
+        let rules = Rules {
+            admins: vec![Term::Role { guild, role }],
+            rules: vec![Rule {
+                host: HostPattern::parse("wiki.example.org").expect("a host"),
+                path: RulePath::root(),
+                grant: Grants::To {
+                    allow: vec![Term::SignedIn],
+                    deny: vec![Term::Guild(DiscordId(3)), Term::EmailDomain("example.org".into())],
+                },
+                methods: None,
+                networks: None,
+                allow_preflight: false,
+            }],
+            ..Rules::default()
+        };
+        assert_eq!(rules.guilds().into_iter().collect::<Vec<_>>(), [guild, DiscordId(3)]);
+        assert_eq!(rules.roles().into_iter().collect::<Vec<_>>(), [(guild, role)]);
+        assert_eq!(rules.scopes(), ["guilds.members.read", "email"]);
+        assert!(Rules::default().scopes().is_empty());
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod erasure;
 mod flight;
+mod membership;
 mod outage;
 mod profile;
 mod refresh;
@@ -27,6 +28,7 @@ use crate::entropy::Entropy;
 
 pub use erasure::{EraseError, Erasure};
 use flight::Flights;
+pub use membership::{Rechecked, Standing};
 
 /// What the room needs to know.
 #[derive(Clone, Debug)]

@@ -12,6 +12,7 @@ use super::{Grants, SignInError, SignInRequest, SignedIn};
 use crate::app::{By, ExecuteError};
 use crate::clock::Clock;
 use crate::discord::CallError;
+use crate::domain::access::Person;
 use crate::domain::command::{Command, SignIn};
 use crate::domain::event::{FailureCode, Method, Profile, Stage, Tokens};
 use crate::domain::id::{DiscordId, GrantId, SessionId, SessionToken, Sub};
@@ -65,7 +66,9 @@ impl Grants {
         replaces: Option<SessionId>,
         by: By,
     ) -> Result<SignedIn, SignInError> {
-        let admitted = self.app.rules().admit(&profile) == Admission::Admitted;
+        let memberships = vec![];
+        let person = Person { id: profile.id, profile: Some(&profile), memberships: &memberships };
+        let admitted = self.app.rules().admit(&person) == Admission::Admitted;
         let keys = self.app.keys();
         let user: Option<Sub> = if admitted {
             let made = keys.ensure_subject(profile.id).await;
@@ -81,6 +84,7 @@ impl Grants {
         let command = Command::SignIn(Box::new(SignIn {
             user,
             profile,
+            memberships,
             grant: GrantId(self.entropy.draw()),
             application: self.client.application(),
             scopes,

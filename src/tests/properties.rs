@@ -356,6 +356,7 @@ impl Life {
         Command::SignIn(Box::new(SignIn {
             user: Some(sub(who)),
             profile: profile(who, 0),
+            memberships: vec![],
             grant: GrantId(id),
             application: DiscordId(1),
             scopes: vec!["identify".into(), "email".into()],

@@ -77,6 +77,7 @@ async fn sign_in(app: &App, who: u8, session: u8) {
     let command = Command::SignIn(Box::new(SignIn {
         user: Some(app.keys().ensure_subject(id).await.unwrap()),
         profile,
+        memberships: vec![],
         grant: GrantId([session; 16]),
         application: DiscordId(1),
         scopes: vec!["identify".into()],

@@ -410,6 +410,7 @@ fn sign_in(user: Sub, n: u8, replaces: Option<SessionId>) -> Command {
     Command::SignIn(Box::new(SignIn {
         user: Some(user),
         profile: profile(u64::from(user.0[0])),
+        memberships: vec![],
         grant: grant(n),
         application: DiscordId(5),
         scopes: vec!["identify".into()],
