@@ -62,11 +62,13 @@ pub struct Plan {
     pub accept_loss: bool,
     /// Who may open what.
     pub rules: Vec<Rule>,
+    /// doorbook as browsers see it.
+    pub origin: &'static str,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Plan { env: vec![], disk: Arc::new(RealDisk), accept_loss: false, rules: vec![] }
+        Plan { env: vec![], disk: Arc::new(RealDisk), accept_loss: false, rules: vec![], origin: ORIGIN }
     }
 }
 
@@ -187,7 +189,7 @@ impl House {
         let mut env = vec![
             ("DISCORD_OAUTH_CLIENT_ID".to_owned(), CLIENT_ID.to_string()),
             ("DISCORD_OAUTH_SECRET".to_owned(), CLIENT_SECRET.to_owned()),
-            ("DISCORD_REDIRECT_URL".to_owned(), format!("{ORIGIN}/api/auth/discord/redirect")),
+            ("DISCORD_REDIRECT_URL".to_owned(), self.redirect_url()),
             ("DISCORD_API_URL".to_owned(), format!("{discord}/api/v10")),
             ("DISCORD_AUTHORIZE_URL".to_owned(), format!("{DISCORD}/oauth2/authorize")),
             ("DISCORD_CDN_URL".to_owned(), DISCORD.to_owned()),
@@ -199,6 +201,16 @@ impl House {
             env.push(((*name).to_owned(), value.clone()));
         }
         env
+    }
+
+    /// Where Discord sends browsers back.
+    fn redirect_url(&self) -> String {
+        format!("{}/api/auth/discord/redirect", self.plan.origin)
+    }
+
+    /// doorbook as browsers see it.
+    pub fn origin(&self) -> &'static str {
+        self.plan.origin
     }
 
     /// The configuration.
@@ -227,7 +239,7 @@ impl House {
         let mut settings = stand_in::Settings::new(stand_in::Application {
             client_id: CLIENT_ID,
             client_secret: Secret::new(CLIENT_SECRET),
-            redirect_uris: vec![format!("{ORIGIN}/api/auth/discord/redirect")],
+            redirect_uris: vec![self.redirect_url()],
             name: "House".into(),
         });
         settings.public_url = Some(DISCORD.into());
