@@ -19,7 +19,6 @@ use doorbook::discord::stand_in::{self, Control, StandIn};
 use doorbook::disk::{Disk, RealDisk};
 use doorbook::domain::event::{Event, MadeBy};
 use doorbook::domain::id::{DiscordId, Secret};
-use doorbook::domain::rules::Rule;
 use doorbook::domain::time::Timestamp;
 use doorbook::entropy::SeededEntropy;
 use doorbook::event_log::{Probe, codec};
@@ -60,15 +59,21 @@ pub struct Plan {
     pub disk: Arc<dyn Disk>,
     /// Whether records that are gone are accepted.
     pub accept_loss: bool,
-    /// Who may open what.
-    pub rules: Vec<Rule>,
+    /// What stands in `doorbook.toml`.
+    pub file: String,
     /// doorbook as browsers see it.
     pub origin: &'static str,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Plan { env: vec![], disk: Arc::new(RealDisk), accept_loss: false, rules: vec![], origin: ORIGIN }
+        Plan {
+            env: vec![],
+            disk: Arc::new(RealDisk),
+            accept_loss: false,
+            file: String::new(),
+            origin: ORIGIN,
+        }
     }
 }
 
@@ -219,10 +224,11 @@ impl House {
             self.env().into_iter().map(|(name, value)| (name.into(), value.into())).collect();
         let cwd = self.dir.path().to_owned();
         let system_file = cwd.join("none.toml");
-        let mut config = Config::read(&Sources { flags: BTreeMap::new(), env, cwd, system_file })
-            .expect("a good configuration");
-        config.local.rules.rules = self.plan.rules.clone();
-        config
+        if !self.plan.file.is_empty() {
+            std::fs::write(cwd.join("doorbook.toml"), &self.plan.file).expect("a file");
+        }
+        Config::read(&Sources { flags: BTreeMap::new(), env, cwd, system_file })
+            .expect("a good configuration")
     }
 
     /// The world, with time and chance of its own.

@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, reason = "a test target has no inside and outside")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a story that cannot go on has failed")]
 
+mod app_cookie;
 mod audit;
 mod bad_input;
 mod canary;

@@ -5,24 +5,28 @@ use std::time::Duration;
 use doorbook::app::By;
 use doorbook::domain::command::Which;
 use doorbook::domain::event::Cause;
-use doorbook::domain::rules::{Grants, Rule, Term};
 
-use crate::guarded::{FETCHES, Landed, NAVIGATES, Proxy, Visitor, forward, nginx, rule, to};
+use crate::guarded::{AUTH, FETCHES, Landed, NAVIGATES, Proxy, Visitor, forward, nginx};
 use crate::harness::{House, MARISOL, Plan, QUIETFOX};
 
-const ORIGIN: &str = "https://auth.example.org";
 const WIKI: &str = "https://wiki.example.net/page?x=1&y=%2F";
 
-fn rules() -> Vec<Rule> {
-    vec![
-        rule("wiki.example.net", "/", to(Term::User(MARISOL))),
-        rule("other.example.com", "/", to(Term::SignedIn)),
-        rule("open.example.com", "/", Grants::Public),
-    ]
-}
+const RULES: &str = r#"
+[[rule]]
+host = "wiki.example.net"
+allow = [ { user = "555769466601213960" } ]
+
+[[rule]]
+host = "other.example.com"
+allow = [ { signed_in = true } ]
+
+[[rule]]
+host = "open.example.com"
+public = true
+"#;
 
 async fn house() -> House {
-    House::with(Plan { rules: rules(), origin: ORIGIN, ..Plan::default() }).await
+    House::with(Plan { file: RULES.into(), origin: AUTH, ..Plan::default() }).await
 }
 
 #[track_caller]
