@@ -107,7 +107,7 @@ impl Grants {
     async fn failed(&self, stage: Stage, error: CallError, by: &By) -> SignInError {
         self.app.sign_in_failed(stage, error.failure_code(), by).await;
         match error {
-            CallError::Paused { .. } | CallError::RateLimited { .. } => {
+            CallError::Paused { .. } | CallError::RateLimited { .. } | CallError::Exhausted { .. } => {
                 SignInError::DiscordRateLimited { retry_after: self.seconds_to_wait(&error) }
             }
             CallError::Refused { .. } if stage == Stage::Token => SignInError::CodeRejected,
