@@ -15,6 +15,7 @@ mod retry_after;
 #[cfg(test)]
 mod scripted;
 pub mod stand_in;
+pub mod webhook;
 
 use std::time::Duration;
 

@@ -14,6 +14,7 @@ mod recheck;
 mod refresh;
 mod revocation;
 mod sign_in;
+mod webhook;
 
 use std::future::Future;
 use std::sync::{Arc, Mutex};

@@ -28,10 +28,12 @@ mod settings;
 pub mod site;
 pub mod used_states;
 mod user;
+mod webhook;
 
 use std::future::ready;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method};
 use warp::Filter;
@@ -91,6 +93,7 @@ const TABLE: &[&[Row]] = &[
         row("/logout", &[Get(Ready(|f, r| Box::pin(logout::page(f, r))))]).at_home(),
         row("/favicon.svg", &[Get(Early(pages::icon))]),
     ],
+    &[row("/discord/webhook", &[Post(Signed(|f, r, b| Box::pin(webhook::take(f, r, b))))])],
     &[row("/healthz", &[Get(Early(health::alive))]), row("/readyz", &[Get(Early(health::ready))])],
 ];
 
@@ -112,7 +115,7 @@ enum Takes {
     Delete(Handler),
 }
 
-use Handler::{Early, Ready};
+use Handler::{Early, Ready, Signed};
 use Takes::{Delete, Get, Post};
 
 /// Who answers.
@@ -122,6 +125,8 @@ enum Handler {
     Early(fn(&Gate) -> Answer),
     /// As soon as the log has been replayed.
     Ready(fn(Arc<Front>, Request) -> BoxFuture<'static, Answer>),
+    /// The same, with the body and from any site: who asks proves itself by a signature.
+    Signed(fn(Arc<Front>, Request, Bytes) -> BoxFuture<'static, Answer>),
 }
 
 const fn row(path: &'static str, methods: &'static [Takes]) -> Row {
@@ -228,7 +233,6 @@ fn snapshot(name: &str, text: &str) {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
     use http::HeaderValue;
     use http_body_util::{BodyExt, Full};
     use hyper::service::Service;

@@ -28,6 +28,8 @@ pub enum Problem {
     BadRequest,
     /// No live session.
     NotSignedIn,
+    /// What Discord is said to have signed, it has not, or long ago.
+    BadSignature,
     /// The person said no at Discord.
     SignInCancelled,
     /// Discord knows the person, and we do not let them in.
@@ -159,6 +161,14 @@ impl Problem {
                 "You are not signed in",
                 "Your session has ended, or there was none in this browser.",
                 &[SignIn, Home],
+            ),
+            Problem::BadSignature => (
+                StatusCode::UNAUTHORIZED,
+                "bad_signature",
+                "Discord has not signed this",
+                "The signature is missing, does not fit, or is too old. If Discord sends this, the public key that is \
+                 configured here is another application's, or a clock is wrong.",
+                &[Home],
             ),
             Problem::SignInCancelled => (
                 StatusCode::FORBIDDEN,
@@ -375,6 +385,7 @@ pub(super) mod tests {
             Problem::NotANavigation,
             Problem::BadRequest,
             Problem::NotSignedIn,
+            Problem::BadSignature,
             Problem::SignInCancelled,
             Problem::SignInNotAllowed,
             Problem::CrossSiteRequest,

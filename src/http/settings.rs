@@ -9,6 +9,7 @@ use url::Url;
 use super::cookie::Cookies;
 use super::listen;
 use super::site::Site;
+use crate::discord::webhook::PublicKey;
 
 /// What this room is configured with.
 #[derive(Clone, Debug)]
@@ -25,6 +26,8 @@ pub struct Settings {
     pub scopes: Vec<String>,
     /// How long the browser keeps a session's cookie.
     pub session_max_age: Duration,
+    /// The key by which Discord signs what it sends; without it nothing is taken from anybody.
+    pub discord_key: Option<PublicKey>,
     /// How connections are taken.
     pub listen: listen::Settings,
     site: Site,
@@ -45,6 +48,7 @@ impl Settings {
             cdn_url,
             scopes,
             session_max_age: Duration::from_secs(30 * 86_400),
+            discord_key: None,
             listen: listen::Settings::default(),
             site,
         }
