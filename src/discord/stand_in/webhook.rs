@@ -149,7 +149,7 @@ mod tests {
             for status in statuses {
                 let (mut stream, _) = listener.accept().await.expect("a connection");
                 let (mut text, mut bytes) = (String::new(), [0; 4096]);
-                while !text.ends_with("}}}}") {
+                while !text.ends_with("\"version\":1}") {
                     let read = stream.read(&mut bytes).await.expect("a request");
                     text.push_str(&String::from_utf8_lossy(&bytes[..read]));
                 }
