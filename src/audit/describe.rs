@@ -21,8 +21,10 @@ pub fn describe(event: &Event, private: Option<&Private>) -> Map<String, Value> 
         Some(Private::Rules(text)) => drop(all.insert("text".into(), json!(text))),
         Some(Private::Denied(stranger)) => {
             all.insert("who".into(), profile_facts(&stranger.profile).into());
-            let memberships = stranger.memberships.iter().map(membership_facts).map(Value::Object);
-            all.insert("memberships".into(), memberships.collect());
+            if !stranger.memberships.is_empty() {
+                let memberships = stranger.memberships.iter().map(membership_facts).map(Value::Object);
+                all.insert("memberships".into(), memberships.collect());
+            }
         }
         Some(Private::Label(label)) => drop(all.insert("label".into(), json!(label))),
         Some(Private::Reason(reason)) => drop(all.insert("reason".into(), json!(reason))),

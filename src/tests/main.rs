@@ -11,7 +11,9 @@ mod copies;
 mod discord_trouble;
 mod erasure;
 mod exchanges;
+mod forward_auth;
 mod golden;
+mod guarded;
 mod harness;
 mod keys;
 mod login;
@@ -21,6 +23,7 @@ mod restart;
 mod revoke;
 mod sessions;
 mod storage;
+mod tickets;
 mod tidy;
 
 /// Compares with `snapshots/NAME.snap`; nothing in a story is random, so nothing is filtered.

@@ -1,5 +1,7 @@
 //! What follows from which intent, told as short lives: given, when, then.
 
+mod memberships;
+
 use std::time::Duration;
 
 use super::*;
