@@ -81,6 +81,12 @@ async fn answer<B: Buf, E>(
             read_body(gate, &head.headers, body).await?;
             return handler(gate);
         }
+        Handler::Signed(handler) => {
+            let body = read_body(gate, &head.headers, body).await?;
+            let request = head.into_request(gate, params);
+            let front = gate.front().ok_or(Problem::NotReady)?;
+            return handler(front.clone(), request, body).await;
+        }
         Handler::Ready(handler) => handler,
     };
     read_body(gate, &head.headers, body).await?;
@@ -140,8 +146,8 @@ const BODY_MAX: usize = 64 * 1024;
 /// How long a body may take.
 const BODY_TIME: Duration = Duration::from_secs(10);
 
-/// Reads a body within its limits, however it is framed. No route of this room wants one; forms say what they have
-/// to say in their address.
+/// Reads a body within its limits, however it is framed. Only the webhook wants one; forms say what they have to say
+/// in their address.
 async fn read_body<B: Buf, E>(
     gate: &Gate,
     headers: &HeaderMap,

@@ -38,10 +38,12 @@ pub mod site;
 mod tickets;
 pub mod used_states;
 mod user;
+mod webhook;
 
 use std::future::ready;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method};
 use warp::Filter;
@@ -101,6 +103,7 @@ const TABLE: &[&[Row]] = &[
         row("/logout", &[Get(Ready(|f, r| Box::pin(logout::page(f, r))))]).at_home(),
         row("/favicon.svg", &[Get(Early(pages::icon))]),
     ],
+    &[row("/discord/webhook", &[Post(Signed(|f, r, b| Box::pin(webhook::take(f, r, b))))])],
     &[
         row("/auth/nginx", &[Any(Proxy(forward_auth::nginx))]),
         row("/auth/forward", &[Any(Proxy(forward_auth::forward))]),
@@ -130,7 +133,7 @@ enum Takes {
     Delete(Handler),
 }
 
-use Handler::{Early, Proxy, Ready};
+use Handler::{Early, Proxy, Ready, Signed};
 use Takes::{Any, Delete, Get, Post};
 
 /// Who answers.
@@ -142,6 +145,8 @@ enum Handler {
     Proxy(fn(&Gate, &Head) -> Response),
     /// As soon as the log has been replayed.
     Ready(fn(Arc<Front>, Request) -> BoxFuture<'static, Answer>),
+    /// The same, with the body and from any site: who asks proves itself by a signature.
+    Signed(fn(Arc<Front>, Request, Bytes) -> BoxFuture<'static, Answer>),
 }
 
 const fn row(path: &'static str, methods: &'static [Takes]) -> Row {
@@ -250,7 +255,6 @@ fn snapshot(name: &str, text: &str) {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
     use http::HeaderValue;
     use http_body_util::{BodyExt, Full};
     use hyper::service::Service;

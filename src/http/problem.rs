@@ -36,6 +36,8 @@ pub enum Problem {
     NotSignedIn,
     /// Signed in, but the fact that decides is missing or too old.
     MembershipUnknown,
+    /// What Discord is said to have signed, it has not, or long ago.
+    BadSignature,
     /// The person said no at Discord.
     SignInCancelled,
     /// Discord knows the person, and we do not let them in.
@@ -206,6 +208,14 @@ impl Problem {
                 "You are not signed in",
                 "Your session has ended, or there was none in this browser.",
                 &[SignIn, Home],
+            ),
+            Problem::BadSignature => (
+                StatusCode::UNAUTHORIZED,
+                "bad_signature",
+                "Discord has not signed this",
+                "The signature is missing, does not fit, or is too old. If Discord sends this, the public key that is \
+                 configured here is another application's, or a clock is wrong.",
+                &[Home],
             ),
             Problem::SignInCancelled => (
                 StatusCode::FORBIDDEN,
@@ -468,6 +478,7 @@ pub(super) mod tests {
             Problem::TicketRejected,
             Problem::NotSignedIn,
             Problem::MembershipUnknown,
+            Problem::BadSignature,
             Problem::SignInCancelled,
             Problem::SignInNotAllowed,
             Problem::CrossSiteRequest,

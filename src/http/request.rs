@@ -186,13 +186,14 @@ pub fn user_agent(headers: &HeaderMap) -> Option<String> {
 
 /// How often and how well a header is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Single<'a> {
+pub(super) enum Single<'a> {
     Missing,
     Once(&'a str),
     Malformed,
 }
 
-fn single<'a>(headers: &'a HeaderMap, name: &str) -> Single<'a> {
+/// Returns how often and how well a header is there.
+pub(super) fn single<'a>(headers: &'a HeaderMap, name: &str) -> Single<'a> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (None, _) => Single::Missing,

@@ -9,6 +9,7 @@ use url::Url;
 use super::cookie::Cookies;
 use super::listen;
 use super::site::Site;
+use crate::discord::webhook::PublicKey;
 use crate::domain::host::Host;
 use crate::domain::identity::{IdentityHeaders, RemoteUser};
 
@@ -27,6 +28,8 @@ pub struct Settings {
     pub scopes: Vec<String>,
     /// How long the browser keeps a session's cookie.
     pub session_max_age: Duration,
+    /// The key by which Discord signs what it sends; without it nothing is taken from anybody.
+    pub discord_key: Option<PublicKey>,
     /// What guarding apps needs.
     pub guard: Guard,
     /// How connections are taken.
@@ -70,6 +73,7 @@ impl Settings {
             cdn_url,
             scopes,
             session_max_age: Duration::from_secs(30 * 86_400),
+            discord_key: None,
             guard: Guard::default(),
             listen: listen::Settings::default(),
             site,
