@@ -19,6 +19,7 @@ mod harness;
 mod keys;
 mod login;
 mod properties;
+mod recheck;
 mod refresh;
 mod restart;
 mod revoke;
