@@ -139,6 +139,7 @@ async fn a_fact_that_is_missing_sends_a_person_to_have_it_asked_and_says_so_whil
     );
 
     house.discord_comes_up().await;
+    house.gives_role(&[DEMO_ROLE_MAKER]);
     house.clock.advance(Duration::from_secs(60));
     let mut quietfox = Visitor::new(&house, Proxy::Forward, QUIETFOX);
     quietfox.jar = jar;
@@ -204,7 +205,7 @@ async fn neither_page_leads_astray_and_nothing_in_the_background_asks_discord() 
     let asked = house.discord().count(Route::Member);
     for headers in [FETCHES, &[("Sec-Fetch-Mode", "navigate"), ("Sec-Purpose", "prefetch")]] {
         let told = browser.send("GET", RECHECK, headers, "").await;
-        assert_eq!((told.status, told.code().as_str()), (400, "not_a_navigation"), "{told}");
+        assert!(told.status == 400 && told.body.contains("not_a_navigation"), "{told}");
     }
     for method in ["HEAD", "POST"] {
         assert_eq!(browser.send(method, RECHECK, NAVIGATES, "").await.status, 405, "{method}");
