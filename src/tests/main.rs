@@ -17,6 +17,7 @@ mod guarded;
 mod harness;
 mod keys;
 mod login;
+mod memberships;
 mod properties;
 mod refresh;
 mod restart;
