@@ -18,6 +18,7 @@ mod guarded;
 mod harness;
 mod keys;
 mod login;
+mod memberships;
 mod properties;
 mod recheck;
 mod refresh;
