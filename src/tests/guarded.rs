@@ -55,11 +55,6 @@ allow_preflight = true
 
 [[rule]]
 host = "wiki.example.net"
-path = "/guild"
-allow = [ { guild = "197038439483310086" } ]
-
-[[rule]]
-host = "wiki.example.net"
 path = "/lan"
 public = true
 networks = ["203.0.113.0/24"]

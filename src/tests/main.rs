@@ -14,6 +14,7 @@ mod erasure;
 mod exchanges;
 mod forward_auth;
 mod golden;
+mod guard_traces;
 mod guarded;
 mod harness;
 mod keys;
