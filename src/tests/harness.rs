@@ -59,11 +59,21 @@ pub struct Plan {
     pub disk: Arc<dyn Disk>,
     /// Whether records that are gone are accepted.
     pub accept_loss: bool,
+    /// What stands in `doorbook.toml`.
+    pub file: String,
+    /// doorbook as browsers see it.
+    pub origin: &'static str,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Plan { env: vec![], disk: Arc::new(RealDisk), accept_loss: false }
+        Plan {
+            env: vec![],
+            disk: Arc::new(RealDisk),
+            accept_loss: false,
+            file: String::new(),
+            origin: ORIGIN,
+        }
     }
 }
 
@@ -184,7 +194,7 @@ impl House {
         let mut env = vec![
             ("DISCORD_OAUTH_CLIENT_ID".to_owned(), CLIENT_ID.to_string()),
             ("DISCORD_OAUTH_SECRET".to_owned(), CLIENT_SECRET.to_owned()),
-            ("DISCORD_REDIRECT_URL".to_owned(), format!("{ORIGIN}/api/auth/discord/redirect")),
+            ("DISCORD_REDIRECT_URL".to_owned(), self.redirect_url()),
             ("DISCORD_API_URL".to_owned(), format!("{discord}/api/v10")),
             ("DISCORD_AUTHORIZE_URL".to_owned(), format!("{DISCORD}/oauth2/authorize")),
             ("DISCORD_CDN_URL".to_owned(), DISCORD.to_owned()),
@@ -198,12 +208,25 @@ impl House {
         env
     }
 
+    /// Where Discord sends browsers back.
+    fn redirect_url(&self) -> String {
+        format!("{}/api/auth/discord/redirect", self.plan.origin)
+    }
+
+    /// doorbook as browsers see it.
+    pub fn origin(&self) -> &'static str {
+        self.plan.origin
+    }
+
     /// The configuration.
     pub fn config(&self) -> Config {
         let env: BTreeMap<OsString, OsString> =
             self.env().into_iter().map(|(name, value)| (name.into(), value.into())).collect();
         let cwd = self.dir.path().to_owned();
         let system_file = cwd.join("none.toml");
+        if !self.plan.file.is_empty() {
+            std::fs::write(cwd.join("doorbook.toml"), &self.plan.file).expect("a file");
+        }
         Config::read(&Sources { flags: BTreeMap::new(), env, cwd, system_file })
             .expect("a good configuration")
     }
@@ -222,7 +245,7 @@ impl House {
         let mut settings = stand_in::Settings::new(stand_in::Application {
             client_id: CLIENT_ID,
             client_secret: Secret::new(CLIENT_SECRET),
-            redirect_uris: vec![format!("{ORIGIN}/api/auth/discord/redirect")],
+            redirect_uris: vec![self.redirect_url()],
             name: "House".into(),
         });
         settings.public_url = Some(DISCORD.into());
