@@ -20,6 +20,7 @@ mod keys;
 mod login;
 mod properties;
 mod refresh;
+mod reload;
 mod restart;
 mod revoke;
 mod sessions;
