@@ -23,8 +23,9 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args, outside: &mut Outside) -> Result<(), Failure> {
-    let config = Config::read(&outside.sources(args.flags.0))?;
+    let sources = outside.sources(args.flags.0);
+    let config = Config::read(&sources)?;
     let filter = config.local.filter.as_deref().unwrap_or(DEFAULT_FILTER);
     (outside.diagnostics)(config.local.log_format, filter);
-    block_on(async { Ok(crate::serve::run(config, args.accept_loss).await?) })
+    block_on(async { Ok(crate::serve::run(config, &sources, args.accept_loss).await?) })
 }

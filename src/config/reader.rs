@@ -16,9 +16,6 @@ use crate::domain::host::Host;
 use crate::domain::id::Hash;
 use crate::domain::rules::{DefaultPolicy, Rules, Term};
 
-/// The longest text that the rules may have in their canonical form: an event has to hold it.
-pub(super) const RULES_MAX: usize = 60_000;
-
 /// In how many guilds a person may have to be looked up.
 const GUILDS_MAX: usize = 20;
 
@@ -208,9 +205,9 @@ impl<'a> Reader<'a> {
             session_max_age: session_max_age?,
             session_idle: session_idle?,
         };
-        if rules.canonical().len() > RULES_MAX {
+        if let Err(too_long) = rules.recordable() {
             let place = Place::Whole(self.layers.file_path().to_owned());
-            self.mistakes.push(Mistake { place, wrong: Wrong::RulesTooLong { most: RULES_MAX } });
+            self.mistakes.push(Mistake { place, wrong: Wrong::RulesTooLong(too_long) });
         }
         Some(rules)
     }

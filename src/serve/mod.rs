@@ -5,7 +5,9 @@ mod demo;
 mod importing;
 mod keys;
 mod reading;
+mod reloading;
 mod replaying;
+mod signals;
 
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
@@ -14,7 +16,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -35,6 +36,7 @@ use crate::event_log::start::check_path;
 use crate::event_log::{Health, Probe};
 use crate::grants::{self, Grants};
 use crate::http::{self, Gate};
+use signals::{Hangups, Signals};
 
 pub use copying::Taking;
 pub use demo::{DemoOptions, demo};
@@ -270,12 +272,12 @@ impl Running {
     }
 }
 
-/// Runs the server until a signal ends it.
-pub async fn run(config: Config, accept_loss: bool) -> Result<(), ServeError> {
+/// Runs the server until a signal ends it. `sources` are read again whenever another signal asks for it.
+pub async fn run(config: Config, sources: &Sources, accept_loss: bool) -> Result<(), ServeError> {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    let mut signals = Signals::listen();
+    let (mut signals, mut hangups) = (Signals::listen(), Hangups::listen());
     let starting = start(&config, MadeBy::Serve, accept_loss, World::real());
     let Some(running) = unless(signals.next(), starting).await? else { return Ok(()) };
     tracing::info!(
@@ -290,7 +292,12 @@ pub async fn run(config: Config, accept_loss: bool) -> Result<(), ServeError> {
         config.discord.redirect_url,
         portal(&config)
     );
-    until_signal(running, &mut signals).await
+    let app = running.app.clone();
+    let reloading = reloading::on_hangup(&app, &config, sources, &mut hangups);
+    tokio::select! {
+        stopped = until_signal(running, &mut signals) => stopped,
+        never = reloading => match never {},
+    }
 }
 
 /// Starts, unless a signal comes first: a long replay can be given up, and the log is left as it was.
@@ -330,31 +337,6 @@ async fn until_signal(running: Running, signals: &mut Signals) -> Result<(), Ser
         Some(failed) => {
             running.stopping.cancel();
             Err(failed)
-        }
-    }
-}
-
-/// What ends a server, listened for from the first moment on, so that none is lost between two waits.
-struct Signals(Option<(Signal, Signal)>);
-
-impl Signals {
-    fn listen() -> Signals {
-        let heard = |kind| signal(kind).ok();
-        Signals(heard(SignalKind::terminate()).zip(heard(SignalKind::interrupt())))
-    }
-
-    /// Waits for the next one.
-    async fn next(&mut self) {
-        match &mut self.0 {
-            Some((terminate, interrupt)) => {
-                tokio::select! {
-                    _ = terminate.recv() => {}
-                    _ = interrupt.recv() => {}
-                }
-            }
-            None => {
-                let _ = tokio::signal::ctrl_c().await;
-            }
         }
     }
 }
@@ -490,6 +472,11 @@ fn http_settings(config: &Config) -> http::Settings {
         config.scopes.clone(),
     );
     settings.trusted_proxies = config.trusted_proxies.clone();
+    settings.guard = http::Guard {
+        cookie_domain: config.cookie_domain.clone(),
+        identity_headers: config.identity_headers.clone(),
+        remote_user: config.remote_user,
+    };
     settings.session_max_age = config.local.rules.session_max_age;
     settings.discord_key = config.discord_public_key.as_ref().and_then(PublicKey::new);
     settings

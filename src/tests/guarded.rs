@@ -10,7 +10,7 @@ use doorbook::domain::path::RulePath;
 use doorbook::domain::rules::{Grants, Rule, Term};
 use url::Url;
 
-use crate::harness::{Browser, DISCORD, Exchange, House};
+use crate::harness::{Browser, DISCORD, Exchange, House, Plan};
 
 /// A rule without conditions.
 pub fn rule(host: &str, path: &str, grant: Grants) -> Rule {
@@ -27,6 +27,55 @@ pub fn rule(host: &str, path: &str, grant: Grants) -> Rule {
 /// A grant to whoever one term holds for.
 pub fn to(term: Term) -> Grants {
     Grants::To { allow: vec![term], deny: vec![] }
+}
+
+/// doorbook before guarded apps.
+pub const AUTH: &str = "https://auth.example.org";
+/// An app on another root domain.
+pub const WIKI: &str = "https://wiki.example.net";
+
+/// Rules for the wiki, a word for each way in.
+pub const RULES: &str = r#"
+[[rule]]
+host = "wiki.example.net"
+path = "/open"
+public = true
+
+[[rule]]
+host = "wiki.example.net"
+path = "/read"
+public = true
+methods = ["GET"]
+
+[[rule]]
+host = "wiki.example.net"
+path = "/api"
+allow = [ { user = "555769466601213960" } ]
+allow_preflight = true
+
+[[rule]]
+host = "wiki.example.net"
+path = "/guild"
+allow = [ { guild = "197038439483310086" } ]
+
+[[rule]]
+host = "wiki.example.net"
+path = "/lan"
+public = true
+networks = ["203.0.113.0/24"]
+
+[[rule]]
+host = "wiki.example.net"
+allow = [ { user = "555769466601213960" } ]
+
+[[rule]]
+host = "public.example.net"
+public = true
+"#;
+
+/// A house that guards a wiki for Marisol.
+pub async fn house() -> House {
+    House::with(Plan { file: RULES.into(), origin: AUTH, ..Plan::default() }).await
 }
 
 /// Where the apps' proxy says its clients come from.
@@ -66,6 +115,33 @@ pub async fn nginx(browser: &mut Browser, method: &str, url: &str, client: &[(&s
 pub async fn forward(browser: &mut Browser, method: &str, url: &str, client: &[(&str, &str)]) -> Exchange {
     let own = forward_headers(method, url);
     browser.send("GET", "/auth/forward", &[&own[..], client].concat(), "").await
+}
+
+/// The browser of somebody, as far as the wiki's proxy sees it.
+pub async fn at_the_wiki(house: &House, user: DiscordId) -> Browser {
+    let mut visitor = Visitor::new(house, Proxy::Forward, user);
+    visitor.go(&format!("{WIKI}/")).await;
+    let mut browser = house.browser();
+    let cookies = visitor.jar.iter().filter(|cookie| cookie.name == "__Host-doorbook-app");
+    browser.cookies = cookies.map(|cookie| (cookie.name.clone(), cookie.value.clone())).collect();
+    assert_eq!(browser.cookies.len(), 1);
+    browser
+}
+
+/// The browser of somebody, as far as we see it.
+pub async fn at_home(house: &House, user: DiscordId) -> Browser {
+    let mut visitor = Visitor::new(house, Proxy::Forward, user);
+    visitor.go(&format!("{AUTH}/api/auth/discord/login")).await;
+    let mut browser = house.browser();
+    let cookies = visitor.jar.iter().filter(|cookie| cookie.name == "__Host-doorbook");
+    browser.cookies = cookies.map(|cookie| (cookie.name.clone(), cookie.value.clone())).collect();
+    assert_eq!(browser.cookies.len(), 1);
+    browser
+}
+
+/// Both endpoints' answers to one question.
+pub async fn both(browser: &mut Browser, method: &str, url: &str, client: &[(&str, &str)]) -> [Exchange; 2] {
+    [nginx(browser, method, url, client).await, forward(browser, method, url, client).await]
 }
 
 /// The proxy before the apps.

@@ -20,7 +20,7 @@ use doorbook::disk::{Disk, RealDisk};
 use doorbook::domain::event::{Event, MadeBy};
 use doorbook::domain::id::{DiscordId, Secret};
 use doorbook::domain::record::Record;
-use doorbook::domain::rules::Rule;
+use doorbook::domain::rules::{Rule, Rules};
 use doorbook::domain::time::Timestamp;
 use doorbook::entropy::SeededEntropy;
 use doorbook::event_log::{Probe, codec};
@@ -61,6 +61,8 @@ pub struct Plan {
     pub disk: Arc<dyn Disk>,
     /// Whether records that are gone are accepted.
     pub accept_loss: bool,
+    /// What stands in `doorbook.toml`, before the rules.
+    pub file: String,
     /// Who may open what.
     pub rules: Vec<Rule>,
     /// doorbook as browsers see it.
@@ -69,7 +71,14 @@ pub struct Plan {
 
 impl Default for Plan {
     fn default() -> Self {
-        Plan { env: vec![], disk: Arc::new(RealDisk), accept_loss: false, rules: vec![], origin: ORIGIN }
+        Plan {
+            env: vec![],
+            disk: Arc::new(RealDisk),
+            accept_loss: false,
+            file: String::new(),
+            rules: vec![],
+            origin: ORIGIN,
+        }
     }
 }
 
@@ -204,6 +213,16 @@ impl House {
         env
     }
 
+    /// Writes `doorbook.toml`, where the plan has anything for it.
+    fn write_file(&self) {
+        let rules = Rules { rules: self.plan.rules.clone(), ..Rules::default() }.canonical();
+        let rules = rules.find("[[rule]]").map_or("", |at| &rules[at..]);
+        let text = format!("{}\n{rules}", self.plan.file);
+        if !text.trim().is_empty() {
+            std::fs::write(self.dir.path().join("doorbook.toml"), text).expect("a file");
+        }
+    }
+
     /// Where Discord sends browsers back.
     fn redirect_url(&self) -> String {
         format!("{}/api/auth/discord/redirect", self.plan.origin)
@@ -220,10 +239,9 @@ impl House {
             self.env().into_iter().map(|(name, value)| (name.into(), value.into())).collect();
         let cwd = self.dir.path().to_owned();
         let system_file = cwd.join("none.toml");
-        let mut config = Config::read(&Sources { flags: BTreeMap::new(), env, cwd, system_file })
-            .expect("a good configuration");
-        config.local.rules.rules = self.plan.rules.clone();
-        config
+        self.write_file();
+        Config::read(&Sources { flags: BTreeMap::new(), env, cwd, system_file })
+            .expect("a good configuration")
     }
 
     /// The world, with time and chance of its own.

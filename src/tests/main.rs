@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, reason = "a test target has no inside and outside")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a story that cannot go on has failed")]
 
+mod app_cookie;
 mod audit;
 mod bad_input;
 mod canary;
@@ -19,6 +20,7 @@ mod keys;
 mod login;
 mod memberships;
 mod properties;
+mod recheck;
 mod refresh;
 mod restart;
 mod revoke;

@@ -5,24 +5,28 @@ use std::time::Duration;
 use doorbook::app::By;
 use doorbook::domain::command::Which;
 use doorbook::domain::event::Cause;
-use doorbook::domain::rules::{Grants, Rule, Term};
 
-use crate::guarded::{FETCHES, Landed, NAVIGATES, Proxy, Visitor, forward, nginx, rule, to};
+use crate::guarded::{AUTH, FETCHES, Landed, NAVIGATES, Proxy, Visitor, forward, nginx};
 use crate::harness::{House, MARISOL, Plan, QUIETFOX};
 
-const ORIGIN: &str = "https://auth.example.org";
 const WIKI: &str = "https://wiki.example.net/page?x=1&y=%2F";
 
-fn rules() -> Vec<Rule> {
-    vec![
-        rule("wiki.example.net", "/", to(Term::User(MARISOL))),
-        rule("other.example.com", "/", to(Term::SignedIn)),
-        rule("open.example.com", "/", Grants::Public),
-    ]
-}
+const RULES: &str = r#"
+[[rule]]
+host = "wiki.example.net"
+allow = [ { user = "555769466601213960" } ]
+
+[[rule]]
+host = "other.example.com"
+allow = [ { signed_in = true } ]
+
+[[rule]]
+host = "open.example.com"
+public = true
+"#;
 
 async fn house() -> House {
-    House::with(Plan { rules: rules(), origin: ORIGIN, ..Plan::default() }).await
+    House::with(Plan { file: RULES.into(), origin: AUTH, ..Plan::default() }).await
 }
 
 #[track_caller]
@@ -71,6 +75,21 @@ async fn one_sign_in_leads_to_apps_on_other_root_domains() {
         is_app(&marisol.go(WIKI).await, WIKI);
         assert_eq!(marisol.trail.len(), 1);
     }
+}
+
+/// vouch puts its token into an address, and caddy-discord the session; addresses are kept, sent on and shown.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_address_on_the_way_holds_the_session_or_a_cookie() {
+    let house = house().await;
+    let mut marisol = Visitor::new(&house, Proxy::Forward, MARISOL);
+    is_app(&marisol.go(WIKI).await, WIKI);
+    let session = house.doorbook().app.sessions()[0].id.to_string();
+    for url in &marisol.trail {
+        assert!(!url.contains(&session), "{url}");
+        assert!(marisol.jar.iter().all(|cookie| !url.contains(&cookie.value)), "{url}");
+    }
+    let ticket = marisol.trail.iter().find(|url| url.contains("finish?t=")).expect("a ticket");
+    assert!(!ticket.contains("page"), "nor where it leads: {ticket}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

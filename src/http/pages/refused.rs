@@ -69,3 +69,59 @@ fn item(group: &Group) -> Markup {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn group(name: &str, title: Option<&str>, help: Option<&str>, invite: Option<&str>) -> Group {
+        let owned = |text: Option<&str>| text.map(str::to_owned);
+        Group {
+            name: name.into(),
+            any: vec![],
+            title: owned(title),
+            help: owned(help),
+            invite: owned(invite),
+        }
+    }
+
+    #[test]
+    fn the_page_on_the_host_of_an_app_has_whole_links_and_no_form() {
+        let person = Person {
+            id: "80351110224678912".into(),
+            display_name: "Nelly <b>\u{202e}".into(),
+            tag: "nelly".into(),
+            avatar_url: "https://cdn.discordapp.com/embed/avatars/0.png".into(),
+            email: Some("nelly@example.com".into()),
+        };
+        let groups = [
+            group("staff", Some("Staff <3"), Some("Ask in #helpdesk"), Some("https://discord.gg/x?a=1&b")),
+            group("guests", None, Some("https://example.org/help"), None),
+            group("odd", None, Some("javascript:alert(1)"), None),
+        ];
+        let shown = page(&Refused {
+            home: "https://auth.example.org",
+            person: Some(&person),
+            groups: &groups,
+            rd: "https://wiki.example.net/page?x=1&y=\"'><script>",
+        })
+        .into_string();
+        assert!(
+            !shown.contains("<form") && !shown.contains("<script") && !shown.contains("href=\"javascript")
+        );
+        assert!(!shown.contains("nelly@example.com"), "the app's host need not know");
+        let links = shown.matches(" href=\"").count();
+        let whole = shown.matches(" href=\"https://").count() + shown.matches(" href=\"#content\"").count();
+        assert_eq!(links, whole, "{shown}");
+        crate::http::snapshot("http_page_refused", &shown.replace("><", ">\n<"));
+    }
+
+    #[test]
+    fn at_home_it_has_short_links_and_knows_when_nobody_is_signed_in() {
+        let shown = page(&Refused { home: "", person: None, groups: &[], rd: "/" }).into_string();
+        assert!(
+            shown.contains("not signed in") && shown.contains("href=\"/auth/recheck?rd=%2F\""),
+            "{shown}"
+        );
+    }
+}
