@@ -283,7 +283,7 @@ pub enum Wrong {
     #[error("is empty and would fit no request; remove it")]
     FitsNothing,
     /// More than there is room for.
-    #[error("is one too many: at most {most} {what}")]
+    #[error("is too many: at most {most} {what}")]
     TooMany {
         /// Of what.
         what: &'static str,

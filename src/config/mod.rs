@@ -71,6 +71,8 @@ pub struct Config {
     pub local: Local,
     /// The SHA-256 of everything that is not secret.
     pub hash: Hash,
+    /// The file that was read, as it was named, where there is one.
+    pub file: Option<PathBuf>,
     /// The hosts of the rules, and how each gets its cookie.
     pub hosts: Vec<GuardedHost>,
     /// Every setting that is in force and where it was set, secrets without their values.

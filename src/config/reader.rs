@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::error::{ConfigErrors, Mistake, Place, Wrong};
 use super::mistrust::{self, Mistrust};
@@ -121,6 +121,7 @@ impl<'a> Reader<'a> {
             discord_public_key,
             hash: self.hash(&local.rules),
             local,
+            file: Some(self.layers.file_path().to_owned()).filter(|path| path != Path::new("")),
             hosts: Vec::new(),
             report: self.report.clone(),
             warnings: Vec::new(),

@@ -42,6 +42,14 @@ async fn reload(app: &App, running: &Config, sources: &Sources) {
             return;
         }
     };
+    // Without the file that has them there are no rules, and then anybody may sign in.
+    if let Some(file) = running.file.as_ref().filter(|file| config.file.as_ref() != Some(file)) {
+        tracing::error!(
+            file = %file.display(),
+            "SIGHUP: the configuration is in another file now, or in none, so the old rules stay until a restart"
+        );
+        return;
+    }
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }

@@ -610,6 +610,12 @@ impl Process {
         self.ends().await
     }
 
+    /// Asks it to read its configuration again.
+    pub fn hang_up(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::HUP).expect("it runs");
+    }
+
     /// Waits until it has ended, a minute at most.
     pub async fn ends(&mut self) -> Ended {
         let clock = SystemClock::new();

@@ -22,6 +22,7 @@ mod memberships;
 mod properties;
 mod recheck;
 mod refresh;
+mod reload;
 mod restart;
 mod revoke;
 mod sessions;
