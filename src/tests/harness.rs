@@ -19,6 +19,7 @@ use doorbook::discord::stand_in::{self, Control, StandIn};
 use doorbook::disk::{Disk, RealDisk};
 use doorbook::domain::event::{Event, MadeBy};
 use doorbook::domain::id::{DiscordId, Secret};
+use doorbook::domain::record::Record;
 use doorbook::domain::rules::{Rule, Rules};
 use doorbook::domain::time::Timestamp;
 use doorbook::entropy::SeededEntropy;
@@ -456,6 +457,13 @@ impl House {
 
     /// Reads every event of the log, which nobody has open, with its record's position.
     pub fn events(&self) -> Vec<(u64, Event)> {
+        let all = (0..).zip(self.records());
+        all.flat_map(|(position, record)| record.events.into_iter().map(move |event| (position, event)))
+            .collect()
+    }
+
+    /// Reads every record of the log, which nobody has open.
+    pub fn records(&self) -> Vec<Record> {
         let copy = TempDir::new().expect("a directory");
         for file in std::fs::read_dir(self.data_dir().join("log")).expect("a log") {
             let file = file.expect("a file");
@@ -464,14 +472,14 @@ impl House {
             }
         }
         let log = sled::Config::new().path(copy.path()).segment_size(SLED_SEGMENT).open().expect("sled");
-        let mut events = Vec::new();
-        for entry in log.iter() {
+        let mut records = Vec::new();
+        for (expected, entry) in (0..).zip(log.iter()) {
             let (key, frame) = entry.expect("a record");
             let position = u64::from_be_bytes(key.as_ref().try_into().expect("a position"));
-            let record = codec::decode_record(&frame).expect("a record of ours");
-            events.extend(record.events.into_iter().map(|event| (position, event)));
+            assert_eq!(position, expected);
+            records.push(codec::decode_record(&frame).expect("a record of ours"));
         }
-        events
+        records
     }
 }
 

@@ -19,8 +19,8 @@ use crate::harness::{Browser, Ended, Exchange, House, MARISOL, Plan, Process, QU
 
 /// A disk that obeys the test.
 #[derive(Default)]
-struct Disobedient {
-    full: AtomicBool,
+pub struct Disobedient {
+    pub full: AtomicBool,
     fails: AtomicBool,
     fails_on: Option<Synced>,
 }
