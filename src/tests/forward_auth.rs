@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::guarded::{
-    AUTH, FETCHES, NAVIGATES, RULES, WIKI, at_the_wiki, both, forward, forward_headers, house, nginx,
+    AUTH, Client, FETCHES, NAVIGATES, RULES, WIKI, at_the_wiki, both, forward, forward_headers, house, nginx,
     nginx_headers, rule, to,
 };
 use crate::harness::{Exchange, House, MARISOL, Plan, QUIETFOX, raw};
@@ -53,7 +53,7 @@ async fn exchanges_of_both_endpoints() {
     let upgrades = UPGRADES;
     let preflight: &[(&str, &str)] =
         &[("Origin", "https://app.example"), ("Access-Control-Request-Method", "PUT"), ("Accept", "*/*")];
-    let cases: &[(&str, &str, &str, &str, &[(&str, &str)])] = &[
+    let cases: &[(&str, &str, &str, &str, Client<'_>)] = &[
         ("malformed", "nobody", "GET", "https://wiki.example.net/%00", FETCHES),
         ("no rule", "nobody", "GET", "https://elsewhere.example/", FETCHES),
         ("no rule, as a page", "nobody", "GET", "https://elsewhere.example/", NAVIGATES),
@@ -296,7 +296,7 @@ async fn only_a_person_is_sent_away() {
     let url = format!("{WIKI}/page");
     let without_upgrade = &UPGRADES[3..];
     let old: &[(&str, &str)] = &[("Accept", "text/html"), ("Sec-WebSocket-Key", "x")];
-    let cases: &[(&str, &str, &[(&str, &str)], bool)] = &[
+    let cases: &[(&str, &str, Client<'_>, bool)] = &[
         ("GET", &url, NAVIGATES, true),
         ("POST", &url, NAVIGATES, true),
         ("GET", &url, &[("Accept", "text/html")], true),

@@ -76,6 +76,9 @@ pub async fn house() -> House {
 /// Where the apps' proxy says its clients come from.
 pub const CLIENT: &str = "203.0.113.7";
 
+/// What a client sends.
+pub type Client<'a> = &'a [(&'a str, &'a str)];
+
 /// A person who goes to a page.
 pub const NAVIGATES: &[(&str, &str)] =
     &[("Accept", "text/html"), ("Sec-Fetch-Mode", "navigate"), ("Sec-Fetch-Site", "none")];
