@@ -19,6 +19,7 @@ mod signed_in;
 mod source;
 mod stats;
 mod story;
+mod succession;
 mod verify;
 mod view;
 mod words;

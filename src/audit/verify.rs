@@ -6,16 +6,16 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use super::succession::{Succession, Usurped};
 use super::view::decode;
 use super::{ReadError, Reader};
-use crate::crypto::verify_signer_succession;
-use crate::domain::event::{Event, NewSigner, StateHash};
+use crate::domain::event::{Event, StateHash};
 use crate::domain::id::{Hash, LogId, Position, RecordId};
 use crate::domain::record::Record;
 use crate::domain::state::{FOLD, REMEMBERED, State};
 use crate::domain::time::Timestamp;
 use crate::event_log::codec::{self, DecodeError, leaf_hash};
-use crate::event_log::note::{self, Checkpoint, NoteError, VerifierKey, origin_of};
+use crate::event_log::note::{self, Checkpoint, NoteError};
 use crate::event_log::tree::{Frontier, Tree};
 
 /// So many records may stand without a signature, from the first one on.
@@ -39,7 +39,7 @@ pub struct Verdict {
     pub checkpoints: u64,
     /// How many stored states were made again and had the hash that was signed.
     pub states: u64,
-    /// The newest checkpoint in the log.
+    /// The newest checkpoint in the log: the one that signs for the most records.
     pub newest: Option<Signed>,
     /// Records behind it, that nobody has signed for.
     pub unsigned: u64,
@@ -89,6 +89,12 @@ pub enum Tampered {
     /// The first record does not begin a log.
     #[error("the record at position 0 does not begin a log")]
     NoBeginning,
+    /// A log begins once; a second beginning would name a signer that has nobody's word.
+    #[error("the record at position {position} begins the log a second time")]
+    SecondBeginning {
+        /// Where.
+        position: Position,
+    },
     /// Two different records have one id, or one stands twice far apart.
     #[error("the record at position {position} has the id of another one, at {other}")]
     SameId {
@@ -178,6 +184,7 @@ impl Tampered {
     pub fn position(&self) -> Option<Position> {
         match self {
             Tampered::NotARecord { position, .. }
+            | Tampered::SecondBeginning { position }
             | Tampered::SameId { position, .. }
             | Tampered::Signature { position, .. }
             | Tampered::Note { position }
@@ -283,8 +290,8 @@ struct Look {
     /// What the tree was after each of the last records, the newest last.
     recent: VecDeque<Frontier>,
     ids: HashMap<RecordId, (Position, Hash)>,
-    /// Every key that this log has signed with, the current one last.
-    keys: Vec<VerifierKey>,
+    /// The keys that this log has signed with; nobody's before the first record.
+    succession: Option<Succession>,
     signed: u64,
     state: Option<State>,
     kept: Vec<Kept>,
@@ -307,7 +314,7 @@ impl Look {
             tree: Tree::new(),
             recent: VecDeque::from([Frontier::new()]),
             ids: HashMap::new(),
-            keys: Vec::new(),
+            succession: None,
             signed: 0,
             state: Some(State::default()),
             stored: Vec::new(),
@@ -326,8 +333,10 @@ impl Look {
     fn take(&mut self, position: Position, frame: &[u8]) -> Result<(), Tampered> {
         let raw = codec::decode_raw(frame).map_err(|source| Tampered::NotARecord { position, source })?;
         let leaf = leaf_hash(frame);
-        self.check_id(position, raw.id, leaf)?;
+        let is_repeated = self.check_id(position, raw.id, leaf)?;
         match codec::decode_record(frame) {
+            // Storage kept it twice; it counts once.
+            Ok(record) if is_repeated => self.fold(position, &record),
             Ok(record) => self.understand(position, &record)?,
             Err(error @ (DecodeError::Unknown { .. } | DecodeError::UnknownContext { .. })) => {
                 self.state = None;
@@ -358,27 +367,36 @@ impl Look {
     }
 
     /// A record that storage kept twice stands near the first, byte for byte; anything else is forged.
-    fn check_id(&mut self, position: Position, id: RecordId, leaf: Hash) -> Result<(), Tampered> {
+    fn check_id(&mut self, position: Position, id: RecordId, leaf: Hash) -> Result<bool, Tampered> {
         if let Some((other, known)) = self.ids.get(&id) {
             let near = position.0 - other.0 <= REMEMBERED as u64;
             if *known != leaf || !near {
                 return Err(Tampered::SameId { position, other: *other });
             }
-            return Ok(());
+            return Ok(true);
         }
         self.ids.insert(id, (position, leaf));
-        Ok(())
+        Ok(false)
+    }
+
+    fn fold(&mut self, position: Position, record: &Record) {
+        if let Some(state) = &mut self.state {
+            state.apply(position, record);
+        }
     }
 
     fn understand(&mut self, position: Position, record: &Record) -> Result<(), Tampered> {
-        let begins = matches!(record.events.first(), Some(Event::LogCreated { .. }));
-        if position == Position(0) && !begins {
-            return Err(Tampered::NoBeginning);
+        let mut events = record.events.iter();
+        if position == Position(0) {
+            let begun = events.next().and_then(Succession::begin).ok_or(Tampered::NoBeginning)?;
+            (self.verdict.log, self.verdict.origin) = (Some(begun.log), Some(begun.name.clone()));
+            self.succession = Some(begun);
         }
-        for event in &record.events {
+        for event in events {
             match event {
-                Event::LogCreated { log, origin, public_key, .. } => self.begin(*log, origin, public_key),
-                Event::KeyRotated { signer: Some(signer), .. } => self.succeed(position, signer)?,
+                // After a loss of everything it is written again, but then it is the first record again.
+                Event::LogCreated { .. } => return Err(Tampered::SecondBeginning { position }),
+                Event::KeyRotated { .. } => self.succeed(position, event)?,
                 Event::LogLossAccepted { .. } => {
                     self.verdict.breaks.push(Break { position, restored: false })
                 }
@@ -386,9 +404,7 @@ impl Look {
                 _ => {}
             }
         }
-        if let Some(state) = &mut self.state {
-            state.apply(position, record);
-        }
+        self.fold(position, record);
         let at = self.state.as_ref().map(State::eff);
         for event in &record.events {
             if let Event::CheckpointSigned { size, root, note, state } = event {
@@ -400,29 +416,25 @@ impl Look {
                     self.stored.push(SignedState { position, size: *size, hash });
                 }
                 self.verdict.checkpoints += 1;
-                self.verdict.newest = Some(Signed { position: Some(position), size: *size, at });
+                // One that vouches for a stored state signs for fewer than others before it may.
+                if self.verdict.newest.is_none_or(|newest| newest.size <= *size) {
+                    self.verdict.newest = Some(Signed { position: Some(position), size: *size, at });
+                }
                 self.signed = self.signed.max(*size);
             }
         }
         Ok(())
     }
 
-    fn begin(&mut self, log: LogId, origin: &str, public_key: &[u8; 32]) {
-        let name = origin_of(origin, log);
-        self.verdict.log = Some(log);
-        self.keys.extend(VerifierKey::new(&name, public_key).ok());
-        self.verdict.origin = Some(name);
-    }
-
     /// Another key takes over only with the word of the one before it.
-    fn succeed(&mut self, position: Position, next: &NewSigner) -> Result<(), Tampered> {
-        let (log, old) = self.verdict.log.zip(self.keys.last()).ok_or(Tampered::NoBeginning)?;
-        if !verify_signer_succession(log, &old.public(), &next.public_key, &next.signature) {
-            return Err(Tampered::Succession { position });
+    fn succeed(&mut self, position: Position, event: &Event) -> Result<(), Tampered> {
+        let succession = self.succession.as_mut().ok_or(Tampered::NoBeginning)?;
+        match succession.hear(position, event) {
+            Ok(true) => self.verdict.keys.push(position),
+            Ok(false) => {}
+            Err(Usurped::Beginning) => return Err(Tampered::SecondBeginning { position }),
+            Err(Usurped::NoWord) => return Err(Tampered::Succession { position }),
         }
-        let key = VerifierKey::new(old.name(), &next.public_key);
-        self.keys.push(key.map_err(|_| Tampered::Succession { position })?);
-        self.verdict.keys.push(position);
         Ok(())
     }
 
@@ -433,7 +445,7 @@ impl Look {
         root: Hash,
         text: &str,
     ) -> Result<(), Tampered> {
-        let key = self.keys.last().ok_or(Tampered::NoBeginning)?;
+        let key = self.succession.as_ref().and_then(Succession::current).ok_or(Tampered::NoBeginning)?;
         let signed = note::verify(text.as_bytes(), key);
         let signed = signed.map_err(|source| Tampered::Signature { position, source })?;
         if signed.size != size || signed.root != root || size > position.0 {
@@ -449,7 +461,7 @@ impl Look {
     /// Believes a checkpoint that was kept elsewhere: the log may sign with another key by now.
     fn open_kept(&self, text: &str) -> Result<Checkpoint, Tampered> {
         let mut opened = Err(Tampered::NoBeginning);
-        for key in &self.keys {
+        for (_, key) in self.succession.iter().flat_map(Succession::keys) {
             opened = note::verify(text.as_bytes(), key).map_err(|source| Tampered::KeptSignature { source });
             if opened.is_ok() {
                 break;
