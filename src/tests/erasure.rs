@@ -12,7 +12,9 @@ use doorbook::domain::id::{Position, Sub};
 use doorbook::domain::record::{Actor, Record};
 use doorbook::entropy::SystemEntropy;
 use doorbook::event_log::codec;
+use doorbook::event_log::note::VerifierKey;
 use doorbook::grants::EraseError;
+use ed25519_dalek::SigningKey;
 
 use crate::harness::{House, MARISOL, Process, QUIETFOX};
 
@@ -110,7 +112,8 @@ async fn a_certificate_proves_the_erasure_to_somebody_who_has_nothing_else() {
     let certificate = reader.certificate(erased.position).await.unwrap().expect("signed for");
     let text = serde_json::to_string(&certificate).unwrap();
     let proven = Certificate::read(&text).unwrap().verify(None).unwrap();
-    assert_eq!(proven.position, erased.position);
+    let key = reader.verifier_keys().await.unwrap().pop().unwrap();
+    assert_eq!((proven.position, &proven.key), (erased.position, &key));
     assert!(
         proven.says.contains(&sub.to_string()) && proven.says.contains("as they asked"),
         "{}",
@@ -119,7 +122,6 @@ async fn a_certificate_proves_the_erasure_to_somebody_who_has_nothing_else() {
     for name in ["Marisol", "marisol", &MARISOL.to_string()] {
         assert!(!text.contains(name), "{name} is not in it");
     }
-    let key = reader.verifier_keys().await.unwrap().pop().unwrap();
     assert!(certificate.verify(Some(&key)).is_ok());
     // Another record with the same proof, another key, another text.
     let record: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -201,7 +203,22 @@ async fn the_commands_tell_and_erase_through_the_running_server() {
     let file = certificate.display().to_string();
     let proven = Process::spawn(&house, &["audit", "verify", "--certificate", &file], &[]).ends().await;
     assert_eq!(proven.code, Some(0), "{}", proven.stderr);
+    let keys = Process::spawn(&house, &["audit", "checkpoint", "--key"], &[]).ends().await.stdout;
+    let key = keys.lines().last().expect("a key");
+    let claim = format!(
+        "proven, if this is the key of the log: {key}\n  says         the person with the pseudonym "
+    );
+    assert!(proven.stdout.starts_with(&claim), "{}", proven.stdout);
+    assert!(proven.stdout.contains("doorbook audit checkpoint --key"), "{}", proven.stdout);
+    let with_key = ["audit", "verify", "--certificate", &file, "--key"];
+    let proven = Process::spawn(&house, &[&with_key[..], &[key]].concat(), &[]).ends().await;
     assert!(proven.stdout.starts_with("proven: the person with the pseudonym "), "{}", proven.stdout);
+    // Somebody else's log can say the same; its key is another one.
+    let (name, other) = (key.split('+').next().unwrap(), SigningKey::from_bytes(&[9; 32]).verifying_key());
+    let other = VerifierKey::new(name, &other.to_bytes()).unwrap().to_string();
+    let refused = Process::spawn(&house, &[&with_key[..], &[&other]].concat(), &[]).ends().await;
+    assert_eq!(refused.code, Some(1), "{}", refused.stdout);
+    assert!(refused.stderr.contains("NOT PROVEN: its key is not the one"), "{}", refused.stderr);
     let gone = Process::spawn(&house, &["explain", "--user", "marisol.k"], &[]).ends().await;
     assert_eq!(gone.code, Some(1), "{}", gone.stdout);
     let mut process = process;
