@@ -5,9 +5,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
 use super::view::decode;
-use super::{ReadError, Reader};
+use super::{EventRow, Filter, ReadError, Reader};
 use crate::domain::event::{Event, Requester};
-use crate::domain::id::Position;
+use crate::domain::id::{Position, Sub};
 use crate::domain::record::Record;
 use crate::event_log::note::VerifierKey;
 use crate::event_log::proof::{self, ProofError};
@@ -75,6 +75,24 @@ pub enum CertificateError {
 }
 
 impl Reader {
+    /// Finds the record of a person's erasure.
+    pub async fn erasure_of(&self, sub: Sub) -> Result<Option<Position>, ReadError> {
+        let Some(head) = self.head().await? else { return Ok(None) };
+        let kind = Some("user.erased".to_owned());
+        let filter = Filter { users: Some([sub].into()), kind, ..Filter::default() };
+        let mut found = None;
+        let is_theirs = |row: &EventRow| {
+            row.without_effect.is_none() && row.user.as_ref().is_some_and(|user| user.sub == sub.to_string())
+        };
+        self.rows(filter, head, |row| {
+            if is_theirs(&row) {
+                found = row.position.map(Position);
+            }
+        })
+        .await?;
+        Ok(found)
+    }
+
     /// Makes the certificate of an erasure; `None` while nobody has signed for the record.
     pub async fn certificate(&self, position: Position) -> Result<Option<Certificate>, ReadError> {
         let (record, frame) = self.record(position).await?;

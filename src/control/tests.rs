@@ -314,6 +314,33 @@ async fn somebody_is_erased_over_the_socket_and_a_no_comes_over_as_one() {
 }
 
 #[tokio::test]
+async fn an_erasure_is_waited_for_ten_minutes() {
+    for (answers_after, is_answered) in [(599, true), (601, false)] {
+        let (dir, clock) = (TempDir::new().unwrap(), ManualClock::new(Timestamp(0)));
+        let listener = tokio::net::UnixListener::bind(dir.path().join(SOCKET_NAME)).unwrap();
+        let client = Client::connect(dir.path(), Arc::new(clock.clone())).await.unwrap().unwrap();
+        let erasing =
+            tokio::spawn(async move { client.erase(Sub([1; 16]), Requester::User, false).await.map(drop) });
+        // The first one who comes only looks whether somebody is there.
+        let mut asking = loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            if stream.read(&mut [0; 1_024]).await.unwrap() > 0 {
+                break stream;
+            }
+        };
+        clock.advance(Duration::from_secs(answers_after));
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        let answer = "{\"doorbook\":1,\"say\":{\"erased\":{\"position\":7,\"sessions_ended\":1,\"confirmed\":true}}}\n";
+        let _ = asking.write_all(answer.as_bytes()).await;
+        let erased = erasing.await.unwrap();
+        assert_eq!(erased.is_ok(), is_answered, "{answers_after}: {erased:?}");
+        assert!(is_answered || matches!(erased, Err(Trouble::Timeout)));
+    }
+}
+
+#[tokio::test]
 async fn what_is_asked_is_written_down_over_the_socket() {
     use crate::domain::event::Question;
 

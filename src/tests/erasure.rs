@@ -230,6 +230,43 @@ async fn the_commands_tell_and_erase_through_the_running_server() {
     assert!(kinds.contains(&45), "{kinds:?}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_cannot_be_written_erases_nobody_and_one_that_was_lost_is_written_again() {
+    let house = House::for_processes().await;
+    let mut process = Process::serve(&house).await;
+    process.signed_in(&house, MARISOL).await;
+    let erase = ["user", "erase", "marisol.k", "--yes"];
+    let nowhere = [&erase[..], &["--output", "no/such/directory/certificate.json"]].concat();
+    let refused = Process::spawn(&house, &nowhere, &[]).ends().await;
+    assert_eq!(refused.code, Some(3), "{}", refused.stderr);
+    let told = Process::spawn(&house, &["user", "export", "marisol.k"], &[]).ends().await;
+    assert_eq!(told.code, Some(0), "they are still there: {}", told.stderr);
+
+    let erased = Process::spawn(&house, &erase, &[]).ends().await;
+    assert_eq!(erased.code, Some(0), "{}", erased.stderr);
+    let (_, sub) = erased.stderr.trim().split_once("their pseudonym is ").expect("a pseudonym");
+    let first: serde_json::Value = serde_json::from_str(&erased.stdout).expect("a certificate");
+    // With a running server, and then without one.
+    for name in ["again.json", "once-more.json"] {
+        let again = ["user", "erase", sub, "--yes", "--output", name];
+        let again = Process::spawn(&house, &again, &[]).ends().await;
+        assert_eq!(again.code, Some(0), "{}", again.stderr);
+        assert!(again.stderr.contains("they were erased before, at position "), "{}", again.stderr);
+        let text = fs::read_to_string(house.dir.path().join(name)).expect("the certificate");
+        let second: serde_json::Value = serde_json::from_str(&text).expect("a certificate");
+        assert_eq!((&first["record"], &first["key"]), (&second["record"], &second["key"]));
+        Certificate::read(&text).unwrap().verify(None).expect("it holds");
+        if name == "again.json" {
+            process.terminate().await;
+        }
+    }
+    let erasures = house.events().into_iter().filter(|(_, event)| matches!(event, Event::UserErased { .. }));
+    assert_eq!(erasures.count(), 1, "nobody is erased twice");
+    let left = fs::read_dir(house.dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    let unfinished = left.filter(|name| name.to_string_lossy().ends_with(".new")).count();
+    assert_eq!(unfinished, 0, "nothing is left of what was not written");
+}
+
 /// Returns every text in the stand-in's memory that is as long as a token.
 fn find_tokens(value: &serde_json::Value) -> Vec<String> {
     match value {
