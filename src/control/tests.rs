@@ -292,6 +292,26 @@ async fn no_more_than_a_few_may_follow_and_the_others_are_told() {
 }
 
 #[tokio::test]
+async fn who_asks_for_more_than_there_is_gets_what_there_is_and_does_not_stay() {
+    let dir = TempDir::new().unwrap();
+    let running = start(dir.path(), Fake::new());
+    let source = client(dir.path()).await.unwrap().source().unwrap();
+    for (there, from, to, come) in
+        [(0, 0, 9, 0), (3, 0, 9, 3), (3, 2, u64::MAX, 1), (3, 3, 9, 0), (3, 7, 9, 0)]
+    {
+        while running.fake.log.head().await.unwrap().map_or(0, |head| head.0 + 1) < there {
+            running.fake.log.append(vec![frame(1, 20)], None).await.unwrap();
+        }
+        // More of them than may follow or ask at once.
+        for _ in 0..20 {
+            let mut records = source.records(Position(from), Some(Position(to))).await.unwrap();
+            let found = tokio::time::timeout(Duration::from_secs(30), all(&mut *records)).await;
+            assert_eq!(found.expect("it ends").len(), come, "{from} to {to} of {there}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_log_that_ends_ends_the_reading_with_its_reason() {
     let dir = TempDir::new().unwrap();
     let running = start(dir.path(), Fake::new());
