@@ -60,7 +60,7 @@ impl Source for Counting {
 async fn a_narrow_question_reads_little_and_never_much_at_once() {
     let mut town = Town::founded().await;
     town.live_until(1_600).await;
-    town.app.log().keep_index().await.unwrap();
+    town.app.log().keep_index().unwrap();
     let (counting, reader) = Counting::of(&town);
     let head = reader.head().await.unwrap().unwrap();
     settled(&reader, head).await;
@@ -103,7 +103,7 @@ async fn the_story_of_a_person_is_the_same_by_the_index_and_is_not_searched_for(
     };
     let searched = stories(&town.reader(), &town).await;
     assert!(searched.iter().filter(|story| story["story"].as_array().unwrap().len() > 5).count() > 20);
-    town.app.log().keep_index().await.unwrap();
+    town.app.log().keep_index().unwrap();
     let (counting, reader) = Counting::of(&town);
     settled(&reader, reader.head().await.unwrap().unwrap()).await;
     assert_eq!(stories(&reader, &town).await, searched);
@@ -138,7 +138,7 @@ async fn settled(reader: &Reader, head: Position) {
 async fn the_index_finds_what_reading_everything_finds() {
     let mut town = Town::founded().await;
     town.live_until(400).await;
-    town.app.log().keep_index().await.unwrap();
+    town.app.log().keep_index().unwrap();
     let reader = town.reader();
     let head = reader.head().await.unwrap().unwrap();
     settled(&reader, head).await;
@@ -173,7 +173,7 @@ async fn the_index_finds_what_reading_everything_finds() {
 async fn what_the_index_has_not_come_to_is_read() {
     let mut town = Town::founded().await;
     town.live_until(150).await;
-    town.app.log().keep_index().await.unwrap();
+    town.app.log().keep_index().unwrap();
     let reader = town.reader();
     settled(&reader, reader.head().await.unwrap().unwrap()).await;
     // The index is not kept after this start.
