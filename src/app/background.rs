@@ -27,7 +27,7 @@ impl App {
         self.tasks.spawn(self.clone().run_clerk());
         let log = self.log.clone();
         self.tasks.spawn(async move {
-            if let Err(error) = log.keep_index().await {
+            if let Err(error) = log.keep_index() {
                 tracing::warn!(%error, "the index of the log is not kept; questions about the log take longer");
             }
         });

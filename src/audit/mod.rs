@@ -19,6 +19,8 @@ mod signed_in;
 mod source;
 mod stats;
 mod story;
+mod succession;
+mod tampered;
 mod verify;
 mod view;
 mod words;
@@ -39,7 +41,8 @@ pub use signed_in::SignedIn;
 pub use source::LogSource;
 pub use stats::{Address, Count, Span, Stats};
 pub use story::{Line, Story};
-pub use verify::{Break, OwnedUp, Signed, Tampered, UNSIGNED_LIMIT, Verdict, VerifyError};
+pub use tampered::{OwnedUp, Tampered};
+pub use verify::{Break, Signed, UNSIGNED_LIMIT, Verdict, VerifyError};
 pub use view::{Reader, View, When};
 pub use words::in_words;
 

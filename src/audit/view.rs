@@ -207,7 +207,7 @@ impl Reader {
     }
 
     /// Hands each record over, in order, until that is enough.
-    async fn each_while(
+    pub(super) async fn each_while(
         &self,
         from: Position,
         to: Position,

@@ -6,7 +6,7 @@ use super::audit::{person, view, when, with_reading};
 use super::failure::Failure;
 use super::flags::BriefFlags;
 use super::outside::Outside;
-use super::rows::{self, Format, Row, Screen, visible};
+use super::rows::{self, Format, Row, visible, visible_lines};
 use crate::audit::{Line, Story, When};
 
 /// Tell the story of one person: sign-ins, devices, refreshes, denials and ends, with the positions
@@ -56,10 +56,10 @@ fn print(story: &Story, format: Format, outside: &mut Outside) -> Result<(), Fai
             let name = who.name.as_deref().unwrap_or("somebody without a name");
             let id = who.id.as_deref().unwrap_or("no Discord id: erased, or no keys");
             let head = format!("{} ({id}), pseudonym {}", visible(name), who.sub);
-            let told = writeln!(out, "{head}\n{}\n", story.standing);
+            let told = writeln!(out, "{head}\n{}\n", visible_lines(&story.standing));
             told.and_then(|()| rows::write(out, format, screen, &story.story))
         }
-        Format::Jsonl | Format::Csv => rows::write(out, format, Screen::PIPE, &story.story),
+        Format::Jsonl | Format::Csv => rows::write(out, format, screen, &story.story),
     };
     written.map_err(Failure::Output)
 }

@@ -10,6 +10,7 @@ use super::failure::Failure;
 use super::flags::BriefFlags;
 use super::new_file::NewFile;
 use super::outside::{Outside, block_on};
+use super::rows::visible;
 use super::sessions::{answers, open_config};
 use crate::control::{Answers, Rotated, RotatedKey};
 use crate::domain::id::Secret;
@@ -132,6 +133,7 @@ async fn rotate_by(
     }
     for key in which {
         let Rotated { position, name } = answers.rotate_key(*key).await?;
+        let name = visible(&name);
         let said = match key {
             RotatedKey::Root => {
                 writeln!(outside.stdout, "root key     {name}, recorded at position {position}")

@@ -226,9 +226,24 @@ async fn stream_records(
         }
         (_, seat) => seat.ok().filter(|_| to.is_none()),
     };
-    let records = async { answers.source()?.records(from, to).await.map_err(Trouble::from) };
+    let records = async {
+        let source = answers.source()?;
+        let end = match to {
+            // What is not there yet would be waited for, without a seat and without an end.
+            Some(to) => match source.head().await? {
+                Some(head) => Some(to.min(head)),
+                None => return Ok(None),
+            },
+            None => None,
+        };
+        if end.is_some_and(|end| end < from) {
+            return Ok(None);
+        }
+        source.records(from, end).await.map(Some).map_err(Trouble::from)
+    };
     let mut records = match records.await {
-        Ok(records) => records,
+        Ok(Some(records)) => records,
+        Ok(None) => return lines.write(&say(Say::RecordsEnd), PATIENCE).await,
         Err(trouble) => return lines.write(&say(Say::trouble(&trouble)), PATIENCE).await,
     };
     loop {

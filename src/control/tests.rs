@@ -292,6 +292,26 @@ async fn no_more_than_a_few_may_follow_and_the_others_are_told() {
 }
 
 #[tokio::test]
+async fn who_asks_for_more_than_there_is_gets_what_there_is_and_does_not_stay() {
+    let dir = TempDir::new().unwrap();
+    let running = start(dir.path(), Fake::new());
+    let source = client(dir.path()).await.unwrap().source().unwrap();
+    for (there, from, to, come) in
+        [(0, 0, 9, 0), (3, 0, 9, 3), (3, 2, u64::MAX, 1), (3, 3, 9, 0), (3, 7, 9, 0)]
+    {
+        while running.fake.log.head().await.unwrap().map_or(0, |head| head.0 + 1) < there {
+            running.fake.log.append(vec![frame(1, 20)], None).await.unwrap();
+        }
+        // More of them than may follow or ask at once.
+        for _ in 0..20 {
+            let mut records = source.records(Position(from), Some(Position(to))).await.unwrap();
+            let found = tokio::time::timeout(Duration::from_secs(30), all(&mut *records)).await;
+            assert_eq!(found.expect("it ends").len(), come, "{from} to {to} of {there}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_log_that_ends_ends_the_reading_with_its_reason() {
     let dir = TempDir::new().unwrap();
     let running = start(dir.path(), Fake::new());
@@ -311,6 +331,33 @@ async fn somebody_is_erased_over_the_socket_and_a_no_comes_over_as_one() {
     assert_eq!(erased, Erased { position: Position(4711), sessions_ended: 2, confirmed: Some(false) });
     let refused = client.erase(Sub([2; 16]), Requester::User, false).await.unwrap_err();
     assert!(matches!(&refused, Trouble::No(why) if why == "there is no such user"), "{refused}");
+}
+
+#[tokio::test]
+async fn an_erasure_is_waited_for_ten_minutes() {
+    for (answers_after, is_answered) in [(599, true), (601, false)] {
+        let (dir, clock) = (TempDir::new().unwrap(), ManualClock::new(Timestamp(0)));
+        let listener = tokio::net::UnixListener::bind(dir.path().join(SOCKET_NAME)).unwrap();
+        let client = Client::connect(dir.path(), Arc::new(clock.clone())).await.unwrap().unwrap();
+        let erasing =
+            tokio::spawn(async move { client.erase(Sub([1; 16]), Requester::User, false).await.map(drop) });
+        // The first one who comes only looks whether somebody is there.
+        let mut asking = loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            if stream.read(&mut [0; 1_024]).await.unwrap() > 0 {
+                break stream;
+            }
+        };
+        clock.advance(Duration::from_secs(answers_after));
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        let answer = "{\"doorbook\":1,\"say\":{\"erased\":{\"position\":7,\"sessions_ended\":1,\"confirmed\":true}}}\n";
+        let _ = asking.write_all(answer.as_bytes()).await;
+        let erased = erasing.await.unwrap();
+        assert_eq!(erased.is_ok(), is_answered, "{answers_after}: {erased:?}");
+        assert!(is_answered || matches!(erased, Err(Trouble::Timeout)));
+    }
 }
 
 #[tokio::test]

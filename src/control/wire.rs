@@ -67,7 +67,8 @@ pub(super) enum Ask {
     LogPick {
         positions: Vec<u64>,
     },
-    /// Frames from one position to another; without the second, what comes as well, until one side hangs up.
+    /// Frames from one position to another, or to the last one that is there; without the second, what comes as
+    /// well, until one side hangs up.
     LogRecords {
         from: u64,
         to: Option<u64>,

@@ -86,12 +86,11 @@ impl EventLog {
     }
 
     /// Keeps the index level with the log until that is closed, on a thread of its own.
-    pub async fn keep_index(&self) -> std::io::Result<()> {
+    pub fn keep_index(&self) -> std::io::Result<()> {
         let Some(index) = self.index() else { return Ok(()) };
-        let head = self.head().await.ok().flatten();
         let log = self.clone();
         let thread = std::thread::Builder::new().name("log-index".into());
-        thread.spawn(move || index.run(head, |from| log.follow(from))).map(drop)
+        thread.spawn(move || index.run(|from| log.follow(from))).map(drop)
     }
 
     /// Tells whether appends are possible, and every change of that.

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::reading::{Aside, open as open_to_read};
+use super::aside::Aside;
+use super::reading::open as open_to_read;
 use super::{ServeError, World, open, replaying};
 use crate::app::{OpenError, Role};
 use crate::audit::{LogSource, Opener, ReadError, Reader};

@@ -1,5 +1,6 @@
 //! Builds every part from the configuration, listens, and drains on a signal.
 
+mod aside;
 mod copying;
 mod demo;
 mod importing;

@@ -1,8 +1,9 @@
 //! Opens a log to be read and no more: from a running server, or by itself where none runs.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::aside::Aside;
 use super::{ServeError, World};
 use crate::app::OpenError;
 use crate::audit::{LogSource, Opener, Reader, Source};
@@ -70,7 +71,7 @@ pub(super) async fn open(local: &Local, world: World) -> Result<(EventLog, Optio
         match open_in(data_dir.clone(), world.clone()) {
             Err(OpenError::Start(error)) if error.is_not_writable() => {
                 let aside = Aside::of(&data_dir, &world)?;
-                Ok((open_in(aside.0.clone(), world)?, Some(aside)))
+                Ok((open_in(aside.data_dir(), world)?, Some(aside)))
             }
             opened => Ok((opened?, None)),
         }
@@ -88,30 +89,6 @@ fn open_in(data_dir: PathBuf, world: World) -> Result<EventLog, OpenError> {
     match start::begin(settings)? {
         Begun::Existing(existing) => Ok(EventLog::new(existing.open()?.engine)),
         Begun::New(_) => Err(OpenError::Unfinished),
-    }
-}
-
-/// A log that was copied to where it can be written to, because sled cannot read without writing.
-pub(super) struct Aside(PathBuf);
-
-impl Aside {
-    fn of(data_dir: &Path, world: &World) -> Result<Aside, OpenError> {
-        let World { entropy, disk, .. } = world;
-        let dir = std::env::temp_dir().join(format!("doorbook-{}", hex::encode(entropy.draw::<8>())));
-        // From here on, dropping it cleans up.
-        let aside = Aside(dir);
-        start::copy_aside(data_dir, &aside.0, &**disk)?;
-        Ok(aside)
-    }
-}
-
-impl Drop for Aside {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            tracing::warn!(error = %error, "a copy of the log could not be removed");
-        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod diff;
+mod listing;
 mod log;
 mod show;
 mod state;

@@ -14,6 +14,7 @@ use crate::cli::failure::Failure;
 use crate::cli::flags::BriefFlags;
 use crate::cli::outside::Outside;
 use crate::cli::progress::Progress;
+use crate::cli::rows::visible;
 use crate::config::duration;
 use crate::domain::time::Timestamp;
 use crate::event_log::note::VerifierKey;
@@ -34,10 +35,10 @@ pub(in crate::cli) struct Args {
     /// The newest of those must not be older: 7d, 48h
     #[arg(long, value_name = "AGE", requires = "checkpoint", value_parser = duration)]
     require_anchor: Option<Duration>,
-    /// A certificate of erasure instead of the log: it is checked with nothing but itself
+    /// A certificate of erasure instead of the log: it is checked with nothing but itself and, where you have it, --key
     #[arg(long, value_name = "FILE", conflicts_with = "checkpoint")]
     certificate: Option<PathBuf>,
-    /// The key that the certificate must be of, from `audit checkpoint --key`
+    /// The key that the certificate must be of, from `audit checkpoint --key`; without it nobody knows whose word it is
     #[arg(long, value_name = "KEY", requires = "certificate")]
     key: Option<VerifierKey>,
     /// As JSON
@@ -81,12 +82,24 @@ fn certificate(file: &Path, key: Option<&VerifierKey>, outside: &mut Outside) ->
         let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
         Failure::No(format!("NOT PROVEN: {error}{}", cause.unwrap_or_default()))
     })?;
-    let Proven { origin, position, size, says } = proven;
-    writeln!(
-        outside.stdout,
-        "proven: {says}\n  record       position {position} of {origin}\n  signed       for {size} records"
+    write!(outside.stdout, "{}", proven_in_words(&proven, key.is_some())).map_err(Failure::Output)
+}
+
+/// Says no more than is known: whose key it is, nobody can tell from the certificate alone.
+fn proven_in_words(proven: &Proven, key_is_known: bool) -> String {
+    let Proven { origin, position, size, says, key } = proven;
+    let about = format!(
+        "  record       position {position} of {}\n  signed       for {size} records\n",
+        visible(origin)
+    );
+    let key = visible(&key.to_string());
+    if key_is_known {
+        return format!("proven: {}\n{about}  key          {key}, as given\n", visible(says));
+    }
+    format!(
+        "proven, if this is the key of the log: {key}\n  says         {}\n{about}  not proven   whose key that is: ask whoever runs the log for it, by another way than the certificate came\n               (`doorbook audit checkpoint --key` prints it), and give it with --key\n",
+        visible(says)
     )
-    .map_err(Failure::Output)
 }
 
 fn read(file: &Path, longest: u64, outside: &Outside) -> Result<String, Failure> {
@@ -136,7 +149,7 @@ fn in_words(verdict: &Verdict) -> String {
     line(format!(
         "intact: {} records of {}",
         verdict.records,
-        verdict.origin.as_deref().unwrap_or("an unknown log")
+        visible(verdict.origin.as_deref().unwrap_or("an unknown log"))
     ));
     line(format!("  root         {root}"));
     line(match verdict.newest {

@@ -274,7 +274,7 @@ impl StartError {
 
     /// Returns whether the log may be read all the same, elsewhere.
     pub fn is_not_writable(&self) -> bool {
-        matches!(self, StartError::NotWritable { .. })
+        matches!(self, StartError::NotWritable { .. } | StartError::ReadOnly { .. })
     }
 
     /// Returns whether `--accept-loss` is a way on.

@@ -230,6 +230,10 @@ impl Place {
             let why = "it holds something else than a moment ago".into();
             return Err(self.damaged(SledFault { why, damage: true }));
         }
+        // Nobody has looked at the index, and what it knows of may be what is gone.
+        if let Err(fault) = sled_guard::forget_index(&db) {
+            tracing::warn!(why = fault.why, "the index of the log cannot be made again");
+        }
         let ready = self.ready(db, found, false, loss)?;
         self.catch_up(head, &ready)?;
         Ok(ready)
