@@ -43,7 +43,7 @@ pub use escrowed::Escrowed;
 pub use execute::{ExecuteError, Executed};
 pub use keys::{NewRoot, NewSigningKey, RotateError};
 pub use locks::{Held, KeyedLocks};
-pub use open::{OpenError, Opened, Replayed, Role, Settings};
+pub use open::{Accepted, OpenError, Opened, Replayed, Role, Settings};
 pub use retention::RetentionError;
 pub use stored::StoreError;
 pub use strangers::network;

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use tokio::sync::{mpsc, watch};
 
 use super::applier::{self, FoldError, Folded, Progress};
@@ -14,8 +15,8 @@ use crate::crypto::{KeyError, KeyRing, KeySettings};
 use crate::disk::Disk;
 use crate::domain::command::{AcceptLoss, Command, CreateLog};
 use crate::domain::decide::decide;
-use crate::domain::event::{MadeBy, RestoredFrom};
-use crate::domain::id::{Hash, LogId, Position, Secret, WriterId};
+use crate::domain::event::{MadeBy, Requester, RestoredFrom};
+use crate::domain::id::{Hash, LogId, Position, Secret, Sub, WriterId};
 use crate::domain::record::{Context, Record};
 use crate::domain::rules::Rules;
 use crate::domain::state::State;
@@ -31,6 +32,9 @@ pub(super) const STEP: Duration = Duration::from_secs(2);
 const A_DAY: Duration = Duration::from_secs(86_400);
 /// Sightings that may wait for the log at once; more are noted at their next use.
 const SIGHTINGS_WAITING: usize = 4_096;
+
+/// So many who have no key are erased at once; they share a flush.
+const AT_ONCE: usize = 256;
 
 /// What the room needs to open.
 #[derive(Debug, Clone)]
@@ -51,6 +55,15 @@ pub struct Settings {
     pub probe: Probe,
 }
 
+impl Settings {
+    fn accepted(&self) -> Accepted {
+        match self.role {
+            Role::Server { accepted, .. } => accepted,
+            Role::Command => Accepted::default(),
+        }
+    }
+}
+
 /// On whose behalf a log is opened.
 #[derive(Debug, Clone)]
 pub enum Role {
@@ -62,11 +75,20 @@ pub enum Role {
         origin: String,
         /// SHA-256 of the configuration without its secrets.
         config: Hash,
-        /// Whether to go on although acknowledged records are gone.
-        accept_loss: bool,
+        /// What it may go on without.
+        accepted: Accepted,
     },
     /// A command of the operator while no server runs.
     Command,
+}
+
+/// What the operator gives up, so that a start goes on where it would refuse.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Accepted {
+    /// Acknowledged records that are gone.
+    pub loss: bool,
+    /// Users whose keys are gone: they are erased, because nothing of theirs can ever be read again.
+    pub missing_keys: bool,
 }
 
 /// Why doorbook cannot start on this directory.
@@ -102,7 +124,9 @@ pub enum OpenError {
     },
     /// A user without a key: their tokens and profile can never be read again.
     #[error(
-        "the key file `subjects` lacks {missing} of the log's users; put the whole of keys/ back as it was"
+        "the key file `subjects` lacks {missing} of the log's users; put the whole of keys/ back as it was; \
+         where their keys are gone for good, because they were erased after this copy of the log was taken, \
+         `doorbook serve --without-keys` goes on and erases them in it as well"
     )]
     SubjectsMissing {
         /// How many.
@@ -169,7 +193,7 @@ impl App {
         entropy: Arc<dyn Entropy>,
         disk: Arc<dyn Disk>,
     ) -> Result<Opened, OpenError> {
-        let accept_loss = matches!(settings.role, Role::Server { accept_loss: true, .. });
+        let accept_loss = settings.accepted().loss;
         if matches!(settings.role, Role::Command) && !settings.data_dir.join("HEAD").exists() {
             start::check_path(&settings.data_dir)?;
             return Err(OpenError::NoLog { data_dir: settings.data_dir });
@@ -319,9 +343,44 @@ impl Opened {
         {
             return Err(OpenError::MadeByAnother { made_by: log.made_by, wanted: *made_by });
         }
-        let missing = state.users().filter(|(sub, _)| !self.app.keys.has_subject(*sub)).count();
-        if missing > 0 {
+        drop(state);
+        let missing = self.without_keys().len();
+        if missing > 0 && !self.settings.accepted().missing_keys {
             return Err(OpenError::SubjectsMissing { missing });
+        }
+        Ok(())
+    }
+
+    /// Returns the users who have no key, in a fixed order.
+    fn without_keys(&self) -> Vec<Sub> {
+        let state = self.app.state();
+        let subs = state.users().map(|(sub, _)| sub);
+        let mut without: Vec<Sub> = subs.filter(|sub| !self.app.keys.has_subject(*sub)).collect();
+        without.sort_unstable();
+        without
+    }
+
+    /// Erases those who have no key; what the log keeps of them is closed to everybody already.
+    async fn erase_without_keys(&self) -> Result<(), ExecuteError> {
+        let without = self.without_keys();
+        for some in without.chunks(AT_ONCE) {
+            let erasing = some.iter().map(|user| {
+                let state = self.app.state();
+                let has_grant =
+                    state.user(*user).is_some_and(|user| user.grant.is_some() || user.revocation.is_some());
+                drop(state);
+                // Without the tokens nobody can ask Discord.
+                let confirmed = has_grant.then_some(false);
+                let erase = Command::Erase { user: *user, requested_by: Requester::Operator, confirmed };
+                self.app.execute(erase, &By::SYSTEM)
+            });
+            try_join_all(erasing).await?;
+        }
+        if !without.is_empty() {
+            tracing::warn!(
+                users = without.len(),
+                "users whose keys are gone were erased; they may sign in again"
+            );
         }
         Ok(())
     }
@@ -355,6 +414,7 @@ impl Opened {
         if !self.clean && self.restored.is_none() {
             tracing::warn!("the last stop was not clean; the log was checked and is whole");
         }
+        self.erase_without_keys().await?;
         let Role::Server { config, .. } = self.settings.role else { return Ok(()) };
         let log_size = self.records();
         let command =

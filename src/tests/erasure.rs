@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use doorbook::app::By;
+use doorbook::app::{By, OpenError};
 use doorbook::audit::{Certificate, CertificateError, LogSource, Opener, Reader};
 use doorbook::crypto::{KeyRing, KeySettings};
 use doorbook::domain::event::{Event, Requester};
@@ -13,6 +13,7 @@ use doorbook::domain::record::{Actor, Record};
 use doorbook::entropy::SystemEntropy;
 use doorbook::event_log::codec;
 use doorbook::grants::EraseError;
+use doorbook::serve::ServeError;
 
 use crate::harness::{House, MARISOL, Process, QUIETFOX};
 
@@ -174,6 +175,30 @@ async fn keys_from_before_an_erasure_revive_nobody() {
     assert!(keys.discord_id_of(sub).is_none() && !opens_anything(keys, &before));
     assert!(!opens_anything(&look(house.data_dir().join("keys"), &house), &before), "in the files as well");
     assert!(keys.sub_of(QUIETFOX).is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_no_key_any_more_is_signed_out_where_the_operator_goes_on_without_it() {
+    let mut house = House::open().await;
+    let other = house.signed_in(QUIETFOX).await;
+    let old_keys = house.dir.path().join("old-keys");
+    copy(&house.data_dir().join("keys"), &old_keys);
+    let marisol = house.signed_in(MARISOL).await;
+    let sub = sub_of(&house, MARISOL);
+    house.stop().await;
+    copy(&old_keys, &house.data_dir().join("keys"));
+    let refused = house.start().await.unwrap_err();
+    assert!(
+        matches!(refused, ServeError::Open(OpenError::SubjectsMissing { missing: 1 })),
+        "without the flag nobody is erased: {refused}"
+    );
+    house.plan().accepted.missing_keys = true;
+    house.start().await.expect("it starts");
+    assert_eq!(marisol.at(&house).fetch("GET", "/api/auth/user").await.status, 401);
+    assert_eq!(other.at(&house).fetch("GET", "/api/auth/user").await.status, 200, "nobody else notices");
+    assert!(house.doorbook().app.state().is_erased(sub));
+    house.plan().accepted.missing_keys = false;
+    house.restart().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
+use doorbook::app::Accepted;
 use doorbook::clock::{Clock, ManualClock, SystemClock};
 use doorbook::config::{Config, Sources};
 use doorbook::discord::stand_in::{self, Control, StandIn};
@@ -57,13 +58,13 @@ pub struct Plan {
     pub env: Vec<(&'static str, String)>,
     /// What durability is asked of.
     pub disk: Arc<dyn Disk>,
-    /// Whether records that are gone are accepted.
-    pub accept_loss: bool,
+    /// What a start may go on without.
+    pub accepted: Accepted,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Plan { env: vec![], disk: Arc::new(RealDisk), accept_loss: false }
+        Plan { env: vec![], disk: Arc::new(RealDisk), accepted: Accepted::default() }
     }
 }
 
@@ -116,8 +117,8 @@ impl House {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let config = self.config();
         let world = self.world();
-        let accept_loss = self.plan.accept_loss;
-        let running = serve::start_on(vec![listener], &config, MadeBy::Serve, accept_loss, world).await?;
+        let accepted = self.plan.accepted;
+        let running = serve::start_on(vec![listener], &config, MadeBy::Serve, accepted, world).await?;
         self.running = Some(running);
         Ok(())
     }

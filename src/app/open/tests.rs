@@ -19,7 +19,7 @@ fn server() -> Role {
         made_by: MadeBy::Serve,
         origin: "https://login.example.org".into(),
         config: Hash([0; 32]),
-        accept_loss: false,
+        accepted: Accepted::default(),
     }
 }
 

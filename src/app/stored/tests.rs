@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_util::future::{join_all, poll_immediate};
 
 use super::*;
-use crate::app::{By, Replayed, Role, Settings};
+use crate::app::{Accepted, By, Replayed, Role, Settings};
 use crate::clock::{Clock as _, ManualClock};
 use crate::disk::RealDisk;
 use crate::domain::command::{Command, SignIn, Which};
@@ -46,7 +46,7 @@ impl House {
                 made_by: MadeBy::Serve,
                 origin: "https://login.example.org".into(),
                 config: Hash([0; 32]),
-                accept_loss: false,
+                accepted: Accepted::default(),
             },
             version: "0.1.0".into(),
             rules: Rules::default(),
