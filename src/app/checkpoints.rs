@@ -18,7 +18,7 @@ use crate::domain::state::{FOLD, State, Unsigned};
 use crate::domain::time::Timestamp;
 use crate::event_log::codec;
 use crate::event_log::note::{self, Checkpoint, NotAKey, NoteError, VerifierKey, origin_of};
-use crate::event_log::states::{EVERY, nearest_before};
+use crate::event_log::states::{EVERY, REACH, nearest_before};
 use crate::event_log::tree::Frontier;
 
 /// After so many records a signature is due.
@@ -156,10 +156,9 @@ impl App {
     ///
     /// It is made by a fold of its own from the stored state before it, so that nobody waits.
     fn store_every_so_often(self: &Arc<Self>) {
-        let size = self.frontier().size() / EVERY * EVERY;
-        if size == 0 || self.last_stored.fetch_max(size, Ordering::Relaxed) >= size {
-            return;
-        }
+        let last_stored = self.last_stored.load(Ordering::Relaxed);
+        let Some(size) = to_store(self.frontier().size(), last_stored) else { return };
+        self.last_stored.fetch_max(size, Ordering::Relaxed);
         let app = self.clone();
         self.tasks.spawn(async move {
             let folding = {
@@ -172,6 +171,10 @@ impl App {
             match stored {
                 Ok((root, hash)) => {
                     let _one_at_a_time = app.signing.lock().await;
+                    if app.frontier().size() - size >= REACH {
+                        tracing::warn!(size, "a state was stored too late to be vouched for; it is removed");
+                        return app.remove_state(size);
+                    }
                     let state = Some(StateHash { fold: FOLD, hash });
                     said(app.sign(Over { size, root, state }).await);
                 }
@@ -213,6 +216,15 @@ fn said(signed: Result<Option<Position>, SignError>) {
     }
 }
 
+/// Returns of how many records a state is to be stored, where one is.
+///
+/// Not where it is a long way behind: it counts only where a signature soon after it vouches for it, and to make
+/// it takes time, at every start anew.
+fn to_store(records: u64, last_stored: u64) -> Option<u64> {
+    let size = records / EVERY * EVERY;
+    (size > last_stored && records - size < REACH / 2).then_some(size)
+}
+
 fn is_due(unsigned: Unsigned, now: Timestamp) -> bool {
     unsigned.records >= DUE_RECORDS || unsigned.since.is_some_and(|since| now.since(since) >= DUE_AFTER)
 }
@@ -220,6 +232,25 @@ fn is_due(unsigned: Unsigned, now: Timestamp) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_state_is_stored_once_and_only_while_a_signature_can_still_vouch_for_it() {
+        for (records, last_stored, expected) in [
+            (0, 0, None),
+            (EVERY - 1, 0, None),
+            (EVERY, 0, Some(EVERY)),
+            (EVERY, EVERY, None),
+            // A start that went on from the state of an orderly stop.
+            (EVERY + 10, EVERY + 8, None),
+            (EVERY + 10, EVERY - 8, Some(EVERY)),
+            (EVERY + REACH / 2 - 1, 0, Some(EVERY)),
+            (EVERY + REACH / 2, 0, None),
+            (2 * EVERY - 1, 0, None),
+            (2 * EVERY, EVERY, Some(2 * EVERY)),
+        ] {
+            assert_eq!(to_store(records, last_stored), expected, "{records} {last_stored}");
+        }
+    }
 
     #[test]
     fn a_signature_is_due_after_enough_records_or_an_hour_after_the_first() {

@@ -3,16 +3,16 @@
 mod error;
 
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use tokio::sync::{mpsc, watch};
 
+pub use self::error::OpenError;
 use super::applier::{self, Folded, Progress};
 use super::{App, By, ExecuteError, KeyedLocks, stored};
-pub use self::error::OpenError;
 use crate::clock::Clock;
 use crate::crypto::{KeyRing, KeySettings};
 use crate::disk::Disk;
@@ -266,6 +266,7 @@ impl Opened {
         let sessions = self.app.state().sessions().filter(|session| session.is_live(now)).count();
         let Progress { events, begun_at, .. } = *self.app.progress.borrow();
         let stored = begun_at.map_or(0, |beginning| beginning.records);
+        self.app.last_stored.fetch_max(stored, Ordering::Relaxed);
         let records = self.app.frontier().size().saturating_sub(stored);
         if let Some(beginning) = begun_at.filter(|_| self.app.is_server) {
             self.app.check_beginning(beginning);

@@ -133,6 +133,8 @@ async fn a_start_goes_on_from_a_stored_state() {
     assert_eq!(records, size + 2, "the checkpoint and the start");
     let beginning = app.progress().borrow().begun_at.unwrap();
     assert_eq!(beginning.records, size);
+    let known = app.last_stored.load(std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(known, size, "what is there is not made again");
     assert_is(&app, &folded(app.log(), records).await);
     // It lives on as if it had been replayed, and the next state follows from this one.
     sign_in(&app, 2, 22).await;
