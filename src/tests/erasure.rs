@@ -3,10 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use doorbook::app::{By, OpenError};
 use doorbook::audit::{Certificate, CertificateError, LogSource, Opener, Reader};
 use doorbook::crypto::{KeyRing, KeySettings};
+use doorbook::disk::Synced;
 use doorbook::domain::event::{Event, Requester};
 use doorbook::domain::id::{Position, Sub};
 use doorbook::domain::record::{Actor, Record};
@@ -15,7 +17,8 @@ use doorbook::event_log::codec;
 use doorbook::grants::EraseError;
 use doorbook::serve::ServeError;
 
-use crate::harness::{House, MARISOL, Process, QUIETFOX};
+use crate::harness::{House, MARISOL, Plan, Process, QUIETFOX};
+use crate::storage::Disobedient;
 
 const OPERATOR: By = By { actor: Actor::OPERATOR, request: None, cause: None, route: None, origin: None };
 
@@ -155,6 +158,29 @@ async fn without_discords_word_nobody_is_erased_unless_that_is_wanted() {
     let erased = house.as_time_passes(std::time::Duration::from_secs(5), erasing).await.expect("erased");
     assert_eq!(erased.confirmed, Some(false), "and the record says so");
     assert!(app.state().is_erased(sub));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_fails_between_the_record_and_the_keys_is_said_and_asking_again_destroys_them() {
+    let disk = Arc::new(Disobedient { fails_on: Some(Synced::Keys), ..Disobedient::default() });
+    let house = House::with(Plan { disk: disk.clone(), ..Plan::default() }).await;
+    house.signed_in(MARISOL).await;
+    let sub = sub_of(&house, MARISOL);
+    let reader = reader(&house);
+    let before = records_about(&reader, sub).await;
+    let (app, grants) = (&house.doorbook().app, house.doorbook().grants());
+
+    disk.fails.store(true, Ordering::SeqCst);
+    for _ in 0..2 {
+        let failed = grants.erase(sub, Requester::User, false, &OPERATOR).await;
+        assert!(matches!(failed, Err(EraseError::Keys(_))), "{failed:?}");
+        assert!(app.state().is_erased(sub) && app.keys().has_subject(sub));
+    }
+    disk.fails.store(false, Ordering::SeqCst);
+    let again = grants.erase(sub, Requester::User, false, &OPERATOR).await;
+    assert!(matches!(again, Err(EraseError::NoSuchUser)), "{again:?}");
+    assert!(!app.keys().has_subject(sub) && !opens_anything(app.keys(), &before));
+    assert!(!opens_anything(&look(house.data_dir().join("keys"), &house), &before));
 }
 
 #[tokio::test(flavor = "multi_thread")]
