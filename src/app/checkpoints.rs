@@ -1,7 +1,7 @@
 //! Signing for the log: when it is due, what is signed, and the stored states that a signature vouches for.
 //!
 //! Whoever appends signs. A server does so off everybody's way, after 256 records or an hour after the first that
-//! nobody signed for; where 1,024 are unsigned, whoever wants to append waits for the signature first. A command
+//! nobody signed for; where 1,024 may be unsigned, whoever wants to append signs first (see [`super::room`]). A command
 //! that changed something signs before it closes the log, and a server at its end, with the state beside it.
 
 use std::sync::Arc;
@@ -25,8 +25,6 @@ use crate::event_log::tree::Frontier;
 const DUE_RECORDS: u64 = 256;
 /// And so long after the first of them.
 const DUE_AFTER: Duration = Duration::from_secs(3_600);
-/// Where so many are unsigned, appends wait.
-const LIMIT: u64 = 1_024;
 /// How often the clock is looked at for what is due.
 const LOOK: Duration = Duration::from_secs(10);
 
@@ -61,29 +59,42 @@ struct Over {
 impl App {
     /// Signs for everything that has been applied; nothing happens where that was done already.
     pub async fn sign_checkpoint(&self) -> Result<Option<Position>, SignError> {
-        self.sign_from(1).await
-    }
-
-    /// Signs for everything that has been applied, where so many records or more are unsigned by then.
-    async fn sign_from(&self, records: u64) -> Result<Option<Position>, SignError> {
         let _one_at_a_time = self.signing.lock().await;
-        if self.state().unsigned().records < records {
+        if self.state().unsigned().records == 0 {
             return Ok(None);
         }
-        let frontier = self.frontier();
-        self.sign(Over { size: frontier.size(), root: frontier.root(), state: None }).await
+        self.sign_for_all().await
     }
 
-    /// Lets appends through while few enough records are unsigned; otherwise signs first.
-    pub(super) async fn make_room_for_records(&self) {
-        if self.state().unsigned().records < LIMIT {
-            return;
+    /// Lets appends through while few enough records may be unsigned; otherwise signs first.
+    ///
+    /// Of all who wait here one signs, and the others find that done. Where nobody can, nothing is appended: more
+    /// than twice as many without a signature would be a log that nobody believes any more.
+    pub(super) async fn make_room_for_records(&self) -> Result<(), ExecuteError> {
+        if self.room.is_there(self.signed_for()) {
+            return Ok(());
         }
-        // Of all who wait here one signs; the others find that done.
-        if let Err(error) = self.sign_from(LIMIT).await {
-            // The append will meet the same trouble, and say so to whoever asked.
-            tracing::debug!(error = &error as &dyn std::error::Error, "the log could not be signed for");
+        let _one_at_a_time = self.signing.lock().await;
+        // So that one signature is enough for all of them.
+        self.room.is_settled().await;
+        if self.room.is_there(self.signed_for()) {
+            return Ok(());
         }
+        match self.sign_for_all().await {
+            Ok(_) => Ok(()),
+            Err(SignError::Execute(error)) => Err(error),
+            Err(error) => Err(ExecuteError::Unsigned(Box::new(error))),
+        }
+    }
+
+    /// Returns for how many records somebody has signed.
+    pub(super) fn signed_for(&self) -> u64 {
+        self.state().checkpoint().map_or(0, |known| known.size)
+    }
+
+    async fn sign_for_all(&self) -> Result<Option<Position>, SignError> {
+        let frontier = self.frontier();
+        self.sign(Over { size: frontier.size(), root: frontier.root(), state: None }).await
     }
 
     /// Tells whoever signs that something was appended.

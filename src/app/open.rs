@@ -151,7 +151,7 @@ impl App {
             cookie_secret: settings.cookie_secret.clone(),
         };
         let writer = WriterId(entropy.draw());
-        let (log_id, keys, started) = match begun {
+        let (keys, started) = match begun {
             Begun::New(new) => {
                 let log_id = new.log_id();
                 let keys = KeyRing::create(keys_of(log_id), entropy.clone(), disk.clone())?;
@@ -160,16 +160,30 @@ impl App {
                     return Err(OpenError::UsersWithoutLog { users: keys.subject_count() });
                 }
                 let frame = first_record(&settings, log_id, &keys, writer, &*clock, &*entropy)?;
-                (log_id, keys, new.finish(frame)?)
+                (keys, new.finish(frame)?)
             }
             Begun::Existing(existing) => {
                 let log_id = existing.log_id();
                 // The keys first: a wrong ENCRYPT_SECRET is found before anything is written.
                 let keys = KeyRing::open(keys_of(log_id), entropy.clone(), disk.clone())?;
-                (log_id, keys, existing.open()?)
+                (keys, existing.open()?)
             }
         };
+        App::assemble(settings, clock, entropy, disk, keys, writer, started)
+    }
+
+    /// Puts the parts together, and begins to replay.
+    fn assemble(
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        disk: Arc<dyn Disk>,
+        keys: KeyRing,
+        writer: WriterId,
+        started: Started,
+    ) -> Result<Opened, OpenError> {
         let Started { engine, head, clean, loss, restored } = started;
+        let log_id = keys.log_id();
         let log = EventLog::new(engine);
         let states = Arc::new(StatesDir::new(settings.data_dir.join("states"), disk));
         let folded = Arc::new(RwLock::new(Folded::default()));
@@ -207,6 +221,7 @@ impl App {
             sightings_due,
             sightings_queue: Mutex::new(Some(sightings_queue)),
             strangers: super::strangers::Strangers::default(),
+            room: super::room::Room::new(),
             signing: tokio::sync::Mutex::new(()),
             signature_due: tokio::sync::Notify::new(),
             has_appended: AtomicBool::new(false),
@@ -250,6 +265,7 @@ impl Opened {
             });
         }
         let took = self.app.clock.monotonic().saturating_sub(began);
+        self.app.room.begin_at(self.app.frontier().size());
         let checked = match self.check() {
             Ok(()) => self.app.take_over_keys().await,
             refused => refused,

@@ -159,4 +159,4 @@ async fn check(
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
