@@ -266,11 +266,7 @@ impl Opened {
         }
         let took = self.app.clock.monotonic().saturating_sub(began);
         self.app.room.begin_at(self.app.frontier().size());
-        let checked = match self.check() {
-            Ok(()) => self.app.take_over_keys().await,
-            refused => refused,
-        };
-        if let Err(error) = checked {
+        if let Err(error) = self.check().await {
             let _ = self.app.close_log().await;
             return Err(error);
         }
@@ -290,19 +286,25 @@ impl Opened {
         Ok((self.app, Replayed { stored, records, events, sessions, took }))
     }
 
-    fn check(&self) -> Result<(), OpenError> {
-        let state = self.app.state();
-        if let (Some(log), Role::Server { made_by, .. }) = (state.log(), &self.settings.role)
-            && log.made_by != *made_by
+    /// Checks whose log it is, and brings the keys in line with it.
+    async fn check(&self) -> Result<(), OpenError> {
+        let maker = self.app.state().log().map(|log| log.made_by);
+        if let (Some(made_by), Role::Server { made_by: wanted, .. }) = (maker, &self.settings.role)
+            && made_by != *wanted
         {
-            return Err(OpenError::MadeByAnother { made_by: log.made_by, wanted: *made_by });
+            return Err(OpenError::MadeByAnother { made_by, wanted: *wanted });
         }
-        drop(state);
+        // Before anything else is refused: whoever only reads would open with these keys what was erased.
+        self.app.forget_again().await.map_err(OpenError::Forget)?;
         let missing = self.without_keys().len();
         if missing > 0 && !self.settings.accepted().missing_keys {
             return Err(OpenError::SubjectsMissing { missing });
         }
-        Ok(())
+        let named = self.app.state().log().map(|log| log.public_key);
+        match named {
+            Some(named) => self.app.keys.signer_is(named).await.map_err(OpenError::Signer),
+            None => Ok(()),
+        }
     }
 
     /// Returns the users who have no key, in a fixed order.

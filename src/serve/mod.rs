@@ -2,6 +2,7 @@
 
 mod copying;
 mod demo;
+mod forgetting;
 mod importing;
 mod keys;
 mod reading;
@@ -38,6 +39,7 @@ use crate::http::{self, Gate};
 pub use crate::app::Accepted;
 pub use copying::Taking;
 pub use demo::{DemoOptions, demo};
+pub use forgetting::{ForgetError, Gone, forget_gone};
 pub use importing::{ImportError, Imported, check_copy, import};
 pub use keys::{KeysError, NewEscrow, RestoredKeys, escrow, remember_escrow, restore_keys};
 pub use reading::{Reading, opener, read};

@@ -204,6 +204,26 @@ async fn keys_from_before_an_erasure_revive_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn keys_from_before_an_erasure_revive_nobody_where_the_start_is_refused() {
+    let mut house = House::open().await;
+    house.signed_in(MARISOL).await;
+    let sub = sub_of(&house, MARISOL);
+    let old_keys = house.dir.path().join("old-keys");
+    copy(&house.data_dir().join("keys"), &old_keys);
+    house.signed_in(QUIETFOX).await;
+    house.doorbook().grants().erase(sub, Requester::User, false, &OPERATOR).await.expect("erased");
+    let log_id = house.doorbook().app.keys().log_id();
+    house.stop().await;
+    copy(&old_keys, &house.data_dir().join("keys"));
+    let refused = house.start().await.unwrap_err();
+    assert!(matches!(refused, ServeError::Open(OpenError::SubjectsMissing { missing: 1 })), "{refused}");
+    let dir = house.data_dir().join("keys");
+    let settings = KeySettings { dir, log_id, encrypt_secret: None, cookie_secret: None };
+    let keys = KeyRing::look(&settings, Arc::new(SystemEntropy)).expect("keys");
+    assert!(!keys.has_subject(sub), "whoever only reads opens nothing of theirs either");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_has_no_key_any_more_is_signed_out_where_the_operator_goes_on_without_it() {
     let mut house = House::open().await;
     let other = house.signed_in(QUIETFOX).await;

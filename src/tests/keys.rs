@@ -274,12 +274,36 @@ async fn an_escrow_from_before_an_erasure_revives_nobody() {
     let quiet = process.signed_in(&house, QUIETFOX).await;
     fine(&with_passphrase(&house, WORDS, "escrow keys.escrow").await);
     let sub = keys(&house).sub_of(MARISOL).unwrap();
+    let (dir, then) = (house.data_dir().join("keys"), house.dir.path().join("then"));
+    copy_dir(&dir, &then);
     fine(&run(&house, &["user", "erase", "marisol.k", "--yes", "--output", "certificate.json"]).await);
     assert_eq!(keys(&house).sub_of(MARISOL), None);
+    fine(&run(&house, &["backup", "backup"]).await);
     assert_eq!(process.terminate().await.code, Some(0));
 
+    // Whoever only reads starts nothing: it is done when the keys come back.
+    let gone = "is gone now: 1 user, 0 months.";
     lose_keys(&house);
-    fine(&with_passphrase(&house, WORDS, "restore keys.escrow").await);
+    let restored = with_passphrase(&house, WORDS, "restore keys.escrow").await;
+    fine(&restored);
+    assert!(restored.stderr.contains(gone), "{}", restored.stderr);
+    assert_eq!((keys(&house).sub_of(MARISOL), keys(&house).subject_count()), (None, 1));
+    nothing_is_read_of_marisol(&house, sub).await;
+
+    // So it is where the log comes after them.
+    let data_dir = house.dir.path().join("elsewhere");
+    let restore = format!("restore keys.escrow --data-dir '{}'", data_dir.display());
+    let restored = with_passphrase(&house, WORDS, &restore).await;
+    fine(&restored);
+    assert!(!restored.stderr.contains(gone), "there is no log yet: {}", restored.stderr);
+    let data_dir = data_dir.to_str().unwrap();
+    let restored = run(&house, &["restore", "backup", "--data-dir", data_dir]).await;
+    fine(&restored);
+    assert!(restored.stderr.contains(gone), "{}", restored.stderr);
+
+    // As somebody would who copies files.
+    lose_keys(&house);
+    copy_dir(&then, &dir);
     assert_eq!(keys(&house).sub_of(MARISOL), Some(sub), "for now");
     let mut process = Process::serve(&house).await;
     assert_eq!(keys(&house).sub_of(MARISOL), None, "the start has forgotten them again");
