@@ -14,7 +14,7 @@ pub use self::error::OpenError;
 use super::applier::{self, Folded, Progress};
 use super::{App, By, ExecuteError, KeyedLocks, stored};
 use crate::clock::Clock;
-use crate::crypto::{KeyRing, KeySettings};
+use crate::crypto::{KeyError, KeyRing, KeySettings};
 use crate::disk::Disk;
 use crate::domain::command::{AcceptLoss, Command, CreateLog};
 use crate::domain::decide::decide;
@@ -302,7 +302,10 @@ impl Opened {
         }
         let named = self.app.state().log().map(|log| log.public_key);
         match named {
-            Some(named) => self.app.keys.signer_is(named).await.map_err(OpenError::Signer),
+            Some(named) => self.app.keys.signer_is(named).await.map_err(|error| match error {
+                error @ KeyError::OtherSigner { .. } => OpenError::SignerGone(error),
+                error => OpenError::Signer(error),
+            }),
             None => Ok(()),
         }
     }

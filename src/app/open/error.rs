@@ -49,10 +49,16 @@ pub enum OpenError {
         /// How many.
         missing: usize,
     },
-    /// The key that the log names does not sign.
+    /// The key that the log names is not here, and nobody else may sign for it.
     #[error(
-        "the key that signs for this log cannot be used; put the whole of keys/ back as it was, or the escrow that belongs to this log"
+        "keys/ has another signing key than the one this log names: the log is older than the last \
+         `doorbook keys rotate --signer`, which left nothing of the key before it, or these are not its keys; \
+         restore a backup from after that rotation, or give back the escrow from before it \
+         (`doorbook keys restore`, into an empty keys/); without either it can be read and verified, but not served"
     )]
+    SignerGone(#[source] KeyError),
+    /// The key that the log names is here, and its file could not be put in order.
+    #[error("the key that signs for this log cannot be used")]
     Signer(#[source] KeyError),
     /// Keys that were destroyed are here again: nobody may be revived.
     #[error("keys that the log says were destroyed are here again, and could not be destroyed")]
