@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{LogSource, Opener, Reader};
-use crate::app::{App, By, Role, Settings};
+use crate::app::{Accepted, App, By, Role, Settings};
 use crate::clock::{Clock as _, ManualClock};
 use crate::disk::RealDisk;
 use crate::domain::command::{Command, SignIn, Which};
@@ -257,7 +257,7 @@ async fn open(data_dir: PathBuf, clock: &ManualClock, start: u32) -> Arc<App> {
             made_by: MadeBy::Serve,
             origin: "https://login.example.org".into(),
             config: Hash([0x63; 32]),
-            accept_loss: false,
+            accepted: Accepted::default(),
         },
         version: "0.1.0".into(),
         rules: Rules {

@@ -137,7 +137,16 @@ fn of_import(error: &ImportError) -> u8 {
     }
 }
 
-/// Writes an error and what caused it, one line each.
+/// An error and what caused it, in one line.
+pub(super) struct InOneLine<'a>(pub(super) &'a dyn Error);
+
+impl fmt::Display for InOneLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        chain(f, self.0)
+    }
+}
+
+/// Writes an error and what caused it, in one line.
 fn chain(f: &mut fmt::Formatter<'_>, error: &dyn Error) -> fmt::Result {
     write!(f, "{error}")?;
     let mut source = error.source();

@@ -70,12 +70,12 @@ impl AppAnswers {
                 tracing::error!(error, "an erasure could not be recorded");
                 Err(Trouble::LogUnavailable)
             }
-            Err(error @ (EraseError::Keys { .. } | EraseError::Died)) => {
+            Err(error @ (EraseError::Keys(_) | EraseError::Died)) => {
                 tracing::error!(
                     error = &error as &dyn std::error::Error,
                     "an erasure did not come to its end"
                 );
-                Err(Trouble::Failed(error.to_string()))
+                Err(Trouble::Failed(in_one_line(&error)))
             }
             Err(error) => Err(Trouble::No(error.to_string())),
         }

@@ -23,6 +23,9 @@ use crate::event_log::{Chunk, Found};
 /// Who asks at all, asks within this time, and takes the answer within it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Who takes records may stand still for so long: a person may be reading them page by page.
+const STANDSTILL: Duration = Duration::from_secs(120);
+
 /// So many may ask at once; the others wait.
 const AT_ONCE: usize = 16;
 
@@ -205,8 +208,8 @@ async fn send(lines: &mut Lines, chunk: &Chunk) -> Result<(), Trouble> {
     let mut all = Vec::with_capacity(bytes);
     chunk.iter().for_each(|(_, frame)| all.extend_from_slice(frame));
     let say = Say::Records { from: first.0, bytes };
-    lines.write(&Line { doorbook: VERSION, say }, PATIENCE).await?;
-    lines.write_bytes(&all, PATIENCE).await
+    lines.write(&Line { doorbook: VERSION, say }, STANDSTILL).await?;
+    lines.write_bytes(&all, STANDSTILL).await
 }
 
 /// Sends records as they are; whoever takes them checks them.
@@ -256,7 +259,7 @@ async fn stream_records(
         };
         match next {
             Ok(Some(chunk)) => send(lines, &chunk).await?,
-            Ok(None) => return lines.write(&say(Say::RecordsEnd), PATIENCE).await,
+            Ok(None) => return lines.write(&say(Say::RecordsEnd), STANDSTILL).await,
             Err(ReadError::Broken { position, why }) => {
                 return lines.write(&say(Say::Broken { position: position.0, why }), PATIENCE).await;
             }

@@ -257,6 +257,59 @@ async fn records_come_over_the_socket_as_they_stand_in_the_log() {
     }
 }
 
+/// Asks for all records and takes nothing yet but the line before them; returns how many bytes are to come.
+async fn slow_reader(dir: &Path) -> (UnixStream, usize) {
+    let mut stream = UnixStream::connect(dir.join(SOCKET_NAME)).await.unwrap();
+    let ask = wire::Ask::LogRecords { from: 0, to: Some(59) };
+    let mut ask = serde_json::to_vec(&wire::Question { doorbook: wire::VERSION, ask }).unwrap();
+    ask.push(b'\n');
+    stream.write_all(&ask).await.unwrap();
+    let mut line = Vec::new();
+    while line.last() != Some(&b'\n') {
+        line.push(stream.read_u8().await.unwrap());
+    }
+    let line: serde_json::Value = serde_json::from_slice(&line).unwrap();
+    let bytes = line["say"]["records"]["bytes"].as_u64().unwrap_or_else(|| panic!("{line}"));
+    (stream, usize::try_from(bytes).unwrap())
+}
+
+#[tokio::test]
+async fn who_takes_records_slowly_gets_them_all_and_who_takes_none_is_let_go() {
+    let dir = TempDir::new().unwrap();
+    let running = start(dir.path(), Fake::new());
+    // Many times more than a socket holds.
+    running.fake.log.append((0..60).map(|_| frame(7, 65_535)).collect(), None).await.unwrap();
+    let client = client(dir.path()).await.unwrap();
+    // While others are answered, the server comes as far with the slow one as it can.
+    let others = async || {
+        for _ in 0..5 {
+            client.ping().await.unwrap();
+        }
+    };
+    let (mut stream, bytes) = slow_reader(dir.path()).await;
+    let mut some = vec![0; 600_000];
+    let mut left = bytes;
+    while left > 0 {
+        others().await;
+        running.clock.advance(Duration::from_secs(100));
+        let taken = left.min(some.len());
+        stream.read_exact(&mut some[..taken]).await.unwrap();
+        left -= taken;
+    }
+    let mut end = Vec::new();
+    stream.shutdown().await.unwrap();
+    stream.read_to_end(&mut end).await.unwrap();
+    assert!(String::from_utf8(end).unwrap().contains("records_end"));
+
+    let (mut stream, bytes) = slow_reader(dir.path()).await;
+    others().await;
+    running.clock.advance(Duration::from_secs(121));
+    let mut rest = Vec::new();
+    // Whatever is on the way already still comes.
+    let _ = stream.read_to_end(&mut rest).await;
+    assert!(rest.len() < bytes, "{} of {bytes}", rest.len());
+}
+
 #[tokio::test]
 async fn who_follows_gets_what_comes_and_frees_its_seat_when_it_hangs_up() {
     let dir = TempDir::new().unwrap();

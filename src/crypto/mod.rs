@@ -28,6 +28,8 @@ mod keeper;
 mod kek;
 mod key_file;
 mod key_ring;
+#[cfg(test)]
+mod kills;
 mod known;
 mod look;
 mod rekey;

@@ -31,6 +31,7 @@ mod rig;
 
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 pub use codec::{deserialize_event, serialize_event};
@@ -62,12 +63,12 @@ impl EventLog {
 
     /// Appends frames in this order and returns the position of the first; see [`Engine::append`].
     // Only `app::App::execute` may change the log.
-    pub(crate) async fn append(
+    pub(crate) fn append(
         &self,
         frames: Vec<Vec<u8>>,
         expected: Option<Position>,
-    ) -> Result<Position, AppendError> {
-        self.engine.append(frames, expected).await
+    ) -> BoxFuture<'_, Result<Position, AppendError>> {
+        self.engine.append(frames, expected)
     }
 
     /// Reads from `from` on, and goes on with what is appended; see [`Engine::follow`].

@@ -3,6 +3,7 @@
 mod aside;
 mod copying;
 mod demo;
+mod forgetting;
 mod importing;
 mod keys;
 mod reading;
@@ -36,8 +37,10 @@ use crate::event_log::{Health, Probe};
 use crate::grants::{self, Grants};
 use crate::http::{self, Gate};
 
+pub use crate::app::Accepted;
 pub use copying::Taking;
 pub use demo::{DemoOptions, demo};
+pub use forgetting::{ForgetError, Gone, forget_gone};
 pub use importing::{ImportError, Imported, check_copy, import};
 pub use keys::{KeysError, NewEscrow, RestoredKeys, escrow, remember_escrow, restore_keys};
 pub use reading::{Reading, opener, read};
@@ -180,11 +183,11 @@ pub struct Running {
 pub async fn start(
     config: &Config,
     made_by: MadeBy,
-    accept_loss: bool,
+    accepted: Accepted,
     world: World,
 ) -> Result<Running, ServeError> {
     let listeners = bind(&config.listen).await?;
-    start_on(listeners, config, made_by, accept_loss, world).await
+    start_on(listeners, config, made_by, accepted, world).await
 }
 
 /// Like [`start`], on listeners that are bound.
@@ -192,7 +195,7 @@ pub async fn start_on(
     listeners: Vec<TcpListener>,
     config: &Config,
     made_by: MadeBy,
-    accept_loss: bool,
+    accepted: Accepted,
     world: World,
 ) -> Result<Running, ServeError> {
     let addresses = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
@@ -208,8 +211,7 @@ pub async fn start_on(
     // Whatever goes wrong from here on, nobody is answered any more.
     let stop_on_error = stopping.clone().drop_guard();
 
-    let role =
-        Role::Server { made_by, origin: origin(&config.public_origin), config: config.hash, accept_loss };
+    let role = Role::Server { made_by, origin: origin(&config.public_origin), config: config.hash, accepted };
     let opened = open(&config.local, role, world).await?;
     // The operator may ask from here on; until the log has been replayed the answer is that it is not.
     let answers = Arc::new(Starting::default());
@@ -267,12 +269,12 @@ impl Running {
 }
 
 /// Runs the server until a signal ends it.
-pub async fn run(config: Config, accept_loss: bool) -> Result<(), ServeError> {
+pub async fn run(config: Config, accepted: Accepted) -> Result<(), ServeError> {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
     let mut signals = Signals::listen();
-    let starting = start(&config, MadeBy::Serve, accept_loss, World::real());
+    let starting = start(&config, MadeBy::Serve, accepted, World::real());
     let Some(running) = unless(signals.next(), starting).await? else { return Ok(()) };
     tracing::info!(
         listening = ?running.addresses,

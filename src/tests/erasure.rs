@@ -3,10 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use doorbook::app::By;
+use doorbook::app::{By, OpenError};
 use doorbook::audit::{Certificate, CertificateError, LogSource, Opener, Reader};
 use doorbook::crypto::{KeyRing, KeySettings};
+use doorbook::disk::Synced;
 use doorbook::domain::event::{Event, Requester};
 use doorbook::domain::id::{Position, Sub};
 use doorbook::domain::record::{Actor, Record};
@@ -14,9 +16,11 @@ use doorbook::entropy::SystemEntropy;
 use doorbook::event_log::codec;
 use doorbook::event_log::note::VerifierKey;
 use doorbook::grants::EraseError;
+use doorbook::serve::ServeError;
 use ed25519_dalek::SigningKey;
 
-use crate::harness::{House, MARISOL, Process, QUIETFOX};
+use crate::harness::{House, MARISOL, Plan, Process, QUIETFOX};
+use crate::storage::Disobedient;
 
 const OPERATOR: By = By { actor: Actor::OPERATOR, request: None, cause: None, route: None, origin: None };
 
@@ -159,6 +163,29 @@ async fn without_discords_word_nobody_is_erased_unless_that_is_wanted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_fails_between_the_record_and_the_keys_is_said_and_asking_again_destroys_them() {
+    let disk = Arc::new(Disobedient { fails_on: Some(Synced::Keys), ..Disobedient::default() });
+    let house = House::with(Plan { disk: disk.clone(), ..Plan::default() }).await;
+    house.signed_in(MARISOL).await;
+    let sub = sub_of(&house, MARISOL);
+    let reader = reader(&house);
+    let before = records_about(&reader, sub).await;
+    let (app, grants) = (&house.doorbook().app, house.doorbook().grants());
+
+    disk.fails.store(true, Ordering::SeqCst);
+    for _ in 0..2 {
+        let failed = grants.erase(sub, Requester::User, false, &OPERATOR).await;
+        assert!(matches!(failed, Err(EraseError::Keys(_))), "{failed:?}");
+        assert!(app.state().is_erased(sub) && app.keys().has_subject(sub));
+    }
+    disk.fails.store(false, Ordering::SeqCst);
+    let again = grants.erase(sub, Requester::User, false, &OPERATOR).await;
+    assert!(matches!(again, Err(EraseError::NoSuchUser)), "{again:?}");
+    assert!(!app.keys().has_subject(sub) && !opens_anything(app.keys(), &before));
+    assert!(!opens_anything(&look(house.data_dir().join("keys"), &house), &before));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn keys_from_before_an_erasure_revive_nobody() {
     let mut house = House::open().await;
     house.signed_in(MARISOL).await;
@@ -176,6 +203,50 @@ async fn keys_from_before_an_erasure_revive_nobody() {
     assert!(keys.discord_id_of(sub).is_none() && !opens_anything(keys, &before));
     assert!(!opens_anything(&look(house.data_dir().join("keys"), &house), &before), "in the files as well");
     assert!(keys.sub_of(QUIETFOX).is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_from_before_an_erasure_revive_nobody_where_the_start_is_refused() {
+    let mut house = House::open().await;
+    house.signed_in(MARISOL).await;
+    let sub = sub_of(&house, MARISOL);
+    let old_keys = house.dir.path().join("old-keys");
+    copy(&house.data_dir().join("keys"), &old_keys);
+    house.signed_in(QUIETFOX).await;
+    house.doorbook().grants().erase(sub, Requester::User, false, &OPERATOR).await.expect("erased");
+    let log_id = house.doorbook().app.keys().log_id();
+    house.stop().await;
+    copy(&old_keys, &house.data_dir().join("keys"));
+    let refused = house.start().await.unwrap_err();
+    assert!(matches!(refused, ServeError::Open(OpenError::SubjectsMissing { missing: 1 })), "{refused}");
+    let dir = house.data_dir().join("keys");
+    let settings = KeySettings { dir, log_id, encrypt_secret: None, cookie_secret: None };
+    let keys = KeyRing::look(&settings, Arc::new(SystemEntropy)).expect("keys");
+    assert!(!keys.has_subject(sub), "whoever only reads opens nothing of theirs either");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_no_key_any_more_is_signed_out_where_the_operator_goes_on_without_it() {
+    let mut house = House::open().await;
+    let other = house.signed_in(QUIETFOX).await;
+    let old_keys = house.dir.path().join("old-keys");
+    copy(&house.data_dir().join("keys"), &old_keys);
+    let marisol = house.signed_in(MARISOL).await;
+    let sub = sub_of(&house, MARISOL);
+    house.stop().await;
+    copy(&old_keys, &house.data_dir().join("keys"));
+    let refused = house.start().await.unwrap_err();
+    assert!(
+        matches!(refused, ServeError::Open(OpenError::SubjectsMissing { missing: 1 })),
+        "without the flag nobody is erased: {refused}"
+    );
+    house.plan().accepted.missing_keys = true;
+    house.start().await.expect("it starts");
+    assert_eq!(marisol.at(&house).fetch("GET", "/api/auth/user").await.status, 401);
+    assert_eq!(other.at(&house).fetch("GET", "/api/auth/user").await.status, 200, "nobody else notices");
+    assert!(house.doorbook().app.state().is_erased(sub));
+    house.plan().accepted.missing_keys = false;
+    house.restart().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,12 +13,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
+use doorbook::app::Accepted;
 use doorbook::clock::{Clock, ManualClock, SystemClock};
 use doorbook::config::{Config, Sources};
 use doorbook::discord::stand_in::{self, Control, StandIn};
 use doorbook::disk::{Disk, RealDisk};
 use doorbook::domain::event::{Event, MadeBy};
 use doorbook::domain::id::{DiscordId, Secret};
+use doorbook::domain::record::Record;
 use doorbook::domain::time::Timestamp;
 use doorbook::entropy::SeededEntropy;
 use doorbook::event_log::{Probe, codec};
@@ -57,13 +59,13 @@ pub struct Plan {
     pub env: Vec<(&'static str, String)>,
     /// What durability is asked of.
     pub disk: Arc<dyn Disk>,
-    /// Whether records that are gone are accepted.
-    pub accept_loss: bool,
+    /// What a start may go on without.
+    pub accepted: Accepted,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Plan { env: vec![], disk: Arc::new(RealDisk), accept_loss: false }
+        Plan { env: vec![], disk: Arc::new(RealDisk), accepted: Accepted::default() }
     }
 }
 
@@ -116,8 +118,8 @@ impl House {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let config = self.config();
         let world = self.world();
-        let accept_loss = self.plan.accept_loss;
-        let running = serve::start_on(vec![listener], &config, MadeBy::Serve, accept_loss, world).await?;
+        let accepted = self.plan.accepted;
+        let running = serve::start_on(vec![listener], &config, MadeBy::Serve, accepted, world).await?;
         self.running = Some(running);
         Ok(())
     }
@@ -421,23 +423,30 @@ impl House {
 
     /// Reads every event of the log, which nobody has open, with its record's position.
     pub fn events(&self) -> Vec<(u64, Event)> {
-        let copy = TempDir::new().expect("a directory");
-        for file in std::fs::read_dir(self.data_dir().join("log")).expect("a log") {
-            let file = file.expect("a file");
-            if file.path().is_file() {
-                std::fs::copy(file.path(), copy.path().join(file.file_name())).expect("a copy");
-            }
-        }
-        let log = sled::Config::new().path(copy.path()).segment_size(SLED_SEGMENT).open().expect("sled");
-        let mut events = Vec::new();
-        for entry in log.iter() {
-            let (key, frame) = entry.expect("a record");
-            let position = u64::from_be_bytes(key.as_ref().try_into().expect("a position"));
-            let record = codec::decode_record(&frame).expect("a record of ours");
-            events.extend(record.events.into_iter().map(|event| (position, event)));
-        }
-        events
+        let records = records(&self.data_dir());
+        let events =
+            |(position, record): (u64, Record)| record.events.into_iter().map(move |event| (position, event));
+        records.into_iter().flat_map(events).collect()
     }
+}
+
+/// Reads every record of the log of a data directory, which nobody has open, with its position.
+pub fn records(data_dir: &Path) -> Vec<(u64, Record)> {
+    let copy = TempDir::new().expect("a directory");
+    for file in std::fs::read_dir(data_dir.join("log")).expect("a log") {
+        let file = file.expect("a file");
+        if file.path().is_file() {
+            std::fs::copy(file.path(), copy.path().join(file.file_name())).expect("a copy");
+        }
+    }
+    let log = sled::Config::new().path(copy.path()).segment_size(SLED_SEGMENT).open().expect("sled");
+    let mut records = Vec::new();
+    for entry in log.iter() {
+        let (key, frame) = entry.expect("a record");
+        let position = u64::from_be_bytes(key.as_ref().try_into().expect("a position"));
+        records.push((position, codec::decode_record(&frame).expect("a record of ours")));
+    }
+    records
 }
 
 /// The program as a process of its own; whatever is still running when this is dropped is killed.

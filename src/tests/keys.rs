@@ -209,9 +209,56 @@ async fn a_log_that_names_another_key_than_there_is_says_so_and_is_not_served() 
     copy_dir(&then, &dir);
     let refused = run(&house, &["serve"]).await;
     assert_eq!(refused.code, Some(3), "{}", refused.stderr);
-    let said = "the key that signs for this log cannot be used; put the whole of keys/ back as it was";
+    let said = "keys/ has another signing key than the one this log names";
     assert!(refused.stderr.contains(said) && refused.stderr.contains("signed by"), "{}", refused.stderr);
     assert_eq!(house.events(), events, "and nothing was written");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_from_before_another_key_signed_needs_the_escrow_from_before_it() {
+    let house = House::for_processes().await;
+    let mut process = Process::serve(&house).await;
+    process.signed_in(&house, MARISOL).await;
+    fine(&with_passphrase(&house, WORDS, "escrow keys.escrow").await);
+    fine(&run(&house, &["backup", "before"]).await);
+    let rotated = run(&house, &["keys", "rotate", "--signer", "--yes"]).await;
+    fine(&rotated);
+    assert!(rotated.stderr.contains("take both anew"), "{}", rotated.stderr);
+    fine(&run(&house, &["backup", "after"]).await);
+    assert_eq!(process.terminate().await.code, Some(0));
+
+    let restored = |name: &str, backup: &'static str| {
+        let data_dir = house.dir.path().join(name);
+        copy_dir(&house.data_dir().join("keys"), &data_dir.join("keys"));
+        let (house, data_dir) = (&house, data_dir.display().to_string());
+        async move {
+            fine(&run(house, &["restore", backup, "--data-dir", &data_dir]).await);
+            data_dir
+        }
+    };
+    let after = restored("new-log", "after").await;
+    fine(&run(&house, &["sessions", "list", "--data-dir", &after]).await);
+
+    let before = restored("old-log", "before").await;
+    for args in [&["serve"][..], &["serve", "--without-keys"], &["sessions", "list"]] {
+        let refused = run(&house, &[args, &["--data-dir", &before]].concat()).await;
+        assert_eq!(refused.code, Some(3), "{}", refused.stderr);
+        for said in ["older than the last `doorbook keys rotate --signer`", "doorbook keys restore"] {
+            assert!(refused.stderr.contains(said), "{}", refused.stderr);
+        }
+    }
+    // It can be read all the same, and its keys open it.
+    let log = run(&house, &["audit", "log", "--data-dir", &before]).await;
+    assert!(fine(&log).contains("Marisol"), "{}", log.stdout);
+    assert!(fine(&run(&house, &["audit", "verify", "--data-dir", &before]).await).starts_with("intact"));
+
+    fs::remove_dir_all(Path::new(&before).join("keys")).unwrap();
+    fine(&with_passphrase(&house, WORDS, &format!("restore keys.escrow --data-dir '{before}'")).await);
+    let mut process = Process::spawn(&house, &["serve"], &[("DOORBOOK_DATA_DIR", &before)]);
+    process.ready().await;
+    process.signed_in(&house, MARISOL).await;
+    assert_eq!(process.terminate().await.code, Some(0));
+    assert!(fine(&run(&house, &["audit", "verify", "--data-dir", &before]).await).starts_with("intact"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -274,12 +321,36 @@ async fn an_escrow_from_before_an_erasure_revives_nobody() {
     let quiet = process.signed_in(&house, QUIETFOX).await;
     fine(&with_passphrase(&house, WORDS, "escrow keys.escrow").await);
     let sub = keys(&house).sub_of(MARISOL).unwrap();
+    let (dir, then) = (house.data_dir().join("keys"), house.dir.path().join("then"));
+    copy_dir(&dir, &then);
     fine(&run(&house, &["user", "erase", "marisol.k", "--yes", "--output", "certificate.json"]).await);
     assert_eq!(keys(&house).sub_of(MARISOL), None);
+    fine(&run(&house, &["backup", "backup"]).await);
     assert_eq!(process.terminate().await.code, Some(0));
 
+    // Whoever only reads starts nothing: it is done when the keys come back.
+    let gone = "is gone now: 1 user, 0 months.";
     lose_keys(&house);
-    fine(&with_passphrase(&house, WORDS, "restore keys.escrow").await);
+    let restored = with_passphrase(&house, WORDS, "restore keys.escrow").await;
+    fine(&restored);
+    assert!(restored.stderr.contains(gone), "{}", restored.stderr);
+    assert_eq!((keys(&house).sub_of(MARISOL), keys(&house).subject_count()), (None, 1));
+    nothing_is_read_of_marisol(&house, sub).await;
+
+    // So it is where the log comes after them.
+    let data_dir = house.dir.path().join("elsewhere");
+    let restore = format!("restore keys.escrow --data-dir '{}'", data_dir.display());
+    let restored = with_passphrase(&house, WORDS, &restore).await;
+    fine(&restored);
+    assert!(!restored.stderr.contains(gone), "there is no log yet: {}", restored.stderr);
+    let data_dir = data_dir.to_str().unwrap();
+    let restored = run(&house, &["restore", "backup", "--data-dir", data_dir]).await;
+    fine(&restored);
+    assert!(restored.stderr.contains(gone), "{}", restored.stderr);
+
+    // As somebody would who copies files.
+    lose_keys(&house);
+    copy_dir(&then, &dir);
     assert_eq!(keys(&house).sub_of(MARISOL), Some(sub), "for now");
     let mut process = Process::serve(&house).await;
     assert_eq!(keys(&house).sub_of(MARISOL), None, "the start has forgotten them again");

@@ -12,6 +12,7 @@ mod discord_trouble;
 mod erasure;
 mod exchanges;
 mod golden;
+mod gone;
 mod harness;
 mod keys;
 mod login;

@@ -19,10 +19,10 @@ use crate::harness::{Browser, Ended, Exchange, House, MARISOL, Plan, Process, QU
 
 /// A disk that obeys the test.
 #[derive(Default)]
-struct Disobedient {
-    full: AtomicBool,
-    fails: AtomicBool,
-    fails_on: Option<Synced>,
+pub struct Disobedient {
+    pub full: AtomicBool,
+    pub fails: AtomicBool,
+    pub fails_on: Option<Synced>,
 }
 
 impl Disobedient {
