@@ -135,6 +135,9 @@ impl App {
             start::check_path(&settings.data_dir)?;
             return Err(OpenError::NoLog { data_dir: settings.data_dir });
         }
+        if matches!(settings.role, Role::Server { .. }) {
+            settings.rules.recordable()?;
+        }
         let begun = start::begin(StartSettings {
             data_dir: settings.data_dir.clone(),
             accept_loss,
@@ -207,7 +210,8 @@ impl App {
             states,
             data_dir: settings.data_dir.clone(),
             keys: Arc::new(keys),
-            rules: settings.rules.clone(),
+            rules: RwLock::new(Arc::new(settings.rules.clone())),
+            ruling: tokio::sync::Mutex::new(()),
             clock,
             entropy,
             writer,
@@ -217,6 +221,7 @@ impl App {
             fold: Mutex::new(Some(fold)),
             locks: KeyedLocks::default(),
             profiles: super::facts::OpenProfiles::default(),
+            memberships: super::facts::OpenMemberships::default(),
             sightings: super::sightings::Sightings::default(),
             sightings_due,
             sightings_queue: Mutex::new(Some(sightings_queue)),

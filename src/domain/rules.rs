@@ -1,6 +1,7 @@
 //! Everything that decides who may come in: as configured, and written down whenever it changes.
 
 mod canonical;
+mod shadow;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,6 +12,8 @@ use super::access::{Person, Truth};
 use super::host::{Host, HostPattern};
 use super::id::{DiscordId, Hash};
 use super::path::RulePath;
+
+pub use shadow::Shadowed;
 
 /// Everything that decides, as configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,6 +117,17 @@ pub enum DefaultPolicy {
     SignedIn(Host),
 }
 
+/// How long the rules may be in their canonical form: a record has to hold it.
+pub const MAX_CANONICAL: usize = 60_000;
+
+/// The rules are longer than a record can hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the rules are too many: they take {bytes} bytes in the log, and {MAX_CANONICAL} is the most")]
+pub struct RulesTooLong {
+    /// How long they are.
+    pub bytes: usize,
+}
+
 /// What the rules say about somebody who wants to sign in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
@@ -209,6 +223,18 @@ impl Rules {
         scopes
     }
 
+    /// Returns what Discord is asked for: the scopes that were configured, and those without which a question of
+    /// the rules has no answer.
+    pub fn asked(&self, configured: &[String]) -> Vec<String> {
+        let mut all = configured.to_vec();
+        for scope in self.scopes() {
+            if !all.iter().any(|known| known == scope) {
+                all.push(scope.to_owned());
+            }
+        }
+        all
+    }
+
     /// Returns every term, wherever it stands.
     pub fn terms(&self) -> impl Iterator<Item = &Term> {
         let of_rules = self.rules.iter().flat_map(|rule| match &rule.grant {
@@ -222,6 +248,12 @@ impl Rules {
     /// Returns the SHA-256 of the rules in their canonical form; events name the rules by it.
     pub fn hash(&self) -> Hash {
         Hash::of(self.canonical().as_bytes())
+    }
+
+    /// Returns the rules in their canonical form, where a record can hold it.
+    pub fn recordable(&self) -> Result<String, RulesTooLong> {
+        let text = self.canonical();
+        if text.len() > MAX_CANONICAL { Err(RulesTooLong { bytes: text.len() }) } else { Ok(text) }
     }
 
     /// Returns how far apart two recorded sightings of a session stand at least.
@@ -379,6 +411,9 @@ mod tests {
         assert_eq!(rules.guilds().into_iter().collect::<Vec<_>>(), [guild, DiscordId(3)]);
         assert_eq!(rules.roles().into_iter().collect::<Vec<_>>(), [(guild, role)]);
         assert_eq!(rules.scopes(), ["guilds.members.read", "email"]);
+        let configured = ["email".to_owned(), "identify".to_owned()];
+        assert_eq!(rules.asked(&configured), ["email", "identify", "guilds.members.read"]);
+        assert_eq!(Rules::default().asked(&configured), configured);
         assert!(Rules::default().scopes().is_empty());
     }
 

@@ -33,7 +33,7 @@ pub use membership::{Rechecked, Standing};
 /// What the room needs to know.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The scopes that a sign-in asks for.
+    /// The scopes that a sign-in asks for, besides what the rules need.
     pub scopes: Vec<String>,
     /// How old a profile may be before its use queues a refresh.
     pub profile_max_age: Duration,

@@ -27,7 +27,7 @@ pub(super) async fn begin(front: Arc<Front>, request: Request) -> Answer {
     let location = front.discord.authorize_url(&AuthorizeRequest {
         state: attempt.state.expose(),
         challenge: &attempt.challenge(),
-        scopes: &front.settings.scopes,
+        scopes: &front.app.rules().asked(&front.settings.scopes),
         prompt_none: !asks,
     });
     let cookies = front.attempts.begin(&request, &attempt, now);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::app::{ExecuteError, FoldError};
 use crate::crypto::KeyError;
 use crate::domain::event::MadeBy;
+use crate::domain::rules::RulesTooLong;
 use crate::event_log::codec::EncodeError;
 use crate::event_log::start::StartError;
 
@@ -63,6 +64,9 @@ pub enum OpenError {
     /// Keys that were destroyed are here again: nobody may be revived.
     #[error("keys that the log says were destroyed are here again, and could not be destroyed")]
     Forget(#[source] KeyError),
+    /// The rules have no place in the log; nothing was written.
+    #[error(transparent)]
+    Rules(#[from] RulesTooLong),
     /// The first records could not be written.
     #[error("the start could not be recorded")]
     Record(#[source] ExecuteError),

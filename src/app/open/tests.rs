@@ -6,7 +6,7 @@ use std::path::Path;
 use futures_util::future::{join_all, poll_immediate};
 
 use super::*;
-use crate::app::stored::tests::sign_in;
+use crate::app::rig::sign_in;
 use crate::clock::ManualClock;
 use crate::disk::RealDisk;
 use crate::domain::event::Event;
