@@ -27,9 +27,10 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args, outside: &mut Outside) -> Result<(), Failure> {
-    let config = Config::read(&outside.sources(args.flags.0))?;
+    let sources = outside.sources(args.flags.0);
+    let config = Config::read(&sources)?;
     let filter = config.local.filter.as_deref().unwrap_or(DEFAULT_FILTER);
     (outside.diagnostics)(config.local.log_format, filter);
     let accepted = Accepted { loss: args.accept_loss, missing_keys: args.without_keys };
-    block_on(async { Ok(crate::serve::run(config, accepted).await?) })
+    block_on(async { Ok(crate::serve::run(config, &sources, accepted).await?) })
 }

@@ -11,6 +11,7 @@ use super::outside::{Outside, block_on};
 use super::rows::{self, Format, Row};
 use crate::config::Local;
 use crate::control::{Answers, Client, SessionFilter, SessionRow};
+use crate::domain::app_cookie::AppCookie;
 use crate::domain::id::{SessionId, SessionKey, SessionToken};
 use crate::domain::time::Timestamp;
 use crate::serve::World;
@@ -196,21 +197,43 @@ pub(super) async fn answers(local: Local, world: World) -> Result<Box<dyn Answer
 impl Which {
     fn filter(self, outside: &mut Outside) -> Result<SessionFilter, Failure> {
         let since = self.since.as_deref().map(|text| outside.moment("since", text)).transpose()?;
-        let key = if self.token_stdin { Some(read_token(outside)?) } else { None };
-        Ok(SessionFilter { user: self.user, session: self.session, network: self.ip, since, key })
+        let mut filter =
+            SessionFilter { user: self.user, session: self.session, network: self.ip, since, key: None };
+        match self.token_stdin.then(|| read_token(outside)).transpose()? {
+            None => {}
+            Some(Leaked::Account(key)) => filter.key = Some(key),
+            Some(Leaked::App(session)) if filter.session.is_none_or(|wanted| wanted == session) => {
+                filter.session = Some(session);
+            }
+            Some(Leaked::App(_)) => {
+                return Err(Failure::Usage(
+                    "the cookie is not of the session that --session names".to_owned(),
+                ));
+            }
+        }
+        Ok(filter)
     }
 }
 
+/// A cookie that somebody found.
+enum Leaked {
+    /// Of the account.
+    Account(SessionKey),
+    /// Of guarded apps.
+    App(SessionId),
+}
+
 /// Reads a cookie from standard input: its value, or `name=value` as browsers' tools copy it.
-fn read_token(outside: &mut Outside) -> Result<SessionKey, Failure> {
+fn read_token(outside: &mut Outside) -> Result<Leaked, Failure> {
     let mut line = String::new();
     outside.stdin.by_ref().take(4_096).read_line(&mut line).map_err(Failure::Input)?;
     let value = line.trim().trim_end_matches(';');
     let value = value.rsplit_once('=').map_or(value, |(_, value)| value).trim_matches('"');
     // What was read is never repeated: it may be worth something.
-    let token = SessionToken::from_cookie(value)
-        .ok_or_else(|| Failure::Usage("what came on standard input is not a session cookie".to_owned()))?;
-    Ok(token.key())
+    let account = SessionToken::from_cookie(value).map(|token| Leaked::Account(token.key()));
+    account
+        .or_else(|| AppCookie::names(value).map(Leaked::App))
+        .ok_or_else(|| Failure::Usage("what came on standard input is not a session cookie".to_owned()))
 }
 
 #[derive(Serialize)]

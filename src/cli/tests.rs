@@ -630,6 +630,24 @@ fn a_leaked_cookie_is_read_from_standard_input_in_the_forms_it_is_copied_in() {
         came.exits(0);
         assert!(came.out.contains(&"01".repeat(16)) && came.out.lines().count() == 1, "{}", came.out);
     }
+    // That of an app names its session and holds no secret.
+    let host = crate::domain::host::Host::parse("wiki.example.org").unwrap();
+    let app = crate::domain::app_cookie::AppCookie {
+        session: crate::domain::id::SessionId([1; 16]),
+        scope: crate::domain::app_cookie::Scope::Host(host),
+    };
+    let typed = format!("__Host-doorbook-app={}\n", app.serialize(|_| [0; 32]));
+    let shell = Shell::new().piped(typed.clone().leak());
+    let _serving = shell.serving(Fake::new());
+    let came = shell.run(&["sessions", "list", "--token-stdin", "--format", "jsonl"]);
+    came.exits(0);
+    assert!(came.out.contains(&"01".repeat(16)) && came.out.lines().count() == 1, "{}", came.out);
+    let other = "02".repeat(16);
+    let came = Shell::new()
+        .piped(typed.leak())
+        .run_in(&shell, &["sessions", "list", "--token-stdin", "--session", &other]);
+    came.exits(2);
+
     let shell = Shell::new().piped("canary\n");
     let came = shell.run(&["sessions", "list", "--token-stdin"]);
     came.exits(2);

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::domain::rules::RulesTooLong;
+
 /// Where a value, or a mistake, stands.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
@@ -281,7 +283,7 @@ pub enum Wrong {
     #[error("is empty and would fit no request; remove it")]
     FitsNothing,
     /// More than there is room for.
-    #[error("is one too many: at most {most} {what}")]
+    #[error("is too many: at most {most} {what}")]
     TooMany {
         /// Of what.
         what: &'static str,
@@ -289,11 +291,8 @@ pub enum Wrong {
         most: usize,
     },
     /// More rules than an event can hold.
-    #[error("its rules and groups are longer than {most} bytes together, and an event has to hold them")]
-    RulesTooLong {
-        /// How long they may be.
-        most: usize,
-    },
+    #[error(transparent)]
+    RulesTooLong(RulesTooLong),
     /// Not a scope.
     #[error("\"{0}\" is not a scope")]
     Scope(String),

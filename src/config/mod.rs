@@ -9,6 +9,7 @@ mod headers;
 mod mistrust;
 mod reach;
 mod reader;
+mod reload;
 pub mod settings;
 mod sources;
 mod tables;
@@ -28,6 +29,7 @@ pub use self::error::{ConfigErrors, Mistake, Place, Wrong};
 pub use self::mistrust::Mistrust;
 pub use self::reach::{GuardedHost, Reach};
 use self::reader::Reader;
+pub use self::reload::Reloaded;
 use self::sources::Layers;
 pub use self::sources::Sources;
 pub use self::values::{LogFormat, REDIRECT_PATH, duration};
@@ -69,6 +71,8 @@ pub struct Config {
     pub local: Local,
     /// The SHA-256 of everything that is not secret.
     pub hash: Hash,
+    /// The file that was read, as it was named, where there is one.
+    pub file: Option<PathBuf>,
     /// The hosts of the rules, and how each gets its cookie.
     pub hosts: Vec<GuardedHost>,
     /// Every setting that is in force and where it was set, secrets without their values.

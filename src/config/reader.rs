@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::error::{ConfigErrors, Mistake, Place, Wrong};
 use super::mistrust::{self, Mistrust};
@@ -15,9 +15,6 @@ use super::{Config, DiscordApp, InForce, Local};
 use crate::domain::host::Host;
 use crate::domain::id::Hash;
 use crate::domain::rules::{DefaultPolicy, Rules, Term};
-
-/// The longest text that the rules may have in their canonical form: an event has to hold it.
-pub(super) const RULES_MAX: usize = 60_000;
 
 /// In how many guilds a person may have to be looked up.
 const GUILDS_MAX: usize = 20;
@@ -124,6 +121,7 @@ impl<'a> Reader<'a> {
             discord_public_key,
             hash: self.hash(&local.rules),
             local,
+            file: Some(self.layers.file_path().to_owned()).filter(|path| path != Path::new("")),
             hosts: Vec::new(),
             report: self.report.clone(),
             warnings: Vec::new(),
@@ -208,9 +206,9 @@ impl<'a> Reader<'a> {
             session_max_age: session_max_age?,
             session_idle: session_idle?,
         };
-        if rules.canonical().len() > RULES_MAX {
+        if let Err(too_long) = rules.recordable() {
             let place = Place::Whole(self.layers.file_path().to_owned());
-            self.mistakes.push(Mistake { place, wrong: Wrong::RulesTooLong { most: RULES_MAX } });
+            self.mistakes.push(Mistake { place, wrong: Wrong::RulesTooLong(too_long) });
         }
         Some(rules)
     }

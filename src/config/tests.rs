@@ -186,8 +186,8 @@ fn every_value_of_the_good_file_arrives() {
         assert!(line.is_some_and(|line| line.place != super::Place::Default), "{}", setting.variable);
     }
     // Places of this machine do not belong into a snapshot.
-    let (report, hosts, warnings) = (Vec::new(), Vec::new(), Vec::new());
-    snapshot!("config_good", format!("{:#?}", Config { report, hosts, warnings, ..config }));
+    let (file, report, hosts, warnings) = (None, Vec::new(), Vec::new(), Vec::new());
+    snapshot!("config_good", format!("{:#?}", Config { file, report, hosts, warnings, ..config }));
 }
 
 #[test]

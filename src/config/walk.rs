@@ -184,7 +184,7 @@ impl<'m> Walk<'m> {
         parse: impl Fn(&str) -> Result<Vec<T>, Wrong>,
     ) -> Option<Vec<T>> {
         let mut all = Vec::new();
-        let items = self.list(table, key, "of them", most)?;
+        let items = self.list(table, key, "in a list", most)?;
         if items.is_empty() {
             self.note_key(table, key, Wrong::FitsNothing);
         }

@@ -180,7 +180,8 @@ impl Sent {
         self.lock().last.get(&id).is_some_and(|last| *last > mark.0)
     }
 
-    fn note(&self, id: DiscordId) {
+    /// Notes that the authorization of that user was revoked.
+    pub(super) fn note(&self, id: DiscordId) {
         let mut calls = self.lock();
         calls.count += 1;
         let count = calls.count;

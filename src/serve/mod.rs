@@ -7,7 +7,9 @@ mod forgetting;
 mod importing;
 mod keys;
 mod reading;
+mod reloading;
 mod replaying;
+mod signals;
 
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
@@ -16,7 +18,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -36,6 +37,7 @@ use crate::event_log::start::check_path;
 use crate::event_log::{Health, Probe};
 use crate::grants::{self, Grants};
 use crate::http::{self, Gate};
+use signals::{Hangups, Signals};
 
 pub use crate::app::Accepted;
 pub use copying::Taking;
@@ -223,8 +225,11 @@ pub async fn start_on(
     });
     let (app, replayed) = replaying::shown(opened, clock.clone()).await?;
 
-    let grants_settings =
-        grants::Settings { scopes: config.scopes.clone(), profile_max_age: config.profile_max_age };
+    let grants_settings = grants::Settings {
+        scopes: config.scopes.clone(),
+        profile_max_age: config.profile_max_age,
+        role_lost_ends_sessions: false,
+    };
     let grants = Grants::new(app.clone(), client.clone(), grants_settings, clock.clone(), entropy.clone());
     grants.start();
     answers.open(AppAnswers::new(app.clone(), entropy, config.local.retention).with_grants(grants.clone()));
@@ -269,12 +274,12 @@ impl Running {
     }
 }
 
-/// Runs the server until a signal ends it.
-pub async fn run(config: Config, accepted: Accepted) -> Result<(), ServeError> {
+/// Runs the server until a signal ends it. `sources` are read again whenever another signal asks for it.
+pub async fn run(config: Config, sources: &Sources, accepted: Accepted) -> Result<(), ServeError> {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    let mut signals = Signals::listen();
+    let (mut signals, mut hangups) = (Signals::listen(), Hangups::listen());
     let starting = start(&config, MadeBy::Serve, accepted, World::real());
     let Some(running) = unless(signals.next(), starting).await? else { return Ok(()) };
     tracing::info!(
@@ -289,7 +294,12 @@ pub async fn run(config: Config, accepted: Accepted) -> Result<(), ServeError> {
         config.discord.redirect_url,
         portal(&config)
     );
-    until_signal(running, &mut signals).await
+    let app = running.app.clone();
+    let reloading = reloading::on_hangup(&app, &config, sources, &mut hangups);
+    tokio::select! {
+        stopped = until_signal(running, &mut signals) => stopped,
+        never = reloading => match never {},
+    }
 }
 
 /// Starts, unless a signal comes first: a long replay can be given up, and the log is left as it was.
@@ -329,31 +339,6 @@ async fn until_signal(running: Running, signals: &mut Signals) -> Result<(), Ser
         Some(failed) => {
             running.stopping.cancel();
             Err(failed)
-        }
-    }
-}
-
-/// What ends a server, listened for from the first moment on, so that none is lost between two waits.
-struct Signals(Option<(Signal, Signal)>);
-
-impl Signals {
-    fn listen() -> Signals {
-        let heard = |kind| signal(kind).ok();
-        Signals(heard(SignalKind::terminate()).zip(heard(SignalKind::interrupt())))
-    }
-
-    /// Waits for the next one.
-    async fn next(&mut self) {
-        match &mut self.0 {
-            Some((terminate, interrupt)) => {
-                tokio::select! {
-                    _ = terminate.recv() => {}
-                    _ = interrupt.recv() => {}
-                }
-            }
-            None => {
-                let _ = tokio::signal::ctrl_c().await;
-            }
         }
     }
 }
@@ -413,7 +398,11 @@ pub async fn open_with_discord(
     let answers = AppAnswers::new(app.clone(), entropy.clone(), local.retention);
     let Ok(config) = Config::read(sources) else { return Ok(Box::new(answers)) };
     let client = Arc::new(Client::new(discord_settings(&config), clock.clone(), entropy.clone())?);
-    let settings = grants::Settings { scopes: config.scopes, profile_max_age: config.profile_max_age };
+    let settings = grants::Settings {
+        scopes: config.scopes,
+        profile_max_age: config.profile_max_age,
+        role_lost_ends_sessions: false,
+    };
     let grants = Grants::new(app, client, settings, clock, entropy);
     Ok(Box::new(answers.with_grants(grants)))
 }
@@ -485,6 +474,11 @@ fn http_settings(config: &Config) -> http::Settings {
         config.scopes.clone(),
     );
     settings.trusted_proxies = config.trusted_proxies.clone();
+    settings.guard = http::Guard {
+        cookie_domain: config.cookie_domain.clone(),
+        identity_headers: config.identity_headers.clone(),
+        remote_user: config.remote_user,
+    };
     settings.session_max_age = config.local.rules.session_max_age;
     settings
 }

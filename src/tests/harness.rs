@@ -61,11 +61,21 @@ pub struct Plan {
     pub disk: Arc<dyn Disk>,
     /// What a start may go on without.
     pub accepted: Accepted,
+    /// What stands in `doorbook.toml`.
+    pub file: String,
+    /// doorbook as browsers see it.
+    pub origin: &'static str,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Plan { env: vec![], disk: Arc::new(RealDisk), accepted: Accepted::default() }
+        Plan {
+            env: vec![],
+            disk: Arc::new(RealDisk),
+            accepted: Accepted::default(),
+            file: String::new(),
+            origin: ORIGIN,
+        }
     }
 }
 
@@ -186,7 +196,7 @@ impl House {
         let mut env = vec![
             ("DISCORD_OAUTH_CLIENT_ID".to_owned(), CLIENT_ID.to_string()),
             ("DISCORD_OAUTH_SECRET".to_owned(), CLIENT_SECRET.to_owned()),
-            ("DISCORD_REDIRECT_URL".to_owned(), format!("{ORIGIN}/api/auth/discord/redirect")),
+            ("DISCORD_REDIRECT_URL".to_owned(), self.redirect_url()),
             ("DISCORD_API_URL".to_owned(), format!("{discord}/api/v10")),
             ("DISCORD_AUTHORIZE_URL".to_owned(), format!("{DISCORD}/oauth2/authorize")),
             ("DISCORD_CDN_URL".to_owned(), DISCORD.to_owned()),
@@ -200,12 +210,25 @@ impl House {
         env
     }
 
+    /// Where Discord sends browsers back.
+    fn redirect_url(&self) -> String {
+        format!("{}/api/auth/discord/redirect", self.plan.origin)
+    }
+
+    /// doorbook as browsers see it.
+    pub fn origin(&self) -> &'static str {
+        self.plan.origin
+    }
+
     /// The configuration.
     pub fn config(&self) -> Config {
         let env: BTreeMap<OsString, OsString> =
             self.env().into_iter().map(|(name, value)| (name.into(), value.into())).collect();
         let cwd = self.dir.path().to_owned();
         let system_file = cwd.join("none.toml");
+        if !self.plan.file.is_empty() {
+            std::fs::write(cwd.join("doorbook.toml"), &self.plan.file).expect("a file");
+        }
         Config::read(&Sources { flags: BTreeMap::new(), env, cwd, system_file })
             .expect("a good configuration")
     }
@@ -224,7 +247,7 @@ impl House {
         let mut settings = stand_in::Settings::new(stand_in::Application {
             client_id: CLIENT_ID,
             client_secret: Secret::new(CLIENT_SECRET),
-            redirect_uris: vec![format!("{ORIGIN}/api/auth/discord/redirect")],
+            redirect_uris: vec![self.redirect_url()],
             name: "House".into(),
         });
         settings.public_url = Some(DISCORD.into());
@@ -574,6 +597,12 @@ impl Process {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
         self.ends().await
+    }
+
+    /// Asks it to read its configuration again.
+    pub fn hang_up(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::HUP).expect("it runs");
     }
 
     /// Waits until it has ended, a minute at most.

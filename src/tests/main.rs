@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, reason = "a test target has no inside and outside")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a story that cannot go on has failed")]
 
+mod app_cookie;
 mod audit;
 mod bad_input;
 mod canary;
@@ -11,17 +12,21 @@ mod copies;
 mod discord_trouble;
 mod erasure;
 mod exchanges;
+mod forward_auth;
 mod golden;
 mod gone;
+mod guarded;
 mod harness;
 mod keys;
 mod login;
 mod properties;
 mod refresh;
+mod reload;
 mod restart;
 mod revoke;
 mod sessions;
 mod storage;
+mod tickets;
 mod tidy;
 
 /// Compares with `snapshots/NAME.snap`; nothing in a story is random, so nothing is filtered.

@@ -9,10 +9,11 @@ use serde_json::Value;
 
 use super::authorize::{Refusal, Request, press, skips};
 use super::faults::Fault;
-use super::people::{Person, id};
+use super::people::{Membership, Person, id};
 use super::requests::{Requests, Route};
 use super::store::StoreError;
 use super::switches::Switches;
+use super::webhook::{self, Sent};
 use super::{Shared, lock};
 use crate::domain::id::DiscordId;
 
@@ -137,11 +138,33 @@ impl Control {
 
     /// Removes every application from a person's account, as they do in their settings; returns whether there was one.
     ///
-    /// All tokens die at once.
+    /// All tokens die at once, and the applications are told where [`Self::tell`] says so.
     pub async fn deauthorize(&self, user: DiscordId) -> Result<bool, ControlError> {
-        let ended = self.shared.world().tokens.end_all_of(user);
+        let removed = {
+            let mut world = self.shared.world();
+            let all = world.tokens.authorizations().keys();
+            let removed: Vec<DiscordId> =
+                all.filter(|parties| parties.1 == user).map(|parties| parties.0).collect();
+            world.tokens.end_all_of(user);
+            removed
+        };
         self.shared.save().await?;
-        Ok(ended)
+        for application in &removed {
+            webhook::tell_deauthorized(&self.shared, *application, user);
+        }
+        Ok(!removed.is_empty())
+    }
+
+    /// Says where signed events go, over http; at the start they go nowhere.
+    pub fn tell(&self, url: Option<String>) {
+        self.shared.post.set_url(url);
+    }
+
+    /// Waits until at least `count` events have been taken or given up, and returns them.
+    pub async fn told(&self, count: usize) -> Vec<Sent> {
+        let mut sent = self.shared.post.sent();
+        // The sender lives in `self`, so it cannot be gone.
+        sent.wait_for(|sent| sent.len() >= count).await.map(|sent| sent.clone()).unwrap_or_default()
     }
 
     /// Lets the access tokens of one person, or of all, expire; returns how many did. Refresh tokens live on.
@@ -185,6 +208,20 @@ impl Control {
         let mut world = self.shared.world();
         let person = world.people.iter_mut().find(|person| person.id == user);
         person.map(change).is_some()
+    }
+
+    /// Makes a person a member of a guild, with these roles and no others, or changes what they are there; returns
+    /// whether there is such a person.
+    pub fn join(&self, user: DiscordId, membership: Membership) -> bool {
+        self.change_person(user, |person| {
+            person.guilds.retain(|known| known.guild != membership.guild);
+            person.guilds.push(membership);
+        })
+    }
+
+    /// Lets a person leave a guild; returns whether there is such a person.
+    pub fn leave(&self, user: DiscordId, guild: DiscordId) -> bool {
+        self.change_person(user, |person| person.guilds.retain(|known| known.guild != guild))
     }
 
     /// Removes an account, and all tokens with it; returns whether there was one.

@@ -15,9 +15,10 @@ use super::Shared;
 use super::call::Call;
 use super::control::{Control, ControlError};
 use super::faults::Fault;
-use super::people::id;
+use super::people::{Membership, id};
 use super::reply::Reply;
 use super::requests::Route;
+use super::webhook;
 use crate::domain::id::DiscordId;
 
 /// Answers a request to the control endpoint.
@@ -66,6 +67,30 @@ struct Authorize {
 struct Someone {
     #[serde(with = "id")]
     user: DiscordId,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Member {
+    #[serde(with = "id")]
+    user: DiscordId,
+    /// Whatever of it is left out is as for somebody who has just joined.
+    membership: Membership,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Left {
+    #[serde(with = "id")]
+    user: DiscordId,
+    #[serde(with = "id")]
+    guild: DiscordId,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Told {
+    url: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -126,6 +151,27 @@ async fn directed(control: &Control, call: &Call, what: &str) -> Result<Value, R
             let id = id.parse().map_err(|_| ControlError::UnknownPerson)?;
             json!({ "removed": control.remove_person(id).await? })
         }
+        (&Method::POST, "members", "") => {
+            let Member { user, membership } = read(call)?;
+            if !control.join(user, membership) {
+                return Err(ControlError::UnknownPerson.into());
+            }
+            json!({})
+        }
+        (&Method::DELETE, "members", "") => {
+            let Left { user, guild } = read(call)?;
+            if !control.leave(user, guild) {
+                return Err(ControlError::UnknownPerson.into());
+            }
+            json!({})
+        }
+        (&Method::GET, "webhook", "") => json!({
+            "public_key": webhook::public_key(), "told": control.told(0).await,
+        }),
+        (&Method::POST, "webhook", "") => {
+            control.tell(read::<Told>(call)?.url);
+            json!({ "public_key": webhook::public_key() })
+        }
         (&Method::GET, "switches", "") => json!(control.switches()),
         (&Method::POST, "switches", "") => json!(control.merge_switches(read(call)?)?),
         (&Method::DELETE, "switches", "") => {
@@ -154,6 +200,9 @@ fn help() -> Value {
         "GET grants": "who granted what",
         "GET, DELETE requests": "what was asked; ?route= chooses",
         "GET, POST people, DELETE people/ID": { "id": "id", "global_name": "any fields to change" },
+        "POST members": { "user": "id", "membership": { "guild": "id", "roles": ["id"], "nick": null, "pending": false } },
+        "DELETE members": { "user": "id", "guild": "id" },
+        "GET, POST webhook": { "url": "where signed events go, over http; null for nowhere" },
         "GET, POST, DELETE switches": "the manners; DELETE puts them back",
         "POST, DELETE ban": { "seconds": 60 },
     })
@@ -177,6 +226,7 @@ fn yes() -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::people::DEMO_GUILD;
     use super::super::testing::{Answer, CLIENT, MARISOL, SECRET, Stage, parameter};
     use super::*;
 
@@ -262,6 +312,24 @@ mod tests {
             send(&stage, Method::DELETE, "people/77", &Value::Null).await.json(),
             json!({ "removed": true })
         );
+
+        let guild = DEMO_GUILD.to_string();
+        let member =
+            json!({ "user": MARISOL.to_string(), "membership": { "guild": guild, "roles": ["42"] } });
+        assert_eq!(send(&stage, Method::POST, "members", &member).await.json(), json!({}));
+        let left = json!({ "user": "77", "guild": guild });
+        assert_eq!(send(&stage, Method::DELETE, "members", &left).await.status, 400, "nobody has this id");
+        let people = stage.stand_in.control().people();
+        let found = people.iter().find(|person| person.id == MARISOL).expect("she is there");
+        assert_eq!(found.guilds, [Membership::new(DEMO_GUILD, &[DiscordId(42)])]);
+        let left = json!({ "user": MARISOL.to_string(), "guild": guild });
+        assert_eq!(send(&stage, Method::DELETE, "members", &left).await.json(), json!({}));
+        assert!(stage.stand_in.control().people().iter().all(|p| p.id != MARISOL || p.guilds.is_empty()));
+
+        let told = send(&stage, Method::GET, "webhook", &Value::Null).await.json();
+        assert_eq!(told, json!({ "public_key": webhook::public_key(), "told": [] }));
+        let nowhere = json!({ "url": null });
+        assert_eq!(send(&stage, Method::POST, "webhook", &nowhere).await.status, 200);
 
         let switches = send(&stage, Method::POST, "switches", &json!({ "expires_in": 9 })).await.json();
         assert_eq!((&switches["expires_in"], &switches["code_life"]), (&json!(9), &json!(100)));

@@ -25,6 +25,7 @@ mod store;
 pub mod switches;
 mod token;
 mod tokens;
+pub mod webhook;
 
 #[cfg(test)]
 mod testing;
@@ -155,6 +156,7 @@ pub async fn start(
         released: watch::Sender::new(()),
         held: watch::Sender::new(0),
         store,
+        post: webhook::Post::new(),
     });
     let serving = tokio::spawn(server::serve(Arc::clone(&shared), listener));
     Ok(StandIn { control: Control::new(shared), address, serving })
@@ -222,6 +224,7 @@ struct Shared {
     /// How many answers are held.
     held: watch::Sender<u64>,
     store: Option<store::Store>,
+    post: webhook::Post,
 }
 
 /// Everything that Discord knows.

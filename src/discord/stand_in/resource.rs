@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::call::{Call, Place};
 use super::reply::Reply;
 use super::tokens::Bearer;
-use super::{Shared, World};
+use super::{Shared, World, webhook};
 use crate::domain::id::{DiscordId, Hash};
 use crate::domain::time::Timestamp;
 
@@ -95,7 +95,7 @@ fn authorization(shared: &Shared, world: &World, bearer: &Bearer) -> Result<Valu
             "type": null,
             "bot_public": false,
             "bot_require_code_grant": false,
-            "verify_key": Hash::of(application.client_id.to_string().as_bytes()).to_string(),
+            "verify_key": webhook::public_key(),
             "flags": 0,
             "flags_new": "0",
         },

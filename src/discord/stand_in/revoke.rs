@@ -1,5 +1,7 @@
 //! The revocation endpoint: one token ends the whole authorization.
 
+use std::sync::Arc;
+
 use http::{Method, StatusCode};
 use serde_json::json;
 
@@ -7,13 +9,14 @@ use super::Shared;
 use super::call::Call;
 use super::reply::Reply;
 use super::token::client;
+use super::webhook::tell_deauthorized;
 use crate::domain::id::Hash;
 
 /// Answers a request to revoke a token.
 ///
 /// Whichever token is sent, and whatever the hint says, all tokens of that person and application die, and the
 /// consent is asked again next time. A token that is not known, or is somebody else's, gets the same good answer.
-pub(super) fn answer(shared: &Shared, call: &Call) -> Reply {
+pub(super) fn answer(shared: &Arc<Shared>, call: &Call) -> Reply {
     if call.method != Method::POST {
         return Reply::method_not_allowed("POST");
     }
@@ -38,6 +41,9 @@ pub(super) fn answer(shared: &Shared, call: &Call) -> Reply {
     let parties = world.tokens.owner(&Hash::of(token.as_bytes()));
     if let Some(parties) = parties.filter(|parties| parties.0 == application.client_id) {
         world.tokens.end(parties);
+        drop(world);
+        // The application is told of what it did itself, too.
+        tell_deauthorized(shared, parties.0, parties.1);
     }
     Reply::json(StatusCode::OK, &json!({}))
 }

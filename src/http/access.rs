@@ -1,0 +1,146 @@
+//! What a proxy is told: decided from memory by one pure function, with everything that its answer has to say.
+
+use crate::domain::access::Truth;
+use crate::domain::access::{Reason, Verdict, Wanted, check};
+use crate::domain::rules::{Group, Rules, Term};
+use crate::grants::Standing;
+
+/// What a proxy is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    /// The request may pass.
+    Granted,
+    /// Somebody has to sign in first.
+    NotSignedIn,
+    /// Discord has to be asked first.
+    Unknown,
+    /// Whoever is signed in may not.
+    NotAllowed(Refusal),
+    /// Nobody may.
+    NoRule {
+        /// Whether there are rules for that host, but none of them for this request.
+        has_rules: bool,
+    },
+}
+
+/// Why somebody may not, for them and for the operator.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub(super) struct Refusal {
+    /// The groups of which one would do.
+    pub(super) groups: Vec<Group>,
+    /// What was missing, in the words of the configuration; nothing in it names the person.
+    pub(super) missing: String,
+}
+
+/// Decides whether a request may pass, by whoever is signed in, if anybody is.
+pub(super) fn decide(rules: &Rules, wanted: &Wanted<'_>, standing: Option<&Standing>) -> Access {
+    let person = standing.map(Standing::person);
+    match check(rules, wanted, person.as_ref()) {
+        Verdict::Public(_) | Verdict::Allowed(_) => Access::Granted,
+        Verdict::NotSignedIn => Access::NotSignedIn,
+        Verdict::Unknown(_) => Access::Unknown,
+        Verdict::NotAllowed(reason) => Access::NotAllowed(refusal(rules, reason, standing)),
+        Verdict::NoRule => {
+            Access::NoRule { has_rules: rules.rules.iter().any(|rule| rule.host.matches(wanted.host)) }
+        }
+    }
+}
+
+fn refusal(rules: &Rules, reason: Reason<'_>, standing: Option<&Standing>) -> Refusal {
+    let terms = reason.terms(rules);
+    let holds = standing.is_some_and(|standing| rules.any(terms, &standing.person()) == Truth::Yes);
+    if holds {
+        // One of the terms would do, so it is the other list.
+        return Refusal { groups: vec![], missing: "nothing; the rule's deny keeps them out".to_owned() };
+    }
+    let groups = terms.iter().filter_map(|term| match term {
+        Term::Group(name) => rules.group(name).cloned(),
+        _ => None,
+    });
+    // Who the users of a list are is nothing for a trace.
+    let words = terms.iter().map(|term| match term {
+        Term::User(_) => "user:\u{2026}".to_owned(),
+        term => term.to_string(),
+    });
+    let words: Vec<String> = words.collect();
+    let place = if reason == Reason::Allow { "DOORBOOK_ALLOW: " } else { "" };
+    let missing =
+        format!("{place}one of: {}", if words.is_empty() { "nobody".to_owned() } else { words.join(", ") });
+    Refusal { groups: groups.collect(), missing }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::event::Membership;
+    use crate::domain::host::{Host, HostPattern};
+    use crate::domain::id::DiscordId;
+    use crate::domain::path::{RequestPath, RulePath};
+    use crate::domain::rules::{Grants, Rule};
+
+    const GUILD: DiscordId = DiscordId(1);
+    const NELLY: DiscordId = DiscordId(7);
+
+    fn staff() -> Group {
+        Group {
+            name: "staff".into(),
+            any: vec![Term::Role { guild: GUILD, role: DiscordId(2) }],
+            title: Some("Staff".into()),
+            help: Some("Ask in #helpdesk".into()),
+            invite: None,
+        }
+    }
+
+    fn rules(allow: Vec<Term>, deny: Vec<Term>) -> Rules {
+        let rule = Rule {
+            host: HostPattern::parse("wiki.example.org").expect("a host"),
+            path: RulePath::parse("/docs").expect("a path"),
+            grant: Grants::To { allow, deny },
+            methods: None,
+            networks: None,
+            allow_preflight: false,
+        };
+        Rules { rules: vec![rule], groups: vec![staff()], ..Rules::default() }
+    }
+
+    fn ask(rules: &Rules, url: (&str, &str), memberships: Option<&[Membership]>) -> Access {
+        let (host, path) = (Host::parse(url.0).expect("a host"), RequestPath::parse(url.1).expect("a path"));
+        let wanted = Wanted { host: &host, path: &path, method: "GET", address: None, is_preflight: false };
+        let standing =
+            memberships.map(|known| Standing { id: NELLY, profile: None, memberships: known.into() });
+        decide(rules, &wanted, standing.as_ref())
+    }
+
+    const DOCS: (&str, &str) = ("wiki.example.org", "/docs");
+
+    #[test]
+    fn whoever_is_refused_is_told_the_group_and_the_operator_what_was_missing() {
+        let terms = vec![Term::Group("staff".into()), Term::Guild(DiscordId(9)), Term::User(DiscordId(8))];
+        let rules = rules(terms, vec![]);
+        let known = [Membership::none(GUILD), Membership::none(DiscordId(9))];
+        let Access::NotAllowed(refusal) = ask(&rules, DOCS, Some(&known)) else { panic!("not refused") };
+        assert_eq!(refusal.groups, [staff()]);
+        assert_eq!(refusal.missing, "one of: group:staff, guild:9, user:\u{2026}", "and nobody's id");
+        assert_eq!(ask(&rules, DOCS, Some(&[])), Access::Unknown);
+        assert_eq!(ask(&rules, DOCS, None), Access::NotSignedIn);
+        let allow = Rules { allow: Some(vec![Term::Group("staff".into())]), ..rules };
+        let Access::NotAllowed(refusal) = ask(&allow, DOCS, Some(&known)) else { panic!("not refused") };
+        assert_eq!(refusal.missing, "DOORBOOK_ALLOW: one of: group:staff");
+    }
+
+    #[test]
+    fn who_is_on_the_other_list_is_not_told_to_join() {
+        let rules = rules(vec![Term::SignedIn, Term::Group("staff".into())], vec![Term::User(NELLY)]);
+        let Access::NotAllowed(refusal) = ask(&rules, DOCS, Some(&[])) else { panic!("not refused") };
+        assert!(refusal.groups.is_empty() && refusal.missing.contains("deny"), "{refusal:?}");
+    }
+
+    #[test]
+    fn a_host_without_a_rule_is_told_from_a_path_without_one() {
+        let rules = rules(vec![Term::SignedIn], vec![]);
+        assert_eq!(ask(&rules, DOCS, Some(&[])), Access::Granted);
+        let elsewhere = ask(&rules, ("wiki.example.org", "/"), Some(&[]));
+        assert_eq!(elsewhere, Access::NoRule { has_rules: true });
+        assert_eq!(ask(&rules, ("x.example.org", "/"), None), Access::NoRule { has_rules: false });
+    }
+}

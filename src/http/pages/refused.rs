@@ -1,0 +1,127 @@
+//! The page of somebody who is signed in and may not open something: who they are here, and what they can do.
+//!
+//! Behind some proxies it stands on the host of the app, so all there is are links, and each is absolute.
+
+use maud::{Markup, html};
+
+use super::layout::layout_at;
+use super::{Person, badge};
+use crate::domain::rules::Group;
+use crate::http::login;
+
+/// What the page says.
+#[derive(Debug)]
+pub(crate) struct Refused<'a> {
+    /// What our own addresses begin with there.
+    pub home: &'a str,
+    /// Who is signed in.
+    pub person: Option<&'a Person>,
+    /// The groups of which one would do.
+    pub groups: &'a [Group],
+    /// Where they wanted to go, as `rd` says it.
+    pub rd: &'a str,
+}
+
+/// The page.
+pub(crate) fn page(refused: &Refused<'_>) -> Markup {
+    let Refused { home, person, groups, rd } = refused;
+    let recheck = format!("{home}{}", login::with_rd("/auth/recheck", rd));
+    let switch = format!("{home}{}&switch=1", login::with_rd("/api/auth/discord/login", rd));
+    let title = "You may not open this";
+    let content = html! {
+        section.card {
+            h1 { (title) }
+            @match person {
+                Some(person) => {
+                    p { "You are signed in as" }
+                    (badge(person))
+                    p { "The rules of this site do not let this account in here." }
+                }
+                None => p { "You are not signed in in this browser." }
+            }
+            @if !groups.is_empty() {
+                p { @if groups.len() > 1 { "It is for any of these:" } @else { "It is for:" } }
+                ul.groups { @for group in *groups { (item(group)) } }
+            }
+            p { "Has something changed at Discord just now? Then check again." }
+            p.soft { code { "403 not_allowed" } }
+            p.ways {
+                a.button.main href=(recheck) { "Check again" }
+                a.button href=(switch) { "Use another account" }
+                a.button href={ (home) "/account" } { "Your account" }
+            }
+        }
+    };
+    layout_at(home, title, None, &content)
+}
+
+fn item(group: &Group) -> Markup {
+    html! {
+        li {
+            strong { bdi { (group.title.as_deref().unwrap_or(&group.name)) } }
+            @if let Some(help) = &group.help {
+                " \u{2013} "
+                @if help.starts_with("https://") { a href=(help) { (help) } } @else { bdi { (help) } }
+            }
+            @if let Some(invite) = &group.invite {
+                " " a href=(invite) rel="noreferrer" { "Join" }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn group(name: &str, title: Option<&str>, help: Option<&str>, invite: Option<&str>) -> Group {
+        let owned = |text: Option<&str>| text.map(str::to_owned);
+        Group {
+            name: name.into(),
+            any: vec![],
+            title: owned(title),
+            help: owned(help),
+            invite: owned(invite),
+        }
+    }
+
+    #[test]
+    fn the_page_on_the_host_of_an_app_has_whole_links_and_no_form() {
+        let person = Person {
+            id: "80351110224678912".into(),
+            display_name: "Nelly <b>\u{202e}".into(),
+            tag: "nelly".into(),
+            avatar_url: "https://cdn.discordapp.com/embed/avatars/0.png".into(),
+            email: Some("nelly@example.com".into()),
+        };
+        let groups = [
+            group("staff", Some("Staff <3"), Some("Ask in #helpdesk"), Some("https://discord.gg/x?a=1&b")),
+            group("guests", None, Some("https://example.org/help"), None),
+            group("odd", None, Some("javascript:alert(1)"), None),
+        ];
+        let shown = page(&Refused {
+            home: "https://auth.example.org",
+            person: Some(&person),
+            groups: &groups,
+            rd: "https://wiki.example.net/page?x=1&y=\"'><script>",
+        })
+        .into_string();
+        assert!(
+            !shown.contains("<form") && !shown.contains("<script") && !shown.contains("href=\"javascript")
+        );
+        assert!(!shown.contains("nelly@example.com"), "the app's host need not know");
+        let links = shown.matches(" href=\"").count();
+        let whole = shown.matches(" href=\"https://").count() + shown.matches(" href=\"#content\"").count();
+        assert_eq!(links, whole, "{shown}");
+        crate::http::snapshot("http_page_refused", &shown.replace("><", ">\n<"));
+    }
+
+    #[test]
+    fn at_home_it_has_short_links_and_knows_when_nobody_is_signed_in() {
+        let shown = page(&Refused { home: "", person: None, groups: &[], rd: "/" }).into_string();
+        assert!(
+            shown.contains("not signed in") && shown.contains("href=\"/auth/recheck?rd=%2F\""),
+            "{shown}"
+        );
+    }
+}
