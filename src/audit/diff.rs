@@ -1,10 +1,12 @@
-//! What is different between two moments: sessions, users, authorizations and keys, each with the position that says so.
+//! What is different between two moments: sessions, users, authorizations, memberships, rules and keys, each with
+//! the position that says so.
 
 use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
 
 use super::rows::kind_of;
+use super::words::membership;
 use super::{People, Person, ReadError, Reader, View, When, in_words};
 use crate::domain::event::Event;
 use crate::domain::id::{GrantId, Position, SessionId, Sub};
@@ -23,7 +25,7 @@ pub struct Change {
     pub time: Option<String>,
     /// Whose.
     pub user: Option<Person>,
-    /// The session, the authorization or the key.
+    /// The session, the authorization, the key, the guild or the rules.
     pub id: Option<String>,
     /// In a few words.
     pub summary: String,
@@ -49,6 +51,8 @@ struct Between {
     users: HashMap<Sub, Said>,
     erased: BTreeMap<Sub, Said>,
     all_ended: Option<Said>,
+    observed: HashMap<(Sub, u16), Said>,
+    rules: Option<Said>,
     others: Vec<(Said, &'static str)>,
 }
 
@@ -104,6 +108,10 @@ impl Between {
                     self.all_ended = Some(said.clone());
                     self.others.push((said, kind_of(event)));
                 }
+                Event::MembershipObserved { slot } => {
+                    sub.map(|sub| self.observed.insert((sub, *slot), said));
+                }
+                Event::RulesChanged { .. } => self.rules = Some(said),
                 Event::KeyRotated { .. } | Event::KeyDestroyed { .. } => {
                     self.others.push((said, kind_of(event)));
                 }
@@ -133,6 +141,8 @@ impl Comparison<'_> {
         let mut all = Vec::new();
         self.sessions(&mut all);
         self.people_and_grants(&mut all);
+        self.memberships(&mut all);
+        self.rules(&mut all);
         for (said, kind) in &self.between.others {
             all.push(self.change(kind, Some(said), None, None));
         }
@@ -199,6 +209,33 @@ impl Comparison<'_> {
         }
         for (sub, said) in &between.erased {
             all.push(self.change("user erased", Some(said), Some(*sub), None));
+        }
+    }
+
+    /// Of somebody new it is enough to say that they are.
+    fn memberships(&self, all: &mut Vec<Change>) {
+        for (sub, user) in self.second.state.users() {
+            let Some(before) = self.first.state.user(sub) else { continue };
+            for (slot, seen) in &user.memberships {
+                if before.memberships.get(slot) == Some(seen) {
+                    continue;
+                }
+                let said = self.between.observed.get(&(sub, *slot));
+                let mut change = self.change("membership changed", said, Some(sub), None);
+                if let Some(seen) = self.reader.opener().membership(&seen.fact) {
+                    change.id = Some(seen.guild.to_string());
+                    change.summary = membership(&seen);
+                }
+                all.push(change);
+            }
+        }
+    }
+
+    fn rules(&self, all: &mut Vec<Change>) {
+        let (before, after) = (self.first.state.rules(), self.second.state.rules());
+        if let Some(rules) = after.filter(|after| before.is_none_or(|before| before.hash != after.hash)) {
+            let said = self.between.rules.as_ref();
+            all.push(self.change("rules changed", said, None, Some(rules.hash.to_string())));
         }
     }
 

@@ -37,7 +37,7 @@ pub use portable::{Copied, CopyError, CopyReader, ExportError, Next, Noted, Surv
 pub use proof::StandingCheckpoint;
 pub use record::{OneBox, OneEvent, Related, WholeRecord};
 pub use rows::{Actor, EventRow, Filter, Rows};
-pub use signed_in::SignedIn;
+pub use signed_in::{MembershipRow, SignedIn};
 pub use source::LogSource;
 pub use stats::{Address, Count, Span, Stats};
 pub use story::{Line, Story};

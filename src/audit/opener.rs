@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use crate::crypto::KeyRing;
-use crate::domain::event::{Origin, Private, Profile};
+use crate::domain::event::{Membership, Origin, Private, Profile};
 use crate::domain::id::{DiscordId, Sub};
 use crate::domain::record::{Owner, Record, SealedBox};
-use crate::domain::state::Fact;
+use crate::domain::state::{Fact, User};
+use crate::domain::time::Timestamp;
 use crate::event_log::codec;
 
 /// Opens boxes with the keys of the log, or with none.
@@ -49,6 +50,22 @@ impl Opener {
         let plaintext = self.keys.as_ref()?.unseal(fact.record, &fact.sealed).ok()?;
         match codec::private_in(&plaintext, fact.index, codec::PROFILE_OBSERVED).ok()?? {
             Private::Profile(profile) => Some(profile),
+            _ => None,
+        }
+    }
+
+    /// Returns what a user is in guilds as last seen, each with the moment when it was recorded.
+    pub fn memberships(&self, user: &User) -> Vec<(Membership, Timestamp)> {
+        let opened =
+            user.memberships.values().filter_map(|seen| Some((self.membership(&seen.fact)?, seen.at)));
+        opened.collect()
+    }
+
+    /// Returns the membership that a fact of the state holds.
+    pub fn membership(&self, fact: &Fact) -> Option<Membership> {
+        let plaintext = self.keys.as_ref()?.unseal(fact.record, &fact.sealed).ok()?;
+        match codec::private_in(&plaintext, fact.index, codec::MEMBERSHIP_OBSERVED).ok()?? {
+            Private::Membership(membership) => Some(membership),
             _ => None,
         }
     }

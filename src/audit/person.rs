@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{EventRow, Filter, Person, ReadError, Reader, Rows, SignedIn, View, When, describe};
+use super::{
+    EventRow, Filter, MembershipRow, Person, ReadError, Reader, Rows, SignedIn, View, When, describe,
+};
 use crate::domain::event::{Event, Private, Profile};
 use crate::domain::id::{Position, Sub};
 use crate::domain::record::Record;
@@ -23,6 +25,8 @@ pub struct Holdings {
     pub profile: Option<Value>,
     /// Every profile that was ever seen, by the position that says so.
     pub profiles: BTreeMap<u64, Value>,
+    /// What they are in guilds, as last seen; what was seen before is among the events.
+    pub memberships: Vec<MembershipRow>,
     /// The sessions that count now.
     pub sessions: Vec<SignedIn>,
     /// What is sealed of them and not shown, because it opens an account.
@@ -72,11 +76,14 @@ impl Reader {
         let sub_text = sub.to_string();
         let mut sessions = view.signed_in(self.opener());
         sessions.retain(|session| session.user.sub == sub_text);
+        let known = view.state.user(sub);
+        let memberships = known.map(|user| MembershipRow::all(user, self.opener())).unwrap_or_default();
         Ok(Holdings {
             person: view.people.person(sub, self.opener()),
             up_to: up_to.0,
             profile: profiles.last_key_value().map(|(_, profile)| profile.clone()),
             profiles,
+            memberships,
             sessions,
             withheld: "the access and refresh tokens that Discord gave doorbook for this person",
             events,

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use super::{Opener, Person, View};
+use crate::domain::event::Membership;
+use crate::domain::state::User;
 use crate::domain::time::Timestamp;
 
 /// A session that counts at that moment.
@@ -26,8 +28,8 @@ pub struct SignedIn {
     pub user_agent: Option<String>,
     /// The authorization of the user, where one is live.
     pub grant: Option<GrantRow>,
-    /// Guilds and roles as last seen; none before rules name any.
-    pub memberships: Vec<serde_json::Value>,
+    /// What the user was in guilds, as last seen; none before rules name any.
+    pub memberships: Vec<MembershipRow>,
 }
 
 /// An authorization.
@@ -43,6 +45,38 @@ pub struct GrantRow {
     pub expires_at: String,
 }
 
+/// What somebody was in a guild.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MembershipRow {
+    /// Of which guild.
+    pub guild: String,
+    /// Whether they were a member; the rest says nothing where they were not.
+    pub member: bool,
+    /// The roles they had there.
+    pub roles: Vec<String>,
+    /// What they were called there.
+    pub nick: Option<String>,
+    /// Whether they had still to pass the guild's membership screening.
+    pub pending: bool,
+    /// Since when nothing else was seen.
+    pub recorded_at: String,
+}
+
+impl MembershipRow {
+    /// Returns everything that is known of a user, as last seen.
+    pub(super) fn all(user: &User, opener: &Opener) -> Vec<MembershipRow> {
+        let row = |(seen, at): (Membership, Timestamp)| MembershipRow {
+            guild: seen.guild.to_string(),
+            member: seen.member,
+            roles: seen.roles.iter().map(ToString::to_string).collect(),
+            nick: seen.nick,
+            pending: seen.pending,
+            recorded_at: text(at),
+        };
+        opener.memberships(user).into_iter().map(row).collect()
+    }
+}
+
 impl View {
     /// Returns every session that counts at the moment of the view, the oldest first.
     pub fn signed_in(&self, opener: &Opener) -> Vec<SignedIn> {
@@ -50,7 +84,8 @@ impl View {
         live.sort_by_key(|session| (session.opened_at, session.id));
         let rows = live.into_iter().map(|session| {
             let origin = session.origin.as_ref().and_then(|fact| opener.origin_of(fact));
-            let grant = self.state.user(session.user).and_then(|user| user.grant.as_ref());
+            let user = self.state.user(session.user);
+            let grant = user.and_then(|user| user.grant.as_ref());
             SignedIn {
                 session: session.id.to_string(),
                 user: self.people.person(session.user, opener),
@@ -65,7 +100,7 @@ impl View {
                     issued_at: text(grant.issued_at),
                     expires_at: text(grant.expires_at),
                 }),
-                memberships: Vec::new(),
+                memberships: user.map(|user| MembershipRow::all(user, opener)).unwrap_or_default(),
             }
         });
         rows.collect()

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use super::rows::{Actor, actor_of};
+use super::words::membership;
 use super::{Filter, People, Person, ReadError, Reader, Rows, SignedIn, View, When, in_words};
 use crate::domain::id::Sub;
 use crate::domain::time::Timestamp;
@@ -103,7 +104,10 @@ impl Reader {
             (None, Some(_)) => "\nthe authorization has ended, and Discord has yet to confirm".to_owned(),
             (None, None) => "\ndoorbook has no authorization at Discord".to_owned(),
         });
-        Story { person, standing: standing + &grant.unwrap_or_default(), sessions, story }
+        let seen = view.state.user(sub).map(|user| self.opener().memberships(user)).unwrap_or_default();
+        let seen = seen.iter().map(|(seen, at)| format!("\n{}, first seen so at {at}", membership(seen)));
+        let standing = standing + &grant.unwrap_or_default() + &seen.collect::<String>();
+        Story { person, standing, sessions, story }
     }
 }
 

@@ -1,5 +1,7 @@
 //! What a look at every record finds, on logs that were made and then changed.
 
+mod memberships;
+
 use std::sync::Arc;
 
 use ed25519_dalek::{Signer as _, SigningKey};

@@ -121,7 +121,8 @@ pub fn in_words(event: &Event, private: Option<&Private>) -> String {
     }
 }
 
-fn membership(seen: &Membership) -> String {
+/// Returns what somebody is in a guild, in a few words.
+pub(super) fn membership(seen: &Membership) -> String {
     let guild = seen.guild;
     match seen {
         Membership { member: false, .. } => format!("is no member of guild {guild}"),

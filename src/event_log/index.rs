@@ -20,7 +20,7 @@ use crate::domain::state::Timeline;
 use crate::domain::time::Timestamp;
 
 /// Kinds that most records have: to look them up is to read everything, so they are not indexed.
-const COMMON: [u16; 8] = [
+const COMMON: [u16; 9] = [
     codec::SESSION_OPENED,
     codec::SESSION_SEEN,
     codec::SESSION_REVOKED,
@@ -28,6 +28,7 @@ const COMMON: [u16; 8] = [
     codec::GRANT_REFRESH_CLAIMED,
     codec::GRANT_REFRESHED,
     codec::PROFILE_OBSERVED,
+    codec::MEMBERSHIP_OBSERVED,
     codec::GRANT_REVOKED,
 ];
 

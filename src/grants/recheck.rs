@@ -118,8 +118,12 @@ impl Grants {
     /// Makes the checks that wait, one after the other, until there are none.
     async fn work_off(self: Arc<Self>) {
         while let Some((user, guild)) = self.waiting.pop() {
-            let is_needless = self.confirmed.was_just_asked(user, guild) || !self.asked().is_about(guild);
-            if is_needless || self.stopping.is_cancelled() || self.client.is_strained() {
+            let asked = self.asked();
+            // It may have been asked about while it waited.
+            let is_due = || !self.confirmed.look(user, &[guild], asked.ages()).due.is_empty();
+            let is_wanted =
+                asked.is_about(guild) && (is_due() || !self.confirmed.was_just_asked(user, guild));
+            if !is_wanted || self.stopping.is_cancelled() || self.client.is_strained() {
                 continue;
             }
             // Where the check died there is nothing to do: it counts as asked, and the next use asks again.

@@ -13,7 +13,7 @@ pub(super) enum Access {
     /// Somebody has to sign in first.
     NotSignedIn,
     /// Discord has to be asked first.
-    Unknown,
+    Unknown(Refusal),
     /// Whoever is signed in may not.
     NotAllowed(Refusal),
     /// Nobody may.
@@ -38,7 +38,7 @@ pub(super) fn decide(rules: &Rules, wanted: &Wanted<'_>, standing: Option<&Stand
     match check(rules, wanted, person.as_ref()) {
         Verdict::Public(_) | Verdict::Allowed(_) => Access::Granted,
         Verdict::NotSignedIn => Access::NotSignedIn,
-        Verdict::Unknown(_) => Access::Unknown,
+        Verdict::Unknown(reason) => Access::Unknown(refusal(rules, reason, standing)),
         Verdict::NotAllowed(reason) => Access::NotAllowed(refusal(rules, reason, standing)),
         Verdict::NoRule => {
             Access::NoRule { has_rules: rules.rules.iter().any(|rule| rule.host.matches(wanted.host)) }
@@ -121,7 +121,8 @@ mod tests {
         let Access::NotAllowed(refusal) = ask(&rules, DOCS, Some(&known)) else { panic!("not refused") };
         assert_eq!(refusal.groups, [staff()]);
         assert_eq!(refusal.missing, "one of: group:staff, guild:9, user:\u{2026}", "and nobody's id");
-        assert_eq!(ask(&rules, DOCS, Some(&[])), Access::Unknown);
+        let Access::Unknown(unknown) = ask(&rules, DOCS, Some(&[])) else { panic!("not unknown") };
+        assert_eq!(unknown, refusal);
         assert_eq!(ask(&rules, DOCS, None), Access::NotSignedIn);
         let allow = Rules { allow: Some(vec![Term::Group("staff".into())]), ..rules };
         let Access::NotAllowed(refusal) = ask(&allow, DOCS, Some(&known)) else { panic!("not refused") };

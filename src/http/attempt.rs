@@ -214,6 +214,7 @@ mod tests {
         assert_eq!(attempts.accept(&browser.request(), state, NOW.plus(ATTEMPT_MAX_AGE)), None);
     }
 
+    /// A state of caddy-discord belonged to no browser: whoever followed a link was signed in as its author.
     #[test]
     fn another_browser_another_state_another_key_and_another_name_are_refused() {
         let ours = attempts("secret");

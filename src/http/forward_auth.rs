@@ -73,7 +73,8 @@ impl Asking<'_> {
             Ok(forwarded) => forwarded,
             Err(error) => {
                 if self.gate.said.is_due(("malformed", self.head.peer.map(|peer| peer.0.ip()))) {
-                    tracing::warn!(path = self.head.path, %error, "a proxy's request cannot be read");
+                    let path = &self.head.path;
+                    tracing::warn!(path, code = "bad_forwarded_request", %error, "a proxy's request cannot be read");
                 }
                 return self.problem(Problem::BadForwardedRequest, None);
             }
@@ -95,6 +96,7 @@ impl Asking<'_> {
         if self.gate.said.is_due(("untrusted", peer)) {
             tracing::warn!(
                 %peer,
+                code = "untrusted_proxy",
                 "{} was asked by an address that is not a trusted proxy; if it is yours, add it to DOORBOOK_TRUSTED_PROXIES",
                 self.head.path
             );
@@ -123,6 +125,7 @@ impl Asking<'_> {
         if self.gate.said.is_due(("finish", forwarded.host())) {
             tracing::warn!(
                 host = %forwarded.host(),
+                code = "bad_forwarded_request",
                 "nginx asked whether {FINISH} may pass: that host needs a `location = {FINISH}` of its own, which passes the request to doorbook"
             );
         }
@@ -157,7 +160,10 @@ impl Asking<'_> {
         match access::decide(&rules, &wanted, asker.as_ref().map(|asker| &asker.standing)) {
             Access::Granted => self.granted(front, &rules, asker.as_ref()),
             Access::NotSignedIn => self.sign_in(front, forwarded, Problem::NotSignedIn),
-            Access::Unknown => self.sign_in(front, forwarded, Problem::MembershipUnknown),
+            Access::Unknown(refusal) => {
+                self.say(Problem::MembershipUnknown, forwarded, asker.as_ref(), &refusal);
+                self.sign_in(front, forwarded, Problem::MembershipUnknown)
+            }
             Access::NotAllowed(refusal) => self.not_allowed(front, forwarded, asker.as_ref(), &refusal),
             Access::NoRule { has_rules } => self.no_rule(forwarded, has_rules),
         }
@@ -213,15 +219,8 @@ impl Asking<'_> {
     ) -> Response {
         if let Some(asker) = asker {
             front.grants.recheck_soon(asker.session.user);
-            if self.gate.said.is_due(("not allowed", asker.session.user, forwarded.host())) {
-                tracing::info!(
-                    session = %asker.session.id,
-                    host = %forwarded.host(),
-                    missing = refusal.missing,
-                    "somebody who is signed in may not open this"
-                );
-            }
         }
+        self.say(Problem::NotAllowed, forwarded, asker, refusal);
         let own = front.settings.site().own();
         let target = target(front, forwarded);
         let rd = target.as_ref().map_or("/", Target::location);
@@ -240,6 +239,16 @@ impl Asking<'_> {
         reply::page(&front.settings, StatusCode::FORBIDDEN, pages::refused::page(&page), Forms::None)
     }
 
+    /// Says, once a minute for each person and host, why somebody who is signed in does not pass.
+    fn say(&self, problem: Problem, forwarded: &Forwarded, asker: Option<&Asker>, refusal: &Refusal) {
+        let (code, host) = (problem.facts().code, forwarded.host());
+        let Some(asker) = asker else { return };
+        if self.gate.said.is_due((code, asker.session.user, host)) {
+            let (session, missing) = (asker.session.id, &refusal.missing);
+            tracing::info!(%session, %host, code, missing, "somebody who is signed in does not pass");
+        }
+    }
+
     fn no_rule(&self, forwarded: &Forwarded, has_rules: bool) -> Response {
         let host = forwarded.host();
         if self.gate.said.is_due(("no rule", host)) {
@@ -249,6 +258,7 @@ impl Asking<'_> {
             };
             tracing::info!(
                 %host,
+                code = "no_rule",
                 method = forwarded.method(),
                 "refused, because {why}; if people are to open it, add this:\n\n\
                  [[rule]]\nhost = \"{host}\"\nallow = [ {{ signed_in = true }} ]\n"

@@ -49,7 +49,7 @@ pub(super) async fn recheck(front: Arc<Front>, request: Request) -> Answer {
         }
         Access::NotAllowed(refusal) => Ok(page(&front, &request, &refusal, &target)),
         Access::NoRule { .. } => Err(Problem::NoRule.into()),
-        Access::Unknown => Err(Problem::DiscordUnavailable.into()),
+        Access::Unknown(_) => Err(Problem::DiscordUnavailable.into()),
         // Whose Discord id nobody knows any more is nobody.
         Access::NotSignedIn => login::to_discord(&front, &request, target, None),
     }

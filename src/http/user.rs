@@ -11,7 +11,7 @@ use super::reply::{self, Answer, Refused};
 use super::request::Request;
 use crate::app::LiveSession;
 use crate::domain::event::Route;
-use crate::grants::Freshness;
+use crate::grants::{Freshness, Standing};
 
 /// The user, from memory; with `?fresh=1` as Discord says now.
 pub(super) async fn show(front: Arc<Front>, request: Request) -> Answer {
@@ -101,6 +101,9 @@ pub(super) fn document(
         return Err(Problem::Internal);
     };
     let profile = &known.profile;
+    let rules = front.rules();
+    let standing = front.grants.standing(session.user);
+    let person = standing.as_ref().map(Standing::person);
     let scopes = front.app.scopes_of(session.user);
     let email = scopes.iter().any(|scope| scope == "email").then(|| Email {
         email: profile.email.clone(),
@@ -118,9 +121,9 @@ pub(super) fn document(
         locale: profile.locale.clone(),
         email,
         scopes,
-        groups: Vec::new(),
-        admin: false,
-        memberships: Vec::new(),
+        groups: person.iter().flat_map(|person| rules.groups_of(person)).map(str::to_owned).collect(),
+        admin: person.is_some_and(|person| rules.is_admin(&person)),
+        memberships: memberships(front, session),
         fetched_at: known.fetched_at.to_string(),
         stale,
         session: Session {
@@ -130,4 +133,17 @@ pub(super) fn document(
             expires_at: session.expires_at.to_string(),
         },
     })
+}
+
+/// Returns what the user is in the guilds that the rules ask about, as last seen.
+fn memberships(front: &Front, session: &LiveSession) -> Vec<Membership> {
+    let seen = front.grants.memberships_seen(session.user).into_iter();
+    seen.filter(|(known, _)| known.member)
+        .map(|(known, stale)| Membership {
+            guild: known.guild.to_string(),
+            roles: known.roles.iter().map(ToString::to_string).collect(),
+            nick: known.nick,
+            stale,
+        })
+        .collect()
 }

@@ -78,18 +78,20 @@ pub(super) async fn start_demo(
     let stand_in = stand_in::start(settings, discord, world.clock.clone(), world.entropy.clone()).await?;
     let config = configuration(&data_dir, &redirect_url, &stand_in).map_err(ServeError::DemoConfig)?;
     let running = start_on(listeners, &config, MadeBy::Demo, Accepted::default(), world).await?;
+    stand_in.control().tell(Some(format!("http://{}:{port}/discord/webhook", Ipv4Addr::LOCALHOST)));
     Ok((running, stand_in))
 }
 
 /// The demo reads nothing from outside: no `.env`, no file, no variable.
 fn configuration(data_dir: &Path, redirect_url: &str, stand_in: &StandIn) -> Result<Config, ConfigErrors> {
-    let set: [(&str, String); 8] = [
+    let set: [(&str, String); 9] = [
         ("DISCORD_OAUTH_CLIENT_ID", CLIENT_ID.to_string()),
         ("DISCORD_OAUTH_SECRET", CLIENT_SECRET.to_owned()),
         ("DISCORD_REDIRECT_URL", redirect_url.to_owned()),
         ("DISCORD_API_URL", stand_in.api_url()),
         ("DISCORD_AUTHORIZE_URL", stand_in.authorize_url()),
         ("DISCORD_CDN_URL", stand_in.cdn_url()),
+        ("DISCORD_PUBLIC_KEY", stand_in::webhook::public_key()),
         ("DISCORD_SCOPES", "identify email".to_owned()),
         ("DOORBOOK_DATA_DIR", data_dir.display().to_string()),
     ];

@@ -28,6 +28,7 @@ use crate::config::{Config, ConfigErrors, Local, Sources};
 use crate::control::{self, Answers, AppAnswers, ControlError, Starting};
 use crate::crypto::{KeyError, KeyRing};
 use crate::discord::stand_in::{self, StandInError};
+use crate::discord::webhook::PublicKey;
 use crate::discord::{self, CallError, Client, ClientError};
 use crate::disk::{Disk, RealDisk};
 use crate::domain::event::MadeBy;
@@ -228,7 +229,7 @@ pub async fn start_on(
     let grants_settings = grants::Settings {
         scopes: config.scopes.clone(),
         profile_max_age: config.profile_max_age,
-        role_lost_ends_sessions: false,
+        role_lost_ends_sessions: config.role_lost_ends_sessions,
     };
     let grants = Grants::new(app.clone(), client.clone(), grants_settings, clock.clone(), entropy.clone());
     grants.start();
@@ -401,7 +402,7 @@ pub async fn open_with_discord(
     let settings = grants::Settings {
         scopes: config.scopes,
         profile_max_age: config.profile_max_age,
-        role_lost_ends_sessions: false,
+        role_lost_ends_sessions: config.role_lost_ends_sessions,
     };
     let grants = Grants::new(app, client, settings, clock, entropy);
     Ok(Box::new(answers.with_grants(grants)))
@@ -480,6 +481,7 @@ fn http_settings(config: &Config) -> http::Settings {
         remote_user: config.remote_user,
     };
     settings.session_max_age = config.local.rules.session_max_age;
+    settings.discord_key = config.discord_public_key.as_ref().and_then(PublicKey::new);
     settings
 }
 

@@ -110,6 +110,25 @@ async fn a_narrower_cookie_domain_takes_no_wider_cookie() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_browser_that_drops_the_cookie_of_the_domain_is_told_after_three_rounds() {
+    let house = with(BELOW).await;
+    let mut marisol = Visitor::new(&house, Proxy::Nginx, MARISOL);
+    for round in 0..4 {
+        let landed = marisol.go("https://wiki.example.org/").await;
+        assert_eq!(landed.is_app, round < 3, "{round}: {landed:#?}");
+        if round == 3 {
+            assert!(landed.answer.body.contains("400 sign_in_loop"), "{landed:#?}");
+        }
+        marisol.jar.retain(|cookie| cookie.name != "__Secure-doorbook-app");
+    }
+    // Another host, or another account, is no round of that.
+    assert!(marisol.go("https://a.apps.example.org/").await.is_app);
+    let switch =
+        "https://auth.example.org/api/auth/discord/login?switch=1&rd=https%3A%2F%2Fwiki.example.org%2F";
+    assert!(marisol.go(switch).await.is_app);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_simplest_gate_needs_no_file() {
     let env = vec![
         ("DOORBOOK_ALLOW", format!("user:{MARISOL}")),

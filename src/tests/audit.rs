@@ -110,3 +110,34 @@ async fn nobody_waits_for_a_question_and_a_checkpoint_that_was_kept_fits_later()
         assert!(ended.stdout.contains("kept         the checkpoint for "), "{}", ended.stdout);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rules_of_any_time_are_printed_as_the_file_that_gives_them() {
+    let house = House::for_processes().await;
+    let serve = async |allow: &str| {
+        let mut process = Process::spawn(&house, &["serve"], &[("DOORBOOK_ALLOW", allow)]);
+        process.ready().await;
+        process.terminate().await;
+    };
+    serve("user:80351110224678912").await;
+    serve("user:80351110224678912").await;
+    serve("email:example.org,user:80351110224678912").await;
+    let changed = asked(&house, &["audit", "log", "--kind", "rules.changed", "--format", "jsonl"]).await;
+    assert_eq!(changed.len(), 2, "the second start had the same: {changed:?}");
+    assert_eq!((&changed[0]["position"], &changed[0]["data"]["old"]), (&1.into(), &Value::Null));
+    assert_eq!(changed[1]["data"]["old"], changed[0]["data"]["new"]);
+    let position = changed[1]["position"].to_string();
+    let shown = Process::spawn(&house, &["audit", "show", &position], &[]).ends().await;
+    assert_eq!(shown.code, Some(0), "{}", shown.stderr);
+    let line = "\n              allow = \"email:example.org,user:80351110224678912\"\n";
+    assert!(shown.stdout.contains("text =\n") && shown.stdout.contains(line), "{}", shown.stdout);
+    // Without keys there are the hashes, and no rule.
+    std::fs::rename(house.data_dir().join("keys"), house.dir.path().join("elsewhere")).unwrap();
+    let blind = Process::spawn(&house, &["audit", "show", &position], &[]).ends().await;
+    assert!(
+        !blind.stdout.contains("example.org") && blind.code == Some(0),
+        "{}{}",
+        blind.stdout,
+        blind.stderr
+    );
+}

@@ -58,6 +58,17 @@ async fn a_wrong_setting_is_named_and_nothing_is_written() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn more_rules_than_a_record_can_hold_are_refused_and_nothing_is_written() {
+    let house = House::for_processes().await;
+    let users: Vec<String> =
+        (0..2_500).map(|n| format!("user:{}", 1_000_000_000_000_000_000_u64 + n)).collect();
+    let ended = Process::spawn(&house, &["serve"], &[("DOORBOOK_ALLOW", &users.join(","))]).ends().await;
+    refused(&ended, 2);
+    assert!(ended.stderr.contains("60000 is the most"), "{}", ended.stderr);
+    assert!(!house.data_dir().exists(), "nothing is written");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_allowed_and_hardly_meant_is_one_trace_of_a_server_that_starts() {
     let house = House::for_processes().await;
     // Browsers of this house come back to a port of its own choice.

@@ -12,8 +12,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use doorbook::app::By;
 use doorbook::discord::stand_in::faults::{Fault, FaultKind};
 use doorbook::discord::stand_in::requests::Route;
+use doorbook::domain::command::Command;
+use doorbook::domain::event::Membership;
+use doorbook::domain::id::DiscordId;
+use doorbook::domain::rules::{Rules, Term};
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -27,6 +32,10 @@ const USERNAME: &str = "canary.nightingale";
 const EMAIL: &str = "canary.nightingale@example.test";
 const ADDRESS: &str = "203.0.113.77";
 const AGENT: &str = "CanaryBrowser/7.25 (X11; Nest)";
+const GUILD: DiscordId = DiscordId(191_919_191_919_191_919);
+const ROLE: DiscordId = DiscordId(292_929_292_929_292_929);
+const NICK: &str = "Canary of the Guild";
+const RULED: DiscordId = DiscordId(393_939_393_939_393_939);
 const REFERER: &str = "https://app.example.test/inbox?ticket=canary-referer";
 const ERROR_BODY: &str = "canary-error-body";
 
@@ -189,6 +198,19 @@ fn between<'a>(text: &'a str, before: &str, ends: &[char]) -> Vec<&'a str> {
     text.split(before).skip(1).filter_map(|rest| rest.split(ends).next()).collect()
 }
 
+/// Discord tells what the canary is in a guild, and the operator asks for a role there.
+async fn in_a_guild(house: &House) {
+    let app = &house.doorbook().app;
+    let user = app.keys().sub_of(MARISOL).expect("a pseudonym");
+    let nick = Some(NICK.to_owned());
+    let membership = Membership { member: true, roles: vec![ROLE], nick, ..Membership::none(GUILD) };
+    let observe = Command::ObserveMemberships { user, memberships: vec![membership.clone()] };
+    app.execute(observe, &By::SYSTEM).await.expect("recorded");
+    assert_eq!(app.memberships_of(user).expect("known")[..], [membership]);
+    let rules = Rules { admins: vec![Term::Role { guild: GUILD, role: RULED }], ..(*app.rules()).clone() };
+    assert!(app.change_rules(rules, &By::SYSTEM).await.expect("recorded").is_some());
+}
+
 /// The canary's own browser, with its own address.
 async fn send(browser: &mut Browser, method: &str, path: &str, heard: &mut Vec<Exchange>) -> Exchange {
     let headers = [
@@ -244,6 +266,9 @@ async fn no_secret_and_no_personal_fact_is_in_the_log_the_traces_or_an_answer() 
         }
         assert_eq!(landed.status, 303, "{landed}");
         secrets.push(browser.cookies["doorbook"].clone());
+        if life == 0 {
+            in_a_guild(&house).await;
+        }
         send(&mut browser, "GET", "/api/auth/user", &mut answers).await;
         send(&mut browser, "GET", "/account", &mut answers).await;
         send(&mut browser, "GET", "/api/auth/sessions", &mut answers).await;
@@ -308,11 +333,21 @@ async fn no_secret_and_no_personal_fact_is_in_the_log_the_traces_or_an_answer() 
         Canary::new("a Discord id in eight bytes", MARISOL.0.to_le_bytes()),
         Canary::new("an address", ADDRESS),
         Canary::new("a user agent", AGENT),
+        Canary::new("what somebody is called in a guild", NICK),
     ];
+    let ids = [("a guild", GUILD), ("a role", ROLE), ("a role that the rules name", RULED)];
+    let in_guilds: Vec<Canary> = ids
+        .iter()
+        .flat_map(|(what, id)| {
+            let bytes = [id.0.to_be_bytes(), id.0.to_le_bytes()];
+            let bytes = bytes.into_iter().map(|bytes| Canary::new(what, bytes));
+            std::iter::once(Canary::new(what, id.to_string())).chain(bytes).collect::<Vec<_>>()
+        })
+        .collect();
     for canary in &personal[..3] {
         assert!(answers.iter().any(|answer| canary.is_in(answer.body.as_bytes())), "{}", canary.what);
     }
-    for canary in &personal[6..] {
+    for canary in &personal[6..8] {
         assert!(answers.iter().any(|answer| canary.is_in(answer.body.as_bytes())), "{}", canary.what);
     }
 
@@ -330,7 +365,7 @@ async fn no_secret_and_no_personal_fact_is_in_the_log_the_traces_or_an_answer() 
         });
         found.extend(browsers_own.find("an answer", answer.to_string().as_bytes()));
     }
-    everything.extend(own.iter().chain(&personal));
+    everything.extend(own.iter().chain(&personal).chain(&in_guilds));
     let everything = Search::new(&everything);
     let kept = files(&house.data_dir());
     assert!(kept.iter().any(|(path, _)| path.ends_with("HEAD")), "{kept:?}");

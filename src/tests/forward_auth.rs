@@ -102,7 +102,8 @@ async fn only_a_trusted_proxy_is_answered() {
     assert_eq!((told.status, told.code().as_str()), (403, "untrusted_proxy"), "{told}");
 }
 
-/// oauth2-proxy CVE-2026-40575; tinyauth falls back from one family to the other.
+/// oauth2-proxy CVE-2026-40575, and GHSA-5hvv-m4w4-gf6v (an agent that looks like a health check); tinyauth falls back
+/// from one family to the other.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_client_adds_changes_nothing() {
     let house = house().await;
@@ -150,6 +151,51 @@ async fn what_a_client_adds_changes_nothing() {
         );
         assert_eq!(raw(house.doorbook().addresses[0], &request).await.status, 401);
     }
+}
+
+/// oauth2-proxy 3427: a browser asks beforehand without cookies. Only where a rule says so, and only such a question.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_may_ask_beforehand_where_a_rule_says_so() {
+    let house = house().await;
+    let mut nobody = house.browser();
+    let origin = ("Origin", "https://app.example");
+    let asks = ("Access-Control-Request-Method", "PUT");
+    for (method, path, client, status) in [
+        ("OPTIONS", "/api/x", &[origin, asks][..], 200),
+        ("OPTIONS", "/api/x", &[origin], 401),
+        ("OPTIONS", "/api/x", &[asks], 401),
+        ("OPTIONS", "/api/x", &[], 401),
+        ("GET", "/api/x", &[origin, asks], 401),
+        ("options", "/api/x", &[origin, asks], 401),
+        ("OPTIONS", "/page", &[origin, asks], 401),
+        ("OPTIONS", "/api/../page", &[origin, asks], 401),
+    ] {
+        for told in both(&mut nobody, method, &format!("{WIKI}{path}"), client).await {
+            assert_eq!(told.status, status, "{method} {path} {client:?}: {told}");
+        }
+    }
+}
+
+/// Caddy passes on what the client sent where a header is missing (GHSA-7r4p-vjf4-gxv4), and 2.6 sends a placeholder.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_header_is_there_and_none_is_empty() {
+    let house = house().await;
+    let mut quietfox = at_the_wiki(&house, QUIETFOX).await;
+    let names =
+        ["remote-user", "remote-name", "remote-email", "remote-groups", "x-discord-id", "x-discord-roles"];
+    let url = format!("{WIKI}/open");
+    for told in [
+        nginx(&mut quietfox, "GET", &url, FETCHES).await,
+        forward(&mut quietfox, "GET", &url, FETCHES).await,
+        forward(&mut house.browser(), "GET", &url, FETCHES).await,
+    ] {
+        for name in names {
+            let value = told.header(name).unwrap_or_else(|| panic!("{name} is missing: {told}"));
+            assert!(!value.is_empty() && value.bytes().all(|b| (b' '..0x7f).contains(&b)), "{told}");
+        }
+    }
+    let told = nginx(&mut house.browser(), "GET", &url, FETCHES).await;
+    assert!(names.iter().all(|name| told.header(name).is_none()), "nginx removes what is not there: {told}");
 }
 
 /// DFA believed the first entry, which the client writes.
@@ -234,6 +280,7 @@ async fn any_method_asks_and_an_upgrade_is_answered_as_plain_http() {
 }
 
 /// pomerium 1279, authentik 19860: a redirect breaks a web socket, and a script cannot follow it (oauth2-proxy 1522).
+/// nginx would make 500 of one (tinyauth 754), and after vouch 499 a form is not sent on to where it was never meant for.
 #[tokio::test(flavor = "multi_thread")]
 async fn only_a_person_is_sent_away() {
     let house = house().await;

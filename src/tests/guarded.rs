@@ -4,10 +4,30 @@
 
 use std::collections::BTreeMap;
 
+use doorbook::domain::host::HostPattern;
 use doorbook::domain::id::DiscordId;
+use doorbook::domain::path::RulePath;
+use doorbook::domain::rules::{Grants, Rule, Term};
 use url::Url;
 
 use crate::harness::{Browser, DISCORD, Exchange, House, Plan};
+
+/// A rule without conditions.
+pub fn rule(host: &str, path: &str, grant: Grants) -> Rule {
+    Rule {
+        host: HostPattern::parse(host).expect("a host"),
+        path: RulePath::parse(path).expect("a path"),
+        grant,
+        methods: None,
+        networks: None,
+        allow_preflight: false,
+    }
+}
+
+/// A grant to whoever one term holds for.
+pub fn to(term: Term) -> Grants {
+    Grants::To { allow: vec![term], deny: vec![] }
+}
 
 /// doorbook before guarded apps.
 pub const AUTH: &str = "https://auth.example.org";

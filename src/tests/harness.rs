@@ -21,6 +21,7 @@ use doorbook::disk::{Disk, RealDisk};
 use doorbook::domain::event::{Event, MadeBy};
 use doorbook::domain::id::{DiscordId, Secret};
 use doorbook::domain::record::Record;
+use doorbook::domain::rules::{Rule, Rules};
 use doorbook::domain::time::Timestamp;
 use doorbook::entropy::SeededEntropy;
 use doorbook::event_log::{Probe, codec};
@@ -61,8 +62,10 @@ pub struct Plan {
     pub disk: Arc<dyn Disk>,
     /// What a start may go on without.
     pub accepted: Accepted,
-    /// What stands in `doorbook.toml`.
+    /// What stands in `doorbook.toml`, before the rules.
     pub file: String,
+    /// Who may open what.
+    pub rules: Vec<Rule>,
     /// doorbook as browsers see it.
     pub origin: &'static str,
 }
@@ -74,6 +77,7 @@ impl Default for Plan {
             disk: Arc::new(RealDisk),
             accepted: Accepted::default(),
             file: String::new(),
+            rules: vec![],
             origin: ORIGIN,
         }
     }
@@ -210,6 +214,16 @@ impl House {
         env
     }
 
+    /// Writes `doorbook.toml`, where the plan has anything for it.
+    fn write_file(&self) {
+        let rules = Rules { rules: self.plan.rules.clone(), ..Rules::default() }.canonical();
+        let rules = rules.find("[[rule]]").map_or("", |at| &rules[at..]);
+        let text = format!("{}\n{rules}", self.plan.file);
+        if !text.trim().is_empty() {
+            std::fs::write(self.dir.path().join("doorbook.toml"), text).expect("a file");
+        }
+    }
+
     /// Where Discord sends browsers back.
     fn redirect_url(&self) -> String {
         format!("{}/api/auth/discord/redirect", self.plan.origin)
@@ -226,9 +240,7 @@ impl House {
             self.env().into_iter().map(|(name, value)| (name.into(), value.into())).collect();
         let cwd = self.dir.path().to_owned();
         let system_file = cwd.join("none.toml");
-        if !self.plan.file.is_empty() {
-            std::fs::write(cwd.join("doorbook.toml"), &self.plan.file).expect("a file");
-        }
+        self.write_file();
         Config::read(&Sources { flags: BTreeMap::new(), env, cwd, system_file })
             .expect("a good configuration")
     }

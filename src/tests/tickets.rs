@@ -77,6 +77,21 @@ async fn one_sign_in_leads_to_apps_on_other_root_domains() {
     }
 }
 
+/// vouch puts its token into an address, and caddy-discord the session; addresses are kept, sent on and shown.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_address_on_the_way_holds_the_session_or_a_cookie() {
+    let house = house().await;
+    let mut marisol = Visitor::new(&house, Proxy::Forward, MARISOL);
+    is_app(&marisol.go(WIKI).await, WIKI);
+    let session = house.doorbook().app.sessions()[0].id.to_string();
+    for url in &marisol.trail {
+        assert!(!url.contains(&session), "{url}");
+        assert!(marisol.jar.iter().all(|cookie| !url.contains(&cookie.value)), "{url}");
+    }
+    let ticket = marisol.trail.iter().find(|url| url.contains("finish?t=")).expect("a ticket");
+    assert!(!ticket.contains("page"), "nor where it leads: {ticket}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_ends_has_ended_on_every_host() {
     let house = house().await;

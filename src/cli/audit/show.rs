@@ -10,6 +10,9 @@ use crate::cli::outside::Outside;
 use crate::cli::rows::{visible, visible_lines};
 use crate::domain::id::Position;
 
+/// The kind whose text has many lines.
+const RULES: &str = "rules.changed";
+
 /// Print one record, everything in it, what led to it and what followed
 #[derive(Debug, clap::Args)]
 #[command(
@@ -83,6 +86,12 @@ fn in_words(whole: &WholeRecord) -> String {
         lines.push(("event", Some(format!("{index} {}", event.kind))));
         for (name, value) in &event.data {
             let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            if event.kind == RULES && name == "text" {
+                // Line by line, so that it can be compared with the file that it came from.
+                lines.push(("  ", Some(format!("{name} ="))));
+                lines.extend(value.lines().map(|line| ("  ", Some(format!("  {line}")))));
+                continue;
+            }
             lines.push(("  ", Some(format!("{name} = {value}"))));
         }
     }

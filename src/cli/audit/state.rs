@@ -52,6 +52,7 @@ impl Row for SignedIn {
         "user_agent",
         "grant",
         "scopes",
+        "memberships",
     ];
 
     const WHOLE: &'static [usize] = &[0, 4, 5, 6, 7];
@@ -71,10 +72,24 @@ impl Row for SignedIn {
             self.user_agent.clone(),
             self.grant.as_ref().map(|grant| grant.id.clone()),
             self.grant.as_ref().map(|grant| grant.scopes.join(" ")),
+            memberships(self),
         ]
     }
 
     fn json(&self) -> impl Serialize {
         self
     }
+}
+
+/// Writes guilds and roles as a rule names them: `guild:1 role:1/2`.
+fn memberships(row: &SignedIn) -> Option<String> {
+    let member = row.memberships.iter().filter(|seen| seen.member && !seen.pending);
+    let terms: Vec<String> = member
+        .flat_map(|seen| {
+            let guild = &seen.guild;
+            let roles = seen.roles.iter().map(move |role| format!("role:{guild}/{role}"));
+            std::iter::once(format!("guild:{guild}")).chain(roles)
+        })
+        .collect();
+    (!terms.is_empty()).then(|| terms.join(" "))
 }

@@ -154,6 +154,7 @@ fn a_preflight_passes_only_where_a_rule_says_so() {
     assert_eq!(Question::by_nobody().preflight().ask(&rules, "a.example", "/api/%2e%2e/x"), "not signed in");
 }
 
+/// tinyauth let everybody in where it could not ask about groups.
 #[test]
 fn who_is_denied_is_out_whatever_else_holds_and_the_unknown_grants_nothing() {
     let allow = vec![Term::Role { guild: GUILD, role: ROLE }];

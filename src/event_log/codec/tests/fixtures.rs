@@ -9,7 +9,10 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::samples::{Sample, boxed, origin, record, samples};
+use super::samples::{Sample, boxed, member_who_was_denied, origin, record, samples};
+use crate::domain::event::Event;
+use crate::domain::id::Hash;
+use crate::event_log::codec::kinds::SIGN_IN_DENIED;
 use crate::event_log::codec::{
     CONTEXT, SealedFact, Stored, decode_raw, decode_record, decode_sealed, deserialize_origin,
     deserialize_private, encode_record, encode_sealed, kind, leaf_hash, serialize_event, serialize_origin,
@@ -53,6 +56,12 @@ fn all() -> Vec<(String, Vec<u8>)> {
             all.push((format!("{name}.sealed.bin"), sealed.to_vec()));
         }
     }
+    let (denied, denied_in_words) = member_who_was_denied();
+    let event = Event::SignInDenied { term: None, rules: Hash([0; 32]) };
+    let stored = serialize_event(&event, Some(&denied)).expect("bytes");
+    let words = serde_json::to_string_pretty(&denied_in_words).expect("JSON") + "\n";
+    all.push(("sign_in.denied.member.json".into(), words.into_bytes()));
+    all.push(("sign_in.denied.member.sealed.bin".into(), stored.sealed.expect("sealed").to_vec()));
     let (version, payload) = serialize_origin(&origin().0).expect("bytes");
     assert_eq!(version, 1);
     let facts = [
@@ -111,6 +120,8 @@ fn what_was_written_then_is_read_as_the_same_events() {
             assert!(private.ok() == sample.private, "{name}");
         }
     }
+    let denied = deserialize_private(SIGN_IN_DENIED, 1, &read("sign_in.denied.member.sealed.bin"));
+    assert!(denied.expect("a stranger") == member_who_was_denied().0);
     assert!(deserialize_origin(1, &read("origin.bin")).expect("an origin") == origin().0);
     let facts = decode_sealed(&read("box.bin")).expect("facts");
     assert_eq!(facts.iter().map(|fact| fact.index).collect::<Vec<_>>(), [CONTEXT, 300]);

@@ -100,6 +100,22 @@ fn a_personal_fact_belongs_to_its_kind_of_event_and_to_no_other() {
 }
 
 #[test]
+fn a_membership_that_does_not_say_whether_it_is_pending_is_none() {
+    let of = |sample: &samples::Sample| match &sample.private {
+        Some(Private::Membership(_)) => serialize_event(&sample.event, sample.private.as_ref()).ok(),
+        _ => None,
+    };
+    let stored = samples::samples().iter().find_map(of).expect("a sample");
+    let sealed = stored.sealed.expect("a membership");
+    assert!(deserialize_private(stored.kind, 1, &sealed).is_ok());
+    let (rest, pending) = sealed.split_at(sealed.len() - 2);
+    assert_eq!(pending, [1, 0], "it is said that it is not");
+    let silent = [rest, &[0]].concat();
+    let malformed = DecodeError::Malformed { what: "a membership" };
+    assert_eq!(deserialize_private(stored.kind, 1, &silent), Err(malformed));
+}
+
+#[test]
 fn a_record_without_events_is_neither_written_nor_read() {
     let mut record = samples::record(samples::samples().remove(0).event);
     record.events.clear();

@@ -127,6 +127,20 @@ fn membership() -> (Membership, Value) {
     )
 }
 
+/// Returns somebody who was not let in although they are a member, and that in words.
+pub(super) fn member_who_was_denied() -> (Private, Value) {
+    let ((profile, profile_in_words), (member, member_in_words)) = (profile(), membership());
+    let stranger =
+        Stranger { profile, memberships: vec![member, Membership::none(DiscordId(80_351_110_224_678_900))] };
+    let left = json!({
+        "guild": 80_351_110_224_678_900_u64, "member": false, "roles": [], "nick": null, "pending": false,
+    });
+    (
+        Private::Denied(Box::new(stranger)),
+        json!({ "profile": profile_in_words, "memberships": [member_in_words, left] }),
+    )
+}
+
 fn tokens(number: u8) -> (Tokens, Value) {
     let (access, refresh) =
         (format!("example-access-token-{number}"), format!("example-refresh-token-{number}"));
