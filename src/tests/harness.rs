@@ -463,6 +463,11 @@ impl House {
             |(position, record): (u64, Record)| record.events.into_iter().map(move |event| (position, event));
         records.into_iter().flat_map(events).collect()
     }
+
+    /// Reads every record of the log, which nobody has open.
+    pub fn records(&self) -> Vec<Record> {
+        records(&self.data_dir()).into_iter().map(|(_, record)| record).collect()
+    }
 }
 
 /// Reads every record of the log of a data directory, which nobody has open, with its position.

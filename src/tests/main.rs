@@ -30,6 +30,7 @@ mod sessions;
 mod storage;
 mod tickets;
 mod tidy;
+mod webhook;
 
 /// Compares with `snapshots/NAME.snap`; nothing in a story is random, so nothing is filtered.
 macro_rules! snapshot {
