@@ -23,6 +23,7 @@ use self::sources::Layers;
 pub use self::sources::Sources;
 pub use self::values::{LogFormat, REDIRECT_PATH, duration};
 use crate::domain::id::{DiscordId, Hash, Secret};
+use crate::domain::identity::IdentityHeaders;
 use crate::domain::rules::{Rules, Term};
 
 /// Everything `serve` needs to know.
@@ -90,6 +91,21 @@ pub struct Local {
     pub filter: Option<String>,
 }
 
+/// What the configuration of a proxy repeats of ours.
+#[derive(Clone, Debug)]
+pub struct Facade {
+    /// Where we listen.
+    pub listen: Vec<SocketAddr>,
+    /// Scheme, host and port as browsers see them, where that is known.
+    pub public_origin: Option<Url>,
+    /// Whose forwarded headers are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// What the headers for apps are called.
+    pub identity_headers: IdentityHeaders,
+    /// Who may open what.
+    pub rules: Rules,
+}
+
 /// A setting that is in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InForce {
@@ -149,6 +165,17 @@ impl Local {
     }
 }
 
+impl Facade {
+    /// Reads what a proxy in front has to know; on its machine there may be no configuration at all.
+    pub fn read(sources: &Sources) -> Result<Facade, ConfigErrors> {
+        let mut reader = Reader::open(sources);
+        let _ = reader.config();
+        reader.mistakes.retain(|mistake| !matches!(mistake.wrong, Wrong::Missing(_)));
+        let facade = reader.facade.take();
+        reader.conclude(facade)
+    }
+}
+
 /// Collects values, and mistakes where there are none.
 struct Reader<'a> {
     sources: &'a Sources,
@@ -156,13 +183,14 @@ struct Reader<'a> {
     mistakes: Vec<Mistake>,
     report: Vec<InForce>,
     local: Option<Local>,
+    facade: Option<Facade>,
 }
 
 impl<'a> Reader<'a> {
     fn open(sources: &'a Sources) -> Reader<'a> {
         let mut mistakes = Vec::new();
         let layers = Layers::open(sources, &mut mistakes);
-        Reader { sources, layers, mistakes, report: Vec::new(), local: None }
+        Reader { sources, layers, mistakes, report: Vec::new(), local: None, facade: None }
     }
 
     fn conclude<T>(self, value: Option<T>) -> Result<T, ConfigErrors> {
@@ -202,11 +230,6 @@ impl<'a> Reader<'a> {
         }
 
         let local = self.local.clone()?;
-        let mut scopes = scopes?;
-        let by_email = local.rules.allow.iter().flatten().any(|term| matches!(term, Term::EmailDomain(_)));
-        if by_email && !scopes.iter().any(|scope| scope == "email") {
-            scopes.push("email".to_owned());
-        }
         let port = port?;
         let mut addresses = Vec::new();
         for (ip, own_port) in listen? {
@@ -214,6 +237,18 @@ impl<'a> Reader<'a> {
             if !addresses.contains(&address) {
                 addresses.push(address);
             }
+        }
+        self.facade = Some(Facade {
+            listen: addresses.clone(),
+            public_origin: redirect_url.clone(),
+            trusted_proxies: trusted_proxies.clone()?,
+            identity_headers: IdentityHeaders::remote(),
+            rules: local.rules.clone(),
+        });
+        let mut scopes = scopes?;
+        let by_email = local.rules.allow.iter().flatten().any(|term| matches!(term, Term::EmailDomain(_)));
+        if by_email && !scopes.iter().any(|scope| scope == "email") {
+            scopes.push("email".to_owned());
         }
         let redirect_url = redirect_url?;
         let mut public_origin = redirect_url.clone();

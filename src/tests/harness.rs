@@ -31,6 +31,8 @@ use tokio::net::{TcpListener, TcpStream};
 pub const START: Timestamp = Timestamp(1_767_323_045_000);
 /// doorbook as browsers see it.
 pub const ORIGIN: &str = "http://localhost:3001";
+/// doorbook as browsers see it behind a proxy with TLS.
+pub const AUTH: &str = "https://auth.example.org";
 /// The stand-in as browsers see it.
 pub const DISCORD: &str = "http://127.0.0.1:3002";
 /// The demo's first person.
@@ -222,7 +224,7 @@ impl House {
         let mut settings = stand_in::Settings::new(stand_in::Application {
             client_id: CLIENT_ID,
             client_secret: Secret::new(CLIENT_SECRET),
-            redirect_uris: vec![format!("{ORIGIN}/api/auth/discord/redirect")],
+            redirect_uris: [ORIGIN, AUTH].map(|origin| format!("{origin}/api/auth/discord/redirect")).into(),
             name: "House".into(),
         });
         settings.public_url = Some(DISCORD.into());
@@ -370,7 +372,8 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    fn read(bytes: &[u8]) -> Exchange {
+    /// Reads an answer that is whole.
+    pub fn read(bytes: &[u8]) -> Exchange {
         let text = String::from_utf8_lossy(bytes).into_owned();
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
         let mut lines = head.lines();
@@ -525,6 +528,18 @@ impl Process {
             clock.sleep(Duration::from_millis(10)).await;
         }
         panic!("it is not ready after a minute: {}", self.said("err"));
+    }
+
+    /// Waits until something listens where it should, a minute at most.
+    pub async fn listens(&mut self) {
+        let clock = SystemClock::new();
+        while TcpStream::connect(self.address).await.is_err() {
+            if let Some(ended) = self.ended() {
+                panic!("it ended: {ended:?}");
+            }
+            assert!(clock.monotonic() < Duration::from_secs(60), "it does not: {}", self.said("err"));
+            clock.sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// Waits until `/readyz` says just that, a minute at most.

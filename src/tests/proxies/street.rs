@@ -1,0 +1,182 @@
+//! A street of guarded apps: a real proxy with the configurations in `deploy/`, doorbook, its Discord, one app.
+//!
+//! `app.example.org` stands in the very file. Every other host is as `doorbook proxy` prints it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use doorbook::domain::id::DiscordId;
+use url::Url;
+
+use super::echo::Echo;
+use super::visitor::Visitor;
+use crate::harness::{AUTH, Exchange, House, Plan, Process, binary, free_port};
+
+/// Which proxy stands in front.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// nginx.
+    Nginx,
+    /// Caddy.
+    Caddy,
+}
+
+/// Everything, and it ends when this is dropped.
+pub struct Street {
+    /// doorbook and Discord.
+    pub house: House,
+    /// The app behind every host.
+    pub app: Echo,
+    /// The proxy.
+    pub proxy: Process,
+    /// Which it is.
+    pub kind: Kind,
+}
+
+/// The hosts beside `app.example.org`.
+const MORE: [&str; 3] = ["public.example.org", "wiki.example.net", "nowhere.example.org"];
+
+impl Street {
+    /// Opens the street, with these rules and these variables.
+    pub async fn open(kind: Kind, rules: &str, env: &[(&'static str, &str)]) -> Street {
+        let mut all = vec![("DISCORD_REDIRECT_URL", format!("{AUTH}/api/auth/discord/redirect"))];
+        all.extend(env.iter().map(|(name, value)| (*name, (*value).to_owned())));
+        let mut house = House::closed(Plan { env: all, ..Plan::default() }).await;
+        fs::write(house.dir.path().join("doorbook.toml"), rules).expect("a file");
+        house.start().await.expect("doorbook starts");
+        let app = Echo::open().await;
+        let doorbook = house.doorbook().addresses[0].to_string();
+        let sites = Sites { doorbook, app: app.address.to_string(), dir: house.dir.path().join("proxy") };
+        fs::create_dir(&sites.dir).expect("a directory");
+        let mut proxy = match kind {
+            Kind::Nginx => sites.nginx(),
+            Kind::Caddy => sites.caddy(),
+        };
+        proxy.listens().await;
+        Street { house, app, proxy, kind }
+    }
+
+    /// Somebody who has never been here.
+    pub fn visitor(&self) -> Visitor {
+        Visitor::of(self.proxy.address)
+    }
+
+    /// Opens a page and follows every redirect, through Discord as `user`, until there is none.
+    pub async fn follow(&self, visitor: &mut Visitor, url: &str, user: DiscordId) -> Exchange {
+        let answer = visitor.open(url).await;
+        self.go_on(visitor, answer, user).await
+    }
+
+    /// Follows every redirect from here on.
+    pub async fn go_on(&self, visitor: &mut Visitor, mut answer: Exchange, user: DiscordId) -> Exchange {
+        for _ in 0..10 {
+            let Some(location) = answer.header("location").map(str::to_owned) else { return answer };
+            let url = Url::parse(&location).unwrap_or_else(|_| panic!("not absolute: {location}"));
+            let next = if url.path() == "/oauth2/authorize" {
+                self.house.discord().authorize(&location, user, true).await.expect("Discord answers").location
+            } else {
+                location
+            };
+            answer = visitor.open(&next).await;
+        }
+        panic!("it goes round and round: {answer}");
+    }
+
+    /// Somebody who has signed in at doorbook's own site.
+    pub async fn signed_in(&self, user: DiscordId) -> Visitor {
+        let mut visitor = self.visitor();
+        let landed = self.follow(&mut visitor, &format!("{AUTH}/api/auth/discord/login"), user).await;
+        assert_eq!(landed.status, 200, "{landed}");
+        visitor
+    }
+}
+
+struct Sites {
+    doorbook: String,
+    app: String,
+    dir: std::path::PathBuf,
+}
+
+impl Sites {
+    /// Returns the file from `deploy/`, with the ports that are used here.
+    fn file(&self, path: &str) -> String {
+        let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(path);
+        let text = fs::read_to_string(deploy).expect("a file");
+        text.replace("127.0.0.1:3000", &self.app).replace("127.0.0.1:3001", &self.doorbook)
+    }
+
+    /// Returns what `doorbook proxy` prints for a host.
+    fn printed(&self, proxy: &str, host: &str) -> String {
+        let printed = Command::new(binary())
+            .args(["proxy", proxy, "--host", host, "--upstream", &self.app])
+            .args(["--doorbook", &self.doorbook, "--login-host", "auth.example.org"])
+            .current_dir(&self.dir)
+            .env_clear()
+            .output()
+            .expect("it runs");
+        assert!(printed.status.success(), "{}", String::from_utf8_lossy(&printed.stderr));
+        String::from_utf8(printed.stdout).expect("text")
+    }
+
+    fn nginx(&self) -> Process {
+        let (tls, plain) = (free_port(), free_port());
+        let dir = self.dir.display();
+        let here = env!("CARGO_MANIFEST_DIR");
+        let mut http = String::new();
+        let files = ["nginx/app.conf", "nginx/login.conf"].map(|path| self.file(path));
+        let printed = MORE.map(|host| self.printed("nginx", host));
+        for site in files.iter().chain(&printed) {
+            for line in site.lines().filter(|line| !line.trim().starts_with("listen [::]:")) {
+                let line = line.trim();
+                let line = match line.split_whitespace().next() {
+                    Some("ssl_certificate") => format!("ssl_certificate {here}/fixtures/tls/cert.pem;"),
+                    Some("ssl_certificate_key") => format!("ssl_certificate_key {here}/fixtures/tls/key.pem;"),
+                    _ => line
+                        .replace("listen 443 ssl;", &format!("listen 127.0.0.1:{tls} ssl;"))
+                        .replace("listen 80;", &format!("listen 127.0.0.1:{plain};")),
+                };
+                http.push_str(&line);
+                http.push('\n');
+            }
+        }
+        let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+            .map(|name| format!("{name}_temp_path {dir}/{name};\n"))
+            .concat();
+        let whole = format!(
+            "daemon off;\nmaster_process off;\npid {dir}/nginx.pid;\nerror_log {dir}/error.log info;\n\
+             events {{}}\nhttp {{\naccess_log off;\n{temporary}{http}}}\n"
+        );
+        fs::write(self.dir.join("nginx.conf"), whole).expect("a file");
+        let mut command = Command::new("nginx");
+        command.args(["-p", ".", "-c", "nginx.conf", "-e", "error.log"]);
+        Process::of(command, &self.dir, path(), tls)
+    }
+
+    fn caddy(&self) -> Process {
+        let (tls, plain) = (free_port(), free_port());
+        let mut whole = format!(
+            "{{\n\tadmin off\n\thttp_port {plain}\n\thttps_port {tls}\n\tdefault_bind 127.0.0.1\n\tlocal_certs\n\
+             \tskip_install_trust\n\tstorage file_system storage\n}}\n\n"
+        );
+        for path in ["caddy/app.caddyfile", "caddy/login.caddyfile"] {
+            whole.push_str(&self.file(path));
+        }
+        for host in MORE {
+            whole.push_str(&self.printed("caddy", host));
+        }
+        fs::write(self.dir.join("Caddyfile"), whole).expect("a file");
+        let mut command = Command::new("caddy");
+        command.args(["run", "--config", "Caddyfile", "--adapter", "caddyfile"]);
+        let mut env = path();
+        env.insert("HOME".into(), self.dir.display().to_string());
+        Process::of(command, &self.dir, env, tls)
+    }
+}
+
+/// Where programs are found; nginx is in `sbin`.
+fn path() -> BTreeMap<String, String> {
+    let path = std::env::var("PATH").unwrap_or_default();
+    BTreeMap::from([("PATH".to_owned(), format!("{path}:/usr/sbin:/usr/local/sbin"))])
+}
