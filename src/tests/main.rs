@@ -16,6 +16,7 @@ mod harness;
 mod keys;
 mod login;
 mod properties;
+mod proxies;
 mod refresh;
 mod restart;
 mod revoke;

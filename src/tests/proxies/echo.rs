@@ -64,8 +64,7 @@ async fn answer(mut stream: TcpStream, all: &Mutex<Vec<Value>>) {
     let mut body = bytes.split_off(head.len() + 4);
     let is_chunked = header("transfer-encoding").is_some();
     let length: usize = header("content-length").map_or(0, |length| length.parse().expect("a length"));
-    let is_whole =
-        |body: &[u8]| if is_chunked { body.ends_with(b"0\r\n\r\n") } else { body.len() >= length };
+    let is_whole = |body: &[u8]| if is_chunked { body.ends_with(b"0\r\n\r\n") } else { body.len() >= length };
     while !is_whole(&body) {
         if stream.read_buf(&mut body).await.unwrap_or(0) == 0 {
             return;

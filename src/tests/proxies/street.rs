@@ -29,10 +29,7 @@ pub struct Street {
     pub house: House,
     /// The app behind every host.
     pub app: Echo,
-    /// The proxy.
-    pub proxy: Process,
-    /// Which it is.
-    pub kind: Kind,
+    proxy: Process,
 }
 
 /// The hosts beside `app.example.org`.
@@ -55,7 +52,7 @@ impl Street {
             Kind::Caddy => sites.caddy(),
         };
         proxy.listens().await;
-        Street { house, app, proxy, kind }
+        Street { house, app, proxy }
     }
 
     /// Somebody who has never been here.
@@ -132,7 +129,9 @@ impl Sites {
                 let line = line.trim();
                 let line = match line.split_whitespace().next() {
                     Some("ssl_certificate") => format!("ssl_certificate {here}/fixtures/tls/cert.pem;"),
-                    Some("ssl_certificate_key") => format!("ssl_certificate_key {here}/fixtures/tls/key.pem;"),
+                    Some("ssl_certificate_key") => {
+                        format!("ssl_certificate_key {here}/fixtures/tls/key.pem;")
+                    }
                     _ => line
                         .replace("listen 443 ssl;", &format!("listen 127.0.0.1:{tls} ssl;"))
                         .replace("listen 80;", &format!("listen 127.0.0.1:{plain};")),

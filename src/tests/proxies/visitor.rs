@@ -155,8 +155,7 @@ impl Visitor {
 impl Cookie {
     fn is_for(&self, host: &str) -> bool {
         host == self.domain
-            || (!self.host_only
-                && host.strip_suffix(&self.domain).is_some_and(|below| below.ends_with('.')))
+            || (!self.host_only && host.strip_suffix(&self.domain).is_some_and(|below| below.ends_with('.')))
     }
 }
 
