@@ -134,7 +134,7 @@ impl App {
         let now = self.clock.now();
         let state = self.state();
         let session = state.session_by_key(&key).filter(|session| session.is_live(now))?;
-        self.note_use(session, origin, now);
+        self.note_use(session, Some(origin), now);
         Some(self.live(session))
     }
 
@@ -142,6 +142,15 @@ impl App {
     pub fn session_by_id(&self, id: SessionId) -> Option<LiveSession> {
         let now = self.clock.now();
         self.state().session(id).filter(|session| session.is_live(now)).map(|session| self.live(session))
+    }
+
+    /// Like [`Self::session_by_id`], and notes that it was used; from where, if that is known.
+    pub fn session_used(&self, id: SessionId, origin: Option<&Origin>) -> Option<LiveSession> {
+        let now = self.clock.now();
+        let state = self.state();
+        let session = state.session(id).filter(|session| session.is_live(now))?;
+        self.note_use(session, origin, now);
+        Some(self.live(session))
     }
 
     /// Returns the live sessions of a user, newest first, from memory.
@@ -297,7 +306,7 @@ impl App {
         }
     }
 
-    fn note_use(&self, session: &Session, origin: &Origin, now: Timestamp) {
+    fn note_use(&self, session: &Session, origin: Option<&Origin>, now: Timestamp) {
         let recorded = || session.origin.as_ref().and_then(|fact| self.open_origin(fact));
         let due = self.sightings.note(session, origin, self.rules.seen_quantum(), now, recorded);
         if let Some(due) = due {

@@ -42,11 +42,12 @@ pub(super) struct Due {
 impl Sightings {
     /// Notes a use. Returns what is to be recorded; it counts as under way until [`Self::settle`].
     ///
+    /// Where the origin is unknown, it counts as the one that is known.
     /// `recorded_origin` opens the origin as recorded; it is asked once for each session and process.
     pub(super) fn note(
         &self,
         session: &Session,
-        origin: &Origin,
+        origin: Option<&Origin>,
         quantum: Duration,
         now: Timestamp,
         recorded_origin: impl FnOnce() -> Option<Origin>,
@@ -59,7 +60,7 @@ impl Sightings {
         if entry.in_flight {
             return None;
         }
-        let here = fingerprint(origin);
+        let here = origin.map_or(entry.origin, fingerprint);
         let moved = here != entry.origin && entry.queued_at.unwrap_or(session.seen_at).plus(DEBOUNCE) <= now;
         let rested = entry.queued_at.is_none_or(|queued| queued.plus(DEBOUNCE) <= now);
         if !moved && (now < session.seen_at.plus(quantum) || !rested) {
@@ -70,7 +71,7 @@ impl Sightings {
         let changed = here != entry.origin;
         entry.before = entry.origin;
         entry.origin = here;
-        Some(Due { session: session.id, origin: changed.then(|| origin.clone()) })
+        Some(Due { session: session.id, origin: origin.filter(|_| changed).cloned() })
     }
 
     /// Notes that a record is no longer under way; one that failed is made again, a minute later.
@@ -131,7 +132,8 @@ mod tests {
     #[test]
     fn a_session_in_use_is_recorded_once_a_quantum() {
         let (sightings, session) = (Sightings::default(), session());
-        let note = |ms| sightings.note(&session, &from("a"), QUANTUM, Timestamp(ms), || Some(from("a")));
+        let note =
+            |ms| sightings.note(&session, Some(&from("a")), QUANTUM, Timestamp(ms), || Some(from("a")));
         assert_eq!(note(1_000), None);
         let quantum = 21 * 3_600_000;
         assert_eq!(note(quantum), Some(Due { session: session.id, origin: None }));
@@ -142,8 +144,9 @@ mod tests {
     #[test]
     fn a_new_agent_is_recorded_at_once_and_then_at_most_once_a_minute() {
         let (sightings, session) = (Sightings::default(), session());
-        let note =
-            |agent, ms| sightings.note(&session, &from(agent), QUANTUM, Timestamp(ms), || Some(from("a")));
+        let note = |agent, ms| {
+            sightings.note(&session, Some(&from(agent)), QUANTUM, Timestamp(ms), || Some(from("a")))
+        };
         assert_eq!(note("b", 59_999), None, "the session was recorded less than a minute ago");
         assert_eq!(note("b", 60_000), Some(Due { session: session.id, origin: Some(from("b")) }));
         sightings.settle(session.id, true);
@@ -152,9 +155,18 @@ mod tests {
     }
 
     #[test]
+    fn an_unknown_origin_is_no_other_one() {
+        let (sightings, session) = (Sightings::default(), session());
+        let note = |ms| sightings.note(&session, None, QUANTUM, Timestamp(ms), || Some(from("a")));
+        assert_eq!(note(120_000), None);
+        assert_eq!(note(21 * 3_600_000), Some(Due { session: session.id, origin: None }));
+    }
+
+    #[test]
     fn a_record_that_failed_is_made_again_a_minute_later() {
         let (sightings, session) = (Sightings::default(), session());
-        let note = |ms| sightings.note(&session, &from("b"), QUANTUM, Timestamp(ms), || Some(from("a")));
+        let note =
+            |ms| sightings.note(&session, Some(&from("b")), QUANTUM, Timestamp(ms), || Some(from("a")));
         let due = Some(Due { session: session.id, origin: Some(from("b")) });
         assert_eq!(note(60_000), due);
         sightings.settle(session.id, false);

@@ -3,9 +3,11 @@
 //! Nothing here reads a clock, draws a random number, touches a file or knows a format.
 
 pub mod access;
+pub mod app_cookie;
 pub mod command;
 pub mod decide;
 pub mod event;
+pub mod forwarded;
 pub mod host;
 pub mod id;
 pub mod identity;

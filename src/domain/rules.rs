@@ -161,6 +161,15 @@ impl Rules {
         }
     }
 
+    /// Returns whether anything is said about that host: by a rule, or by the policy for hosts without one.
+    pub fn guards(&self, host: &Host) -> bool {
+        let by_policy = match &self.default_policy {
+            DefaultPolicy::Deny => false,
+            DefaultPolicy::SignedIn(domain) => host.is_at_or_below(domain),
+        };
+        by_policy || self.rules.iter().any(|rule| rule.host.matches(host))
+    }
+
     /// Returns the group of that name.
     pub fn group(&self, name: &str) -> Option<&Group> {
         self.groups.iter().find(|group| group.name == name)

@@ -3,8 +3,13 @@
 //! A [`Target`] is always re-serialised by the WHATWG parser, so that what was checked is what a
 //! browser will follow.
 
+use std::sync::Arc;
+
 use percent_encoding::percent_decode_str;
 use url::{Origin, Url};
+
+use super::host::Host;
+use super::rules::Rules;
 
 /// The longest address to return to, in bytes.
 pub const MAX_LEN: usize = 2_048;
@@ -26,6 +31,7 @@ pub struct NotAllowed;
 pub struct TargetRules {
     own: Url,
     allowed: Vec<Origin>,
+    guarded: Option<Arc<Rules>>,
 }
 
 impl TargetRules {
@@ -35,7 +41,12 @@ impl TargetRules {
         root.set_path("/");
         root.set_query(None);
         root.set_fragment(None);
-        TargetRules { own: root, allowed: allowed.iter().map(Url::origin).collect() }
+        TargetRules { own: root, allowed: allowed.iter().map(Url::origin).collect(), guarded: None }
+    }
+
+    /// Allows the hosts that the rules guard as well: over https whenever we are, on the scheme's own port.
+    pub fn guarding(self, rules: Arc<Rules>) -> TargetRules {
+        TargetRules { guarded: Some(rules), ..self }
     }
 
     /// Reads the one value of `rd` or `next`.
@@ -74,10 +85,19 @@ impl TargetRules {
         if url.origin() == self.own.origin() {
             return self.own_target(&url);
         }
-        if !self.allowed.contains(&url.origin()) || begins_with(url.path(), &[".doorbook"]) {
+        let is_allowed = self.allowed.contains(&url.origin()) || self.is_guarded(&url);
+        if !is_allowed || begins_with(url.path(), &[".doorbook"]) {
             return Err(NotAllowed);
         }
         Ok(Target { location: url.into(), absolute: true })
+    }
+
+    fn is_guarded(&self, url: &Url) -> bool {
+        let Some((rules, name)) = self.guarded.as_ref().zip(url.host_str()) else { return false };
+        let is_as_safe = url.scheme() == "https" || self.own.scheme() == "http";
+        // A name with a dot at its end is another host to a browser, and has other cookies.
+        let host = Host::parse(name).ok().filter(|host| host.as_str() == name);
+        is_as_safe && url.port().is_none() && host.is_some_and(|host| rules.guards(&host))
     }
 
     /// Accepts an address on our own origin, as a path.
@@ -112,6 +132,16 @@ impl Target {
     /// Returns whether it leads to another origin.
     pub fn is_absolute(&self) -> bool {
         self.absolute
+    }
+
+    /// Returns the whole address, where it leads to another origin.
+    pub fn url(&self) -> Option<Url> {
+        if self.absolute { Url::parse(&self.location).ok() } else { None }
+    }
+
+    /// Returns the host, where it leads to another origin.
+    pub fn host(&self) -> Option<Host> {
+        self.url()?.host_str().and_then(|name| Host::parse(name).ok())
     }
 }
 

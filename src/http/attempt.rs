@@ -4,7 +4,6 @@
 
 use http::HeaderValue;
 use serde::{Deserialize, Serialize};
-use url::Url;
 use zeroize::Zeroizing;
 
 use super::cookie::Cookies;
@@ -40,13 +39,8 @@ struct Sealed<'a> {
 
 impl Attempts {
     /// Takes what seals, and what a target must fit when it is read back.
-    pub fn new(cookies: Cookies, key: CookieKey, own: &Url, allowed: &[Url]) -> Attempts {
-        Attempts { cookies, key, targets: TargetRules::new(own, allowed) }
-    }
-
-    /// Returns what a login may return to.
-    pub fn targets(&self) -> &TargetRules {
-        &self.targets
+    pub fn new(cookies: Cookies, key: CookieKey, targets: TargetRules) -> Attempts {
+        Attempts { cookies, key, targets }
     }
 
     /// Returns the cookie of a new attempt, and before it the clearing of those that it leaves no room for.
@@ -143,6 +137,7 @@ mod tests {
     use std::time::Duration;
 
     use http::{HeaderMap, Method};
+    use url::Url;
 
     use super::*;
     use crate::domain::event::Origin;
@@ -157,7 +152,8 @@ mod tests {
         let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new("attempts"));
         let key = CookieKey::from_secret(LogId([1; 16]), &Secret::new(secret), entropy);
         let cookies = Cookies::new(true, Duration::from_secs(60));
-        Attempts::new(cookies, key, &Url::parse("https://login.example.org").expect("a URL"), &[])
+        let own = Url::parse("https://login.example.org").expect("a URL");
+        Attempts::new(cookies, key, TargetRules::new(&own, &[]))
     }
 
     fn attempt(n: u8, target: &str, now: Timestamp) -> LoginAttempt {

@@ -50,7 +50,7 @@ pub(super) async fn complete(front: Arc<Front>, request: Request) -> Answer {
     let Some(state) = request.query.get("state").value(MAX_LEN) else {
         return mismatch(&front, &by).await;
     };
-    let Some(accepted) = front.attempts.accept(&request, state, front.clock.now()) else {
+    let Some(accepted) = front.attempts().accept(&request, state, front.clock.now()) else {
         return match front.used.find(state) {
             Some(back) => late(&front, &request, back, &by).await,
             None => mismatch(&front, &by).await,
@@ -90,6 +90,9 @@ async fn conclude(front: Arc<Front>, request: Request, accepted: Accepted, claim
                 match front.grants.sign_in(sign_in, &by).await {
                     Ok(done) => {
                         let (token, session) = (done.token, done.session);
+                        if let Some(host) = front.guarded_host(&target) {
+                            front.rounds.completed(replaces, session.id, host);
+                        }
                         (Landed::SignedIn { token, session, target: target.clone() }, None)
                     }
                     Err(SignInError::StartAgain) => (Landed::Again(target.clone()), None),
@@ -120,10 +123,11 @@ fn error(request: &Request) -> Option<FailureCode> {
 }
 
 fn answer(front: &Front, request: &Request, state: &str, landed: &Landed) -> Answer {
-    let mut cookies = vec![front.attempts.clear(state)];
+    let mut cookies = vec![front.attempts().clear(state)];
     let response = match landed {
         Landed::SignedIn { token, session, target } => {
             cookies.push(front.cookies().set_session(&serialize_session(token)));
+            cookies.extend(front.app_cookie(session.id));
             let ask = front.cookies().ask_name();
             if request.cookies(ask).next().is_some() {
                 cookies.push(front.cookies().clear(ask));
@@ -131,7 +135,7 @@ fn answer(front: &Front, request: &Request, state: &str, landed: &Landed) -> Ans
             if request.wants_json() {
                 reply::json(StatusCode::OK, &user::document(front, request, session, false)?)
             } else {
-                reply::see_other(target.location())
+                reply::see_other(&front.way_to(target))
             }
         }
         Landed::Again(target) => reply::see_other(&login::address(Some(target))),
@@ -149,7 +153,7 @@ fn answer(front: &Front, request: &Request, state: &str, landed: &Landed) -> Ans
 /// Answers a state that has been used: whoever is signed in goes where the sign-in went.
 async fn late(front: &Front, request: &Request, back: Option<Target>, by: &By) -> Answer {
     if session::of_request(front, request).is_some() {
-        return Ok(reply::see_other(back.unwrap_or_else(Target::root).location()));
+        return Ok(reply::see_other(&front.way_to(&back.unwrap_or_else(Target::root))));
     }
     mismatch(front, by).await
 }

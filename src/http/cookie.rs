@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
+use crate::domain::host::Host;
 use crate::domain::login::ATTEMPT_MAX_AGE;
+
+/// How long a browser may take from the host of an app to us for a ticket, and back.
+const BINDING_MAX_AGE: Duration = Duration::from_secs(120);
 
 /// How long the browser remembers that it signed out last.
 const ASK_MAX_AGE: Duration = Duration::from_secs(30 * 86_400);
@@ -39,6 +43,35 @@ impl Cookies {
         if self.secure { "__Host-doorbook-login-" } else { "doorbook-login-" }
     }
 
+    /// Returns the name of the cookie that guarded apps may see: one for all hosts of a domain, or of one host.
+    pub fn app_name(self, has_domain: bool) -> &'static str {
+        match (self.secure, has_domain) {
+            (true, true) => "__Secure-doorbook-app",
+            (true, false) => "__Host-doorbook-app",
+            (false, _) => "doorbook-app",
+        }
+    }
+
+    /// Sets the app cookie for all hosts of a domain, or for this host alone.
+    pub fn set_app(self, value: &str, domain: Option<&Host>) -> HeaderValue {
+        self.set_for(self.app_name(domain.is_some()), value, domain, self.session_max_age)
+    }
+
+    /// Takes the app cookie back.
+    pub fn clear_app(self, domain: Option<&Host>) -> HeaderValue {
+        self.set_for(self.app_name(domain.is_some()), "", domain, Duration::ZERO)
+    }
+
+    /// Returns what the names of the cookies begin with that tie a ticket to a browser.
+    pub fn binding_prefix(self) -> &'static str {
+        if self.secure { "__Host-doorbook-bind-" } else { "doorbook-bind-" }
+    }
+
+    /// Sets one of those under its own name.
+    pub fn set_binding(self, name: &str, value: &str) -> HeaderValue {
+        self.set(name, value, BINDING_MAX_AGE)
+    }
+
     /// Sets the session.
     pub fn set_session(self, value: &str) -> HeaderValue {
         self.set(self.session_name(), value, self.session_max_age)
@@ -59,16 +92,21 @@ impl Cookies {
         self.set(name, "", Duration::ZERO)
     }
 
-    /// Returns what ends a session in the browser that ended it.
-    pub fn signed_out(self) -> Vec<HeaderValue> {
-        vec![self.clear(self.session_name()), self.set_ask()]
+    fn set(self, name: &str, value: &str, max_age: Duration) -> HeaderValue {
+        self.set_for(name, value, None, max_age)
     }
 
-    #[expect(clippy::expect_used, reason = "names are constants or hexadecimal, values base64url")]
-    fn set(self, name: &str, value: &str, max_age: Duration) -> HeaderValue {
+    #[expect(
+        clippy::expect_used,
+        reason = "names are constants or hexadecimal, values base64url, hosts ASCII"
+    )]
+    fn set_for(self, name: &str, value: &str, domain: Option<&Host>, max_age: Duration) -> HeaderValue {
         let secure = if self.secure { "; Secure" } else { "" };
-        let text =
-            format!("{name}={value}; Path=/; Max-Age={}; HttpOnly; SameSite=Lax{secure}", max_age.as_secs());
+        let domain = domain.map(|domain| format!("; Domain={domain}")).unwrap_or_default();
+        let text = format!(
+            "{name}={value}{domain}; Path=/; Max-Age={}; HttpOnly; SameSite=Lax{secure}",
+            max_age.as_secs()
+        );
         HeaderValue::from_str(&text).expect("a cookie of ours is printable ASCII")
     }
 }
@@ -79,6 +117,8 @@ mod tests {
 
     fn all(cookies: Cookies) -> String {
         let name = format!("{}0123456789abcdef", cookies.attempt_prefix());
+        let binding = format!("{}0123456789abcdef", cookies.binding_prefix());
+        let domain = Host::parse("example.org").expect("a host");
         let lines = [
             cookies.set_session("SECRET"),
             cookies.clear(cookies.session_name()),
@@ -86,6 +126,12 @@ mod tests {
             cookies.clear(&name),
             cookies.set_ask(),
             cookies.clear(cookies.ask_name()),
+            cookies.set_app("TAGGED", None),
+            cookies.clear_app(None),
+            cookies.set_app("TAGGED", Some(&domain)),
+            cookies.clear_app(Some(&domain)),
+            cookies.set_binding(&binding, "RANDOM"),
+            cookies.clear(&binding),
         ];
         lines.iter().map(|line| line.to_str().expect("ASCII")).collect::<Vec<_>>().join("\n")
     }

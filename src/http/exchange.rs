@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use futures_util::future::{Either, select};
 use futures_util::{Stream, StreamExt, pin_mut};
-use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
-use http::{HeaderMap, Method};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderValue, Method};
 use ipnet::IpNet;
 use warp::Filter;
 use warp::filters::BoxedFilter;
@@ -54,13 +54,13 @@ pub(super) fn exchange(gate: &Arc<Gate>, found: BoxedFilter<(Option<Found>,)>) -
 }
 
 /// A request but for its body.
-struct Head {
-    id: RequestId,
-    method: Method,
-    path: String,
-    query: String,
-    headers: HeaderMap,
-    peer: Option<Peer>,
+pub(super) struct Head {
+    pub(super) id: RequestId,
+    pub(super) method: Method,
+    pub(super) path: String,
+    pub(super) query: String,
+    pub(super) headers: HeaderMap,
+    pub(super) peer: Option<Peer>,
 }
 
 /// Puts everything that every handler relies on before the handler.
@@ -74,11 +74,16 @@ async fn answer<B: Buf, E>(
     let Some(Found { row, handler, params }) = found else {
         return unmatched(gate, asked, &head.method, &head.headers);
     };
-    read_body(gate, &head.headers, body).await?;
     let handler = match handler {
-        Handler::Early(handler) => return handler(gate),
+        // A body is not waited for: some proxies announce one and send none.
+        Handler::Proxy(handler) => return Ok(after_a_body(&head.headers, handler(gate, &head))),
+        Handler::Early(handler) => {
+            read_body(gate, &head.headers, body).await?;
+            return handler(gate);
+        }
         Handler::Ready(handler) => handler,
     };
+    read_body(gate, &head.headers, body).await?;
     let site = gate.settings.site();
     if row.at_home
         && let Some(host) = head.headers.get(HOST).and_then(|host| host.to_str().ok())
@@ -92,6 +97,15 @@ async fn answer<B: Buf, E>(
     }
     let front = gate.front().ok_or(Problem::NotReady)?;
     handler(front.clone(), request).await
+}
+
+/// Ends the connection after an answer to a request whose body was not read: what follows on it may be that body.
+fn after_a_body(headers: &HeaderMap, mut response: Response) -> Response {
+    let announced = headers.get_all(CONTENT_LENGTH).iter().any(|length| length.as_bytes() != b"0");
+    if announced || headers.contains_key(TRANSFER_ENCODING) {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 impl Head {

@@ -8,7 +8,10 @@ use super::cookie::Cookies;
 use super::limit::AddressLimit;
 use super::problem::Problem;
 use super::request::Request;
+use super::rounds::Rounds;
+use super::said::Said;
 use super::settings::Settings;
+use super::tickets::Tickets;
 use super::used_states::UsedStates;
 use super::{pages, session};
 use crate::app::{App, By, LiveSession};
@@ -17,6 +20,8 @@ use crate::crypto::CookieKey;
 use crate::discord;
 use crate::domain::event::Route;
 use crate::domain::record::Actor;
+use crate::domain::rules::Rules;
+use crate::domain::target::TargetRules;
 use crate::entropy::Entropy;
 use crate::grants::Grants;
 
@@ -25,6 +30,7 @@ pub struct Gate {
     pub(super) settings: Arc<Settings>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) entropy: Arc<dyn Entropy>,
+    pub(super) said: Said,
     front: OnceLock<Arc<Front>>,
 }
 
@@ -36,7 +42,9 @@ pub struct Front {
     pub(super) app: Arc<App>,
     pub(super) grants: Arc<Grants>,
     pub(super) discord: Arc<discord::Client>,
-    pub(super) attempts: Attempts,
+    pub(super) key: CookieKey,
+    pub(super) tickets: Tickets,
+    pub(super) rounds: Rounds,
     pub(super) used: Arc<UsedStates<Landed>>,
     pub(super) limit: AddressLimit,
 }
@@ -44,22 +52,23 @@ pub struct Front {
 impl Gate {
     /// Returns a closed gate.
     pub fn new(settings: Settings, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Arc<Gate> {
-        Arc::new(Gate { settings: Arc::new(settings), clock, entropy, front: OnceLock::new() })
+        let said = Said::new(clock.clone());
+        Arc::new(Gate { settings: Arc::new(settings), clock, entropy, said, front: OnceLock::new() })
     }
 
     /// Lets everybody through: the log has been replayed. It opens once.
     pub fn open(&self, app: Arc<App>, grants: Arc<Grants>, discord: Arc<discord::Client>, key: CookieKey) {
-        let settings = self.settings.clone();
-        let attempts = Attempts::new(settings.cookies(), key, &settings.origin, &settings.allowed_origins);
         self.front.get_or_init(|| {
             Arc::new(Front {
-                settings,
+                settings: self.settings.clone(),
                 clock: self.clock.clone(),
                 entropy: self.entropy.clone(),
                 app,
                 grants,
                 discord,
-                attempts,
+                tickets: Tickets::new(self.clock.clone(), key.clone()),
+                rounds: Rounds::new(self.clock.clone()),
+                key,
                 used: Arc::new(UsedStates::new(self.clock.clone())),
                 limit: AddressLimit::new(self.clock.clone()),
             })
@@ -76,6 +85,21 @@ impl Front {
     /// Returns the names and attributes of our cookies.
     pub(super) fn cookies(&self) -> Cookies {
         self.settings.cookies()
+    }
+
+    /// Returns the rules that decide now.
+    pub(super) fn rules(&self) -> Arc<Rules> {
+        Arc::new(self.app.rules().clone())
+    }
+
+    /// Returns what a login may return to, by the rules as they are now.
+    pub(super) fn targets(&self) -> TargetRules {
+        TargetRules::new(&self.settings.origin, &self.settings.allowed_origins).guarding(self.rules())
+    }
+
+    /// Returns what reads and writes the cookies of login attempts.
+    pub(super) fn attempts(&self) -> Attempts {
+        Attempts::new(self.cookies(), self.key.clone(), self.targets())
     }
 
     /// Returns the session of a request, or the problem that there is none.

@@ -21,7 +21,7 @@ pub(super) async fn home(front: Arc<Front>, request: Request) -> Answer {
 /// The profile and the sessions of whoever asks.
 pub(super) async fn account(front: Arc<Front>, request: Request) -> Answer {
     let Some((current, person)) = session::of_request(&front, &request).zip(front.person(&request)) else {
-        let target = front.attempts.targets().read("/account").unwrap_or_else(|_| Target::root());
+        let target = front.targets().read("/account").unwrap_or_else(|_| Target::root());
         return Err(Refused::from(Problem::NotSignedIn).back_to(Some(target)));
     };
     let sessions = front.app.sessions_of(current.user).into_iter().map(|live| {

@@ -2,24 +2,50 @@
 
 use std::sync::Arc;
 
-use super::Front;
+use super::app_session::Reach;
 use super::problem::Problem;
 use super::query::Param;
 use super::reply::{self, Answer};
 use super::request::{self, Request};
+use super::{Front, session};
+use crate::app::LiveSession;
 use crate::discord::AuthorizeRequest;
 use crate::domain::login::LoginAttempt;
 use crate::domain::target::Target;
 
 /// Begins a sign-in. Nothing is recorded: what strangers do must not grow the log.
 pub(super) async fn begin(front: Arc<Front>, request: Request) -> Answer {
-    let is_fetch = request::fetch_mode(&request.headers).is_some_and(|mode| mode != "navigate");
-    if is_fetch || request.is_prefetch() {
+    if request::is_background(&request.headers) {
         return Err(Problem::NotANavigation.into());
     }
     let target = target(&front, &request)?.unwrap_or_else(Target::root);
-    front.count(&request)?;
+    let session = session::of_request(&front, &request);
+    let wants_another = request.query.is("switch", "1");
+    // Who is signed in here already and wants to be elsewhere needs no Discord for it.
+    if let Some(session) =
+        session.as_ref().filter(|_| !wants_another && front.reach(&target) == Reach::Ticket)
+    {
+        front.count(&request)?;
+        if let Some(way) = front.way_by_ticket(&request, session, &target) {
+            return Ok(reply::found(&way));
+        }
+        front.no_loop(session, &target)?;
+        return Ok(reply::found(&front.way_to(&target)));
+    }
+    to_discord(&front, &request, target, session.as_ref().filter(|_| !wants_another))
+}
 
+/// Sends the browser to Discord with a new attempt. `session` is the one of a browser that may be going in circles.
+pub(super) fn to_discord(
+    front: &Front,
+    request: &Request,
+    target: Target,
+    session: Option<&LiveSession>,
+) -> Answer {
+    front.count(request)?;
+    if let Some(session) = session {
+        front.no_loop(session, &target)?;
+    }
     let now = front.clock.now();
     let attempt = LoginAttempt::begin(&front.entropy.draw(), target, now);
     let asks =
@@ -30,8 +56,18 @@ pub(super) async fn begin(front: Arc<Front>, request: Request) -> Answer {
         scopes: &front.settings.scopes,
         prompt_none: !asks,
     });
-    let cookies = front.attempts.begin(&request, &attempt, now);
+    let cookies = front.attempts().begin(request, &attempt, now);
     Ok(reply::with_cookies(reply::found(&location), cookies))
+}
+
+impl Front {
+    /// Refuses a login that follows too soon on too many that led to the same host.
+    fn no_loop(&self, session: &LiveSession, target: &Target) -> Result<(), Problem> {
+        match self.guarded_host(target) {
+            Some(host) if self.rounds.is_loop(session.id, &host) => Err(Problem::SignInLoop),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Reads `rd` or `next`: at most one of them, once.
@@ -41,7 +77,7 @@ pub(super) fn target(front: &Front, request: &Request) -> Result<Option<Target>,
         (Param::Once(raw), Param::Missing) | (Param::Missing, Param::Once(raw)) => raw,
         _ => return Err(Problem::RedirectNotAllowed),
     };
-    front.attempts.targets().read(raw).map(Some).map_err(|_| Problem::RedirectNotAllowed)
+    front.targets().read(raw).map(Some).map_err(|_| Problem::RedirectNotAllowed)
 }
 
 /// Returns the address of the login that leads to `target` afterwards.
@@ -49,10 +85,12 @@ pub(super) fn address(target: Option<&Target>) -> String {
     const LOGIN: &str = "/api/auth/discord/login";
     match target.map(Target::location) {
         None | Some("/") => LOGIN.to_owned(),
-        Some(location) => {
-            let query =
-                url::form_urlencoded::Serializer::new(String::new()).append_pair("rd", location).finish();
-            format!("{LOGIN}?{query}")
-        }
+        Some(location) => with_rd(LOGIN, location),
     }
+}
+
+/// Returns an address of ours that names where to go on.
+pub(super) fn with_rd(path: &str, rd: &str) -> String {
+    let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("rd", rd).finish();
+    format!("{path}?{query}")
 }

@@ -24,7 +24,7 @@ pub(super) async fn end(front: Arc<Front>, request: Request) -> Answer {
     } else {
         reply::empty(StatusCode::NO_CONTENT)
     };
-    Ok(reply::with_cookies(response, front.cookies().signed_out()))
+    Ok(reply::with_cookies(response, front.signed_out()))
 }
 
 /// The page with the one button.

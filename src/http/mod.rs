@@ -3,11 +3,17 @@
 //! Handlers answer and never reject. In warp a rejection means "not my route", and the next route is tried: a
 //! guard that rejected could be walked around.
 
+mod access;
+mod app_session;
 pub mod attempt;
+mod binding;
 mod callback;
 pub mod cookie;
 mod device;
 mod exchange;
+mod finish;
+mod forward_auth;
+pub mod forwarded;
 mod front;
 mod health;
 mod home;
@@ -18,14 +24,18 @@ mod logout;
 mod pages;
 mod problem;
 pub mod query;
+mod recheck;
 mod refresh;
 pub mod reply;
 pub mod request;
 mod revoke;
+mod rounds;
+mod said;
 pub mod session;
 mod sessions;
 mod settings;
 pub mod site;
+mod tickets;
 pub mod used_states;
 mod user;
 
@@ -41,9 +51,9 @@ use warp::reply::Response;
 
 pub use front::{Front, Gate};
 pub use problem::Problem;
-pub use settings::Settings;
+pub use settings::{Guard, Settings};
 
-use exchange::exchange;
+use exchange::{Head, exchange};
 use reply::{Answer, Asked};
 use request::Request;
 
@@ -91,6 +101,13 @@ const TABLE: &[&[Row]] = &[
         row("/logout", &[Get(Ready(|f, r| Box::pin(logout::page(f, r))))]).at_home(),
         row("/favicon.svg", &[Get(Early(pages::icon))]),
     ],
+    &[
+        row("/auth/nginx", &[Any(Proxy(forward_auth::nginx))]),
+        row("/auth/forward", &[Any(Proxy(forward_auth::forward))]),
+        row("/.doorbook/finish", &[Any(Proxy(forward_auth::finish))]),
+        row("/auth/recheck", &[Get(Ready(|f, r| Box::pin(recheck::recheck(f, r))))]).without_head().at_home(),
+        row("/auth/refused", &[Get(Ready(|f, r| Box::pin(recheck::refused(f, r))))]).at_home(),
+    ],
     &[row("/healthz", &[Get(Early(health::alive))]), row("/readyz", &[Get(Early(health::ready))])],
 ];
 
@@ -107,19 +124,22 @@ struct Row {
 
 /// A method that a path takes.
 enum Takes {
+    Any(Handler),
     Get(Handler),
     Post(Handler),
     Delete(Handler),
 }
 
-use Handler::{Early, Ready};
-use Takes::{Delete, Get, Post};
+use Handler::{Early, Proxy, Ready};
+use Takes::{Any, Delete, Get, Post};
 
 /// Who answers.
 #[derive(Clone, Copy)]
 enum Handler {
     /// As soon as the process listens.
     Early(fn(&Gate) -> Answer),
+    /// At once, whatever the state of the log, without looking at a body: a proxy asks.
+    Proxy(fn(&Gate, &Head) -> Response),
     /// As soon as the log has been replayed.
     Ready(fn(Arc<Front>, Request) -> BoxFuture<'static, Answer>),
 }
@@ -154,6 +174,7 @@ impl Row {
 
     fn handler(&self, method: &Method) -> Option<Handler> {
         self.methods.iter().find_map(|takes| match takes {
+            Any(handler) => Some(*handler),
             Get(handler) if *method == Method::GET => Some(*handler),
             Get(handler) if *method == Method::HEAD && self.head => Some(*handler),
             Post(handler) if *method == Method::POST => Some(*handler),
@@ -164,6 +185,7 @@ impl Row {
 
     fn allow(&self) -> String {
         let names = self.methods.iter().map(|takes| match takes {
+            Any(_) => "*",
             Get(_) if self.head => "GET, HEAD",
             Get(_) => "GET",
             Post(_) => "POST",
@@ -329,7 +351,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_not_there_is_told_to_programs_and_to_people() {
         snapshot("http_not_found_program", &ask("GET", "/nowhere?x", &[]).await);
-        for path in ["/account/", "//", "/API/auth/user", "/api/auth/user%2f", "/.doorbook/finish"] {
+        for path in ["/account/", "//", "/API/auth/user", "/api/auth/user%2f", "/auth", "/.doorbook"] {
             has(&ask("GET", path, &[]).await, &["\n404 Not Found\n"]);
         }
         let page = ask("GET", "/nowhere", &[("sec-fetch-mode", "navigate")]).await;

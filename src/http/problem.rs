@@ -26,14 +26,28 @@ pub enum Problem {
     NotANavigation,
     /// The request cannot be read.
     BadRequest,
+    /// What a proxy says of a request is missing or malformed.
+    BadForwardedRequest,
+    /// Signed in again and again, and the app still does not see it.
+    SignInLoop,
+    /// A ticket is used up, too old, another browser's, or another host's.
+    TicketRejected,
     /// No live session.
     NotSignedIn,
+    /// Signed in, but the fact that decides is missing or too old.
+    MembershipUnknown,
     /// The person said no at Discord.
     SignInCancelled,
     /// Discord knows the person, and we do not let them in.
     SignInNotAllowed,
     /// The request comes from another site.
     CrossSiteRequest,
+    /// Somebody who is not a trusted proxy asks as one.
+    UntrustedProxy,
+    /// No rule is for that host and path.
+    NoRule,
+    /// The rules refuse this person.
+    NotAllowed,
     /// No such path.
     NotFound,
     /// No such session of this user.
@@ -153,6 +167,39 @@ impl Problem {
                 "Something about the request is malformed or did not arrive in time.",
                 &[Home],
             ),
+            Problem::BadForwardedRequest => (
+                StatusCode::BAD_REQUEST,
+                "bad_forwarded_request",
+                "The proxy did not say what was asked for",
+                "The headers in which a proxy describes a request are missing, there twice, or malformed. If every page \
+                 of this site says so, its operator has to look at the proxy's configuration.",
+                &[Home],
+            ),
+            Problem::SignInLoop => (
+                StatusCode::BAD_REQUEST,
+                "sign_in_loop",
+                "Signing in does not reach the app",
+                "You have signed in for the same app three times within a short time, and it still does not see it, so \
+                 we stopped here. Likely causes: the browser blocks or drops cookies of the app's host; the app is \
+                 reached over http, where its cookie is never sent; the cookie domain does not cover its host; the \
+                 proxy does not pass cookies on; a clock is wrong. Please wait a minute, then open the app again; if \
+                 it goes on, tell the operator of this site.",
+                &[Account, Home],
+            ),
+            Problem::TicketRejected => (
+                StatusCode::BAD_REQUEST,
+                "ticket_rejected",
+                "This way into the app is used up",
+                "It is good once, for one minute, and only in the browser and on the host it was made for.",
+                &[TryAgain, Home],
+            ),
+            Problem::MembershipUnknown => (
+                StatusCode::UNAUTHORIZED,
+                "membership_unknown",
+                "Discord has to be asked first",
+                "You are signed in, but what decides whether you may open this is not known, or not recently enough.",
+                &[TryAgain, Home],
+            ),
             Problem::NotSignedIn => (
                 StatusCode::UNAUTHORIZED,
                 "not_signed_in",
@@ -180,6 +227,28 @@ impl Problem {
                 "cross_site_request",
                 "This request came from another site",
                 "Only pages of this site may do that. Please use the buttons of your account page.",
+                &[Account, Home],
+            ),
+            Problem::UntrustedProxy => (
+                StatusCode::FORBIDDEN,
+                "untrusted_proxy",
+                "Only a trusted proxy may ask that",
+                "This address answers proxies that the operator of this site has named, and this request did not come \
+                 from one of them.",
+                &[Home],
+            ),
+            Problem::NoRule => (
+                StatusCode::FORBIDDEN,
+                "no_rule",
+                "Nobody may open this",
+                "No rule of this site says who may open this address, so nobody may. Only its operator can change that.",
+                &[Home],
+            ),
+            Problem::NotAllowed => (
+                StatusCode::FORBIDDEN,
+                "not_allowed",
+                "You may not open this",
+                "You are signed in, and the rules of this site do not let this account in here.",
                 &[Account, Home],
             ),
             Problem::NotFound => (
@@ -286,6 +355,7 @@ impl Problem {
             detail: facts.detail,
             code: facts.code,
             instance,
+            login_url: None,
         }
     }
 
@@ -311,6 +381,25 @@ pub struct Document {
     code: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     instance: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    login_url: Option<String>,
+}
+
+impl Document {
+    /// Returns the status that the answer has.
+    pub fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// Says it with another status, to who takes no other.
+    pub fn as_status(self, status: StatusCode) -> Document {
+        Document { status: status.as_u16(), ..self }
+    }
+
+    /// Names where a browser has to be sent for it to go away.
+    pub fn with_login(self, login_url: String) -> Document {
+        Document { login_url: Some(login_url), ..self }
+    }
 }
 
 impl From<ExecuteError> for Problem {
@@ -374,10 +463,17 @@ pub(super) mod tests {
             Problem::RedirectNotAllowed,
             Problem::NotANavigation,
             Problem::BadRequest,
+            Problem::BadForwardedRequest,
+            Problem::SignInLoop,
+            Problem::TicketRejected,
             Problem::NotSignedIn,
+            Problem::MembershipUnknown,
             Problem::SignInCancelled,
             Problem::SignInNotAllowed,
             Problem::CrossSiteRequest,
+            Problem::UntrustedProxy,
+            Problem::NoRule,
+            Problem::NotAllowed,
             Problem::NotFound,
             Problem::NoSuchSession,
             Problem::MethodNotAllowed { allow: "GET, HEAD".into() },

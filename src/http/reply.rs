@@ -8,7 +8,7 @@ use warp::reply::Response;
 
 use super::Settings;
 use super::pages;
-use super::problem::Problem;
+use super::problem::{Document, Problem};
 use super::request;
 use crate::domain::id::RequestId;
 use crate::domain::target::Target;
@@ -56,6 +56,14 @@ pub fn json(status: StatusCode, body: &impl Serialize) -> Response {
     }
 }
 
+/// Answers with a problem as programs read it.
+pub fn problem(document: &Document) -> Response {
+    let mut response = json(document.status(), document);
+    let kind = HeaderValue::from_static("application/problem+json");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
+}
+
 /// Answers with nothing but a status.
 pub fn empty(status: StatusCode) -> Response {
     let mut response = Response::new(bytes::Bytes::new().into());
@@ -89,6 +97,8 @@ pub enum Forms {
     Here,
     /// To this site, whose answer may lead elsewhere: browsers apply `form-action` to every redirect that follows.
     Elsewhere,
+    /// There are none: the page stands on the host of an app.
+    None,
 }
 
 /// Adds cookies to an answer.
@@ -114,6 +124,17 @@ pub struct Asked {
     pub is_navigation: bool,
     /// Its one `Origin`.
     pub origin: Option<String>,
+    /// Where its page stands, if that is the host of an app.
+    pub at_app: Option<AtApp>,
+}
+
+/// A page that a proxy shows on the host of an app.
+#[derive(Clone, Debug)]
+pub struct AtApp {
+    /// Our origin: no link may be relative there.
+    pub home: String,
+    /// What was asked for, for a link that tries again.
+    pub again: Option<String>,
 }
 
 impl Asked {
@@ -127,6 +148,7 @@ impl Asked {
             is_get: matches!(*method, Method::GET | Method::HEAD),
             is_navigation: request::is_navigation(method, headers),
             origin: request::origin(headers).map(str::to_owned),
+            at_app: None,
         }
     }
 }
@@ -137,20 +159,18 @@ pub fn finish(settings: &Settings, asked: &Asked, answer: Answer) -> Response {
     harden(settings, asked, response)
 }
 
-fn refuse(settings: &Settings, asked: &Asked, refused: Refused) -> Response {
+/// Says what is wrong, as a page or as a document.
+pub(super) fn refuse(settings: &Settings, asked: &Asked, refused: Refused) -> Response {
     let facts = refused.problem.facts();
     if let Problem::Internal = &refused.problem {
         tracing::error!(request = %asked.id, path = asked.path, "a request failed by a defect");
     }
     let mut response = if asked.is_navigation {
         let markup = pages::problem::page(&refused, asked);
-        page(settings, facts.status, markup, Forms::Here)
+        let forms = if asked.at_app.is_some() { Forms::None } else { Forms::Here };
+        page(settings, facts.status, markup, forms)
     } else {
-        let mut response = json(facts.status, &refused.problem.document(asked.id));
-        response
-            .headers_mut()
-            .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        response
+        problem(&refused.problem.document(asked.id))
     };
     if let Some(seconds) = refused.problem.retry_after() {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));

@@ -53,29 +53,17 @@ impl Request {
 
     /// Returns whether the browser only wants to have the answer at hand.
     pub fn is_prefetch(&self) -> bool {
-        let says = |name: &str| {
-            self.headers.get_all(name).iter().any(|value| {
-                value.as_bytes().to_ascii_lowercase().windows(8).any(|window| window == b"prefetch")
-            })
-        };
-        says("sec-purpose") || says("purpose")
+        is_prefetch(&self.headers)
     }
 
     /// Returns the values of the cookies of that name, the first four.
     pub fn cookies<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.all_cookies()
-            .filter(move |(found, _)| *found == name)
-            .map(|(_, value)| value)
-            .take(COOKIES_TRIED)
+        cookies(&self.headers, name)
     }
 
     /// Returns every cookie; what is not printable ASCII is none of ours.
     pub fn all_cookies(&self) -> impl Iterator<Item = (&str, &str)> {
-        let headers = self.headers.get_all(header::COOKIE).iter();
-        headers.flat_map(|header| header.as_bytes().split(|b| *b == b';')).filter_map(|pair| {
-            let (name, value) = std::str::from_utf8(pair).ok()?.split_once('=')?;
-            Some((name.trim_matches([' ', '\t']), value.trim_matches([' ', '\t'])))
-        })
+        all_cookies(&self.headers)
     }
 
     /// Returns whether it may change something: it comes from this site, or from a script that no page runs.
@@ -98,11 +86,42 @@ impl Request {
     }
 }
 
+/// Returns whether a browser says that it is not going to a page, but fetching something or wanting it at hand.
+pub fn is_background(headers: &HeaderMap) -> bool {
+    fetch_mode(headers).is_some_and(|mode| mode != "navigate") || is_prefetch(headers)
+}
+
+fn is_prefetch(headers: &HeaderMap) -> bool {
+    let says = |name: &str| {
+        headers
+            .get_all(name)
+            .iter()
+            .any(|value| value.as_bytes().to_ascii_lowercase().windows(8).any(|window| window == b"prefetch"))
+    };
+    says("sec-purpose") || says("purpose")
+}
+
+/// Returns the values of the cookies of that name, the first four.
+pub fn cookies<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = &'a str> {
+    all_cookies(headers).filter(move |(found, _)| *found == name).map(|(_, value)| value).take(COOKIES_TRIED)
+}
+
+/// Returns every cookie; what is not printable ASCII is none of ours.
+pub fn all_cookies(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
+    let headers = headers.get_all(header::COOKIE).iter();
+    headers.flat_map(|header| header.as_bytes().split(|b| *b == b';')).filter_map(|pair| {
+        let (name, value) = std::str::from_utf8(pair).ok()?.split_once('=')?;
+        Some((name.trim_matches([' ', '\t']), value.trim_matches([' ', '\t'])))
+    })
+}
+
 /// Returns whether the request is a browser going to a page.
 pub fn is_navigation(method: &Method, headers: &HeaderMap) -> bool {
+    // A proxy may drop `Upgrade` from what it asks us; the rest of a web socket's handshake it passes on.
     if accepts(headers, "application/json")
         || has(headers, "x-requested-with", "xmlhttprequest")
         || has(headers, "upgrade", "websocket")
+        || headers.contains_key("sec-websocket-key")
     {
         return false;
     }
@@ -205,7 +224,7 @@ pub fn origin(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// Returns the one `Sec-Fetch-Mode` of a request, where there is any.
-pub fn fetch_mode(headers: &HeaderMap) -> Option<&str> {
+fn fetch_mode(headers: &HeaderMap) -> Option<&str> {
     match single(headers, "sec-fetch-mode") {
         Single::Missing => None,
         Single::Once(mode) => Some(mode),
@@ -311,6 +330,7 @@ mod tests {
             (Method::GET, &[PAGE, ("x-requested-with", "com.example.app")], true),
             (Method::GET, &[PAGE, ("upgrade", "websocket")], false),
             (Method::GET, &[GO, ("upgrade", "WebSocket")], false),
+            (Method::GET, &[PAGE, ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")], false),
             (Method::GET, &[GO, ("sec-fetch-mode", "cors")], false),
             (Method::GET, &[("accept", "text/html-not")], false),
         ];

@@ -42,7 +42,7 @@ pub(super) async fn revoke(front: Arc<Front>, request: Request) -> Answer {
             reply::json(status, &Done { revoked, sessions_ended: done.sessions_ended })
         }
     };
-    Ok(reply::with_cookies(response, front.cookies().signed_out()))
+    Ok(reply::with_cookies(response, front.signed_out()))
 }
 
 /// `GET`, for programs that expect it: a page for a person, and for a script of this site the same as `POST`.

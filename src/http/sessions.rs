@@ -74,7 +74,7 @@ pub(super) async fn end_one(front: Arc<Front>, request: Request) -> Answer {
         (true, true) => reply::see_other("/?done=signed-out"),
         (true, false) => reply::see_other("/account?done=ended"),
     };
-    let cookies = if is_own { front.cookies().signed_out() } else { Vec::new() };
+    let cookies = if is_own { front.signed_out() } else { Vec::new() };
     Ok(reply::with_cookies(response, cookies))
 }
 
@@ -89,5 +89,5 @@ pub(super) async fn end_all(front: Arc<Front>, request: Request) -> Answer {
     } else {
         reply::json(StatusCode::OK, &Ended { sessions_ended })
     };
-    Ok(reply::with_cookies(response, front.cookies().signed_out()))
+    Ok(reply::with_cookies(response, front.signed_out()))
 }

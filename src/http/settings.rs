@@ -9,6 +9,8 @@ use url::Url;
 use super::cookie::Cookies;
 use super::listen;
 use super::site::Site;
+use crate::domain::host::Host;
+use crate::domain::identity::{IdentityHeaders, RemoteUser};
 
 /// What this room is configured with.
 #[derive(Clone, Debug)]
@@ -25,9 +27,32 @@ pub struct Settings {
     pub scopes: Vec<String>,
     /// How long the browser keeps a session's cookie.
     pub session_max_age: Duration,
+    /// What guarding apps needs.
+    pub guard: Guard,
     /// How connections are taken.
     pub listen: listen::Settings,
     site: Site,
+}
+
+/// What guarding apps needs.
+#[derive(Clone, Debug)]
+pub struct Guard {
+    /// The public host or a parent of it, below which one app cookie is enough.
+    pub cookie_domain: Option<Host>,
+    /// What the headers are called that tell an app who is signed in.
+    pub identity_headers: IdentityHeaders,
+    /// What the first of them holds.
+    pub remote_user: RemoteUser,
+}
+
+impl Default for Guard {
+    fn default() -> Self {
+        Guard {
+            cookie_domain: None,
+            identity_headers: IdentityHeaders::remote(),
+            remote_user: RemoteUser::Id,
+        }
+    }
 }
 
 impl Settings {
@@ -45,6 +70,7 @@ impl Settings {
             cdn_url,
             scopes,
             session_max_age: Duration::from_secs(30 * 86_400),
+            guard: Guard::default(),
             listen: listen::Settings::default(),
             site,
         }

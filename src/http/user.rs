@@ -39,8 +39,7 @@ pub(super) async fn profile(front: Arc<Front>, request: Request) -> Answer {
 
 /// Says that a session has just ended, and takes its cookie back.
 pub(super) fn ended(front: &Front) -> Refused {
-    let cookies = front.cookies();
-    Refused::from(Problem::NotSignedIn).with_cookies(vec![cookies.clear(cookies.session_name())])
+    Refused::from(Problem::NotSignedIn).with_cookies(front.session_over())
 }
 
 /// The user document.

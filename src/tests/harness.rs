@@ -19,6 +19,7 @@ use doorbook::discord::stand_in::{self, Control, StandIn};
 use doorbook::disk::{Disk, RealDisk};
 use doorbook::domain::event::{Event, MadeBy};
 use doorbook::domain::id::{DiscordId, Secret};
+use doorbook::domain::rules::Rule;
 use doorbook::domain::time::Timestamp;
 use doorbook::entropy::SeededEntropy;
 use doorbook::event_log::{Probe, codec};
@@ -61,11 +62,13 @@ pub struct Plan {
     pub disk: Arc<dyn Disk>,
     /// Whether records that are gone are accepted.
     pub accept_loss: bool,
+    /// Who may open what.
+    pub rules: Vec<Rule>,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Plan { env: vec![], disk: Arc::new(RealDisk), accept_loss: false }
+        Plan { env: vec![], disk: Arc::new(RealDisk), accept_loss: false, rules: vec![] }
     }
 }
 
@@ -206,8 +209,10 @@ impl House {
             self.env().into_iter().map(|(name, value)| (name.into(), value.into())).collect();
         let cwd = self.dir.path().to_owned();
         let system_file = cwd.join("none.toml");
-        Config::read(&Sources { flags: BTreeMap::new(), env, cwd, system_file })
-            .expect("a good configuration")
+        let mut config = Config::read(&Sources { flags: BTreeMap::new(), env, cwd, system_file })
+            .expect("a good configuration");
+        config.local.rules.rules = self.plan.rules.clone();
+        config
     }
 
     /// The world, with time and chance of its own.

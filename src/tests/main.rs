@@ -11,6 +11,7 @@ mod copies;
 mod discord_trouble;
 mod erasure;
 mod exchanges;
+mod forward_auth;
 mod golden;
 mod harness;
 mod keys;

@@ -4,8 +4,13 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::STYLE;
 
-/// Puts `content` into a whole page.
+/// Puts `content` into a whole page of our own origin.
 pub(super) fn layout(title: &str, notice: Option<&str>, content: &Markup) -> Markup {
+    layout_at("", title, notice, content)
+}
+
+/// Puts `content` into a whole page, whose links to us begin with `home`.
+pub(super) fn layout_at(home: &str, title: &str, notice: Option<&str>, content: &Markup) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -14,12 +19,12 @@ pub(super) fn layout(title: &str, notice: Option<&str>, content: &Markup) -> Mar
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="robots" content="noindex";
                 title { (title) " \u{2013} doorbook" }
-                link rel="icon" href="/favicon.svg" type="image/svg+xml";
+                link rel="icon" href={ (home) "/favicon.svg" } type="image/svg+xml";
                 style { (PreEscaped(STYLE)) }
             }
             body {
                 a.skip href="#content" { "Skip to content" }
-                header { a href="/" { "doorbook" } }
+                header { a href={ (home) "/" } { "doorbook" } }
                 main #content {
                     @if let Some(notice) = notice {
                         p.notice role="status" { (notice) }

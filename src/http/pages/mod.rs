@@ -5,6 +5,7 @@ pub(super) mod home;
 mod layout;
 pub(super) mod logout;
 pub(super) mod problem;
+pub(super) mod refused;
 pub(super) mod revoke;
 
 use base64::Engine as _;
@@ -54,9 +55,15 @@ pub(super) fn policy(settings: &Settings, forms: Forms) -> String {
     let form_action = match forms {
         Forms::Here => "form-action 'self'; ",
         Forms::Elsewhere => "",
+        Forms::None => "form-action 'none'; ",
+    };
+    // On the host of an app, the icon is on another one.
+    let own = match forms {
+        Forms::None => settings.site().own(),
+        Forms::Here | Forms::Elsewhere => "'self'",
     };
     format!(
-        "default-src 'none'; style-src 'sha256-{style}'; img-src 'self' {cdn}; {form_action}\
+        "default-src 'none'; style-src 'sha256-{style}'; img-src {own} {cdn}; {form_action}\
          frame-ancestors 'none'; base-uri 'none'"
     )
 }

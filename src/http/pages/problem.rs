@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::layout::layout;
+use super::layout::layout_at;
 use crate::http::login;
 use crate::http::problem::{Problem, WayOn};
 use crate::http::reply::{Asked, Refused};
@@ -29,16 +29,23 @@ pub(crate) fn page(refused: &Refused, asked: &Asked) -> Markup {
             }
         }
     };
-    layout(facts.title, None, &content)
+    layout_at(home(asked), facts.title, None, &content)
+}
+
+/// Returns what our own addresses begin with on that page.
+fn home(asked: &Asked) -> &str {
+    asked.at_app.as_ref().map_or("", |app| &app.home)
 }
 
 /// Returns a link's label and address.
 fn link(way: WayOn, refused: &Refused, asked: &Asked) -> Option<(&'static str, String)> {
-    let login = login::address(refused.back.as_ref());
+    let home = home(asked);
+    let login = format!("{home}{}", login::address(refused.back.as_ref()));
     Some(match way {
         // Away from the sign-in, what happens at Discord is told to somebody who is signed in.
+        WayOn::SignInAgain if asked.path == "/auth/recheck" => ("Try again", asked.path_and_query.clone()),
         WayOn::SignInAgain if !asked.path.starts_with("/api/auth/discord/") => {
-            ("Your account", "/account".to_owned())
+            ("Your account", format!("{home}/account"))
         }
         WayOn::SignInAgain => ("Sign in again", login),
         WayOn::SignIn => ("Sign in with Discord", login),
@@ -46,13 +53,14 @@ fn link(way: WayOn, refused: &Refused, asked: &Asked) -> Option<(&'static str, S
             let separator = if login.contains('?') { '&' } else { '?' };
             ("Use another account", format!("{login}{separator}switch=1"))
         }
+        WayOn::TryAgain if let Some(app) = &asked.at_app => ("Try again", app.again.clone()?),
         // A path that begins with two slashes would be another host.
         WayOn::TryAgain if asked.is_get && !asked.path_and_query.starts_with("//") => {
             ("Try again", asked.path_and_query.clone())
         }
         WayOn::TryAgain => return None,
-        WayOn::Account => ("Your account", "/account".to_owned()),
-        WayOn::Home => ("Home", "/".to_owned()),
+        WayOn::Account => ("Your account", format!("{home}/account")),
+        WayOn::Home => ("Home", format!("{home}/")),
     })
 }
 
