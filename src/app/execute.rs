@@ -8,7 +8,7 @@ use super::{App, Applied, By};
 use crate::crypto::{KeyError, SealError};
 use crate::domain::command::{Command, Facts};
 use crate::domain::decide::{Decision, Refusal, decide};
-use crate::domain::event::{ActorKind, Event};
+use crate::domain::event::{ActorKind, Event, Private};
 use crate::domain::id::{Position, RecordId, Sub};
 use crate::domain::record::{Context, Owner, Record, SealedBox};
 use crate::domain::state::{CONTEXT, Verdict};
@@ -105,7 +105,7 @@ impl App {
         for _ in 0..TRIES {
             let now = self.clock.now();
             let facts = self.facts_for(&command);
-            let decided = decide(&self.state(), &facts, &self.rules, command.clone(), now);
+            let decided = decide(&self.state(), &facts, &self.rules(), command.clone(), now);
             let decisions = decided.map_err(ExecuteError::Refused)?;
             if decisions.is_empty() {
                 return Ok(Executed::default());
@@ -114,7 +114,8 @@ impl App {
             if !signs {
                 self.appended();
             }
-            if executed.records.first().is_none_or(|first| first.verdict != Verdict::Superseded) {
+            // Reports may stand before the decision; only that can be overtaken.
+            if executed.records.iter().all(|applied| applied.verdict != Verdict::Superseded) {
                 return Ok(executed);
             }
         }
@@ -156,7 +157,11 @@ impl App {
             let stored =
                 codec::serialize_event(&draft.event, draft.private.as_ref()).map_err(ExecuteError::Encode)?;
             if let Some(payload) = stored.sealed {
-                let owner = sub.map_or(Owner::Context(month, None), Owner::Subject);
+                let owner = match draft.private {
+                    // As readable as the log is.
+                    Some(Private::Rules(_)) => Owner::Log,
+                    _ => sub.map_or(Owner::Context(month, None), Owner::Subject),
+                };
                 let index = u16::try_from(index).unwrap_or(CONTEXT - 1);
                 put(owner, SealedFact { index, version: stored.version, payload });
             }
@@ -192,9 +197,13 @@ impl App {
     }
 
     fn facts_for(&self, command: &Command) -> Facts {
-        let profile =
-            command.user().and_then(|user| self.profile_of(user)).map(|known| (*known.profile).clone());
-        Facts { profile }
+        let Some(user) = command.user() else { return Facts::default() };
+        let profile = self.profile_of(user).map(|known| (*known.profile).clone());
+        let memberships = match command {
+            Command::SignIn(_) | Command::ObserveMemberships { .. } => self.known_memberships(user),
+            _ => None,
+        };
+        Facts { profile, memberships: memberships.map(|known| known.by_slot()).unwrap_or_default() }
     }
 }
 

@@ -1,12 +1,14 @@
-//! Opened profiles, kept for a while: opening a box costs processor time, never disk.
+//! Opened profiles and memberships, kept for a while: opening a box costs processor time, never disk.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lru::LruCache;
 
-use crate::domain::event::Profile;
+use crate::domain::event::{Membership, Profile};
 use crate::domain::id::{RecordId, Sub};
+use crate::domain::state::{Fact, Observed};
 use crate::domain::time::Timestamp;
 
 /// How many profiles are kept open.
@@ -68,4 +70,85 @@ impl OpenProfiles {
     fn lock(&self) -> std::sync::MutexGuard<'_, LruCache<Sub, Opened>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Of how many users the memberships are kept open: those of one may be many.
+const MEMBERS_KEPT: NonZeroUsize = match NonZeroUsize::new(16_384) {
+    Some(kept) => kept,
+    None => NonZeroUsize::MIN,
+};
+
+/// Memberships as they came out of their boxes, all of a user together.
+#[derive(Debug)]
+pub(super) struct OpenMemberships {
+    kept: Mutex<LruCache<Sub, Arc<KnownMemberships>>>,
+}
+
+/// What a user is in guilds, as last recorded and as far as it can be opened.
+#[derive(Debug)]
+pub(super) struct KnownMemberships {
+    /// The slots with the records whose boxes they came from; a newer record makes all of it stale.
+    from: Vec<(u16, RecordId)>,
+    /// The slot of each membership, in the same order.
+    slots: Vec<u16>,
+    /// One a guild.
+    pub(super) memberships: Arc<[Membership]>,
+}
+
+impl KnownMemberships {
+    fn open(
+        observed: &BTreeMap<u16, Observed>,
+        open: impl Fn(&Fact) -> Option<Membership>,
+    ) -> KnownMemberships {
+        let opened = observed.iter().filter_map(|(slot, found)| Some((*slot, open(&found.fact)?)));
+        let (slots, memberships): (Vec<_>, Vec<_>) = opened.unzip();
+        KnownMemberships { from: from(observed).collect(), slots, memberships: memberships.into() }
+    }
+
+    /// Returns the memberships by the slot where the state keeps them.
+    pub(super) fn by_slot(&self) -> BTreeMap<u16, Membership> {
+        self.slots.iter().copied().zip(self.memberships.iter().cloned()).collect()
+    }
+}
+
+impl Default for OpenMemberships {
+    fn default() -> Self {
+        OpenMemberships { kept: Mutex::new(LruCache::new(MEMBERS_KEPT)) }
+    }
+}
+
+impl OpenMemberships {
+    /// Returns what was opened of exactly these.
+    pub(super) fn kept(
+        &self,
+        user: Sub,
+        observed: &BTreeMap<u16, Observed>,
+    ) -> Option<Arc<KnownMemberships>> {
+        self.lock().get(&user).filter(|kept| kept.from.iter().copied().eq(from(observed))).cloned()
+    }
+
+    /// Opens them, and keeps them.
+    pub(super) fn open(
+        &self,
+        user: Sub,
+        observed: &BTreeMap<u16, Observed>,
+        open: impl Fn(&Fact) -> Option<Membership>,
+    ) -> Arc<KnownMemberships> {
+        let known = Arc::new(KnownMemberships::open(observed, open));
+        self.lock().put(user, known.clone());
+        known
+    }
+
+    /// Forgets what was opened of a user.
+    pub(super) fn forget(&self, user: Sub) {
+        self.lock().pop(&user);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, LruCache<Sub, Arc<KnownMemberships>>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn from(observed: &BTreeMap<u16, Observed>) -> impl Iterator<Item = (u16, RecordId)> {
+    observed.iter().map(|(slot, found)| (*slot, found.fact.record))
 }

@@ -13,6 +13,7 @@ mod keys;
 mod locks;
 mod open;
 mod retention;
+mod ruling;
 mod sightings;
 mod stored;
 mod strangers;
@@ -27,7 +28,7 @@ use tokio_util::task::TaskTracker;
 use crate::clock::Clock;
 use crate::crypto::KeyRing;
 use crate::domain::command::{Command, Which};
-use crate::domain::event::{Cause, FailureCode, Origin, Private, Profile, Route, Stage, Tokens};
+use crate::domain::event::{Cause, FailureCode, Membership, Origin, Private, Profile, Route, Stage, Tokens};
 use crate::domain::id::{DiscordId, Position, RequestId, SessionId, SessionToken, Sub, WriterId};
 use crate::domain::record::Actor;
 use crate::domain::rules::Rules;
@@ -101,7 +102,9 @@ pub struct App {
     states: Arc<StatesDir>,
     data_dir: std::path::PathBuf,
     keys: Arc<KeyRing>,
-    rules: Rules,
+    rules: RwLock<Arc<Rules>>,
+    /// One change of the rules at a time.
+    ruling: tokio::sync::Mutex<()>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     writer: WriterId,
@@ -111,6 +114,7 @@ pub struct App {
     fold: std::sync::Mutex<Option<std::thread::JoinHandle<Result<(), FoldError>>>>,
     locks: KeyedLocks<Sub>,
     profiles: facts::OpenProfiles,
+    memberships: facts::OpenMemberships,
     sightings: sightings::Sightings,
     sightings_due: mpsc::Sender<sightings::Due>,
     sightings_queue: std::sync::Mutex<Option<mpsc::Receiver<sightings::Due>>>,
@@ -210,6 +214,26 @@ impl App {
     /// Forgets what was opened of somebody who is erased.
     pub fn forget_opened(&self, user: Sub) {
         self.profiles.forget(user);
+        self.memberships.forget(user);
+    }
+
+    /// Returns what the user is in guilds, one membership a guild, as last recorded and from memory.
+    ///
+    /// What cannot be opened is not among them; `None` is for somebody whom the log does not know.
+    pub fn memberships_of(&self, user: Sub) -> Option<Arc<[Membership]>> {
+        self.known_memberships(user).map(|known| known.memberships.clone())
+    }
+
+    fn known_memberships(&self, user: Sub) -> Option<Arc<facts::KnownMemberships>> {
+        let observed = {
+            let state = self.state();
+            let observed = &state.user(user)?.memberships;
+            if let Some(kept) = self.memberships.kept(user, observed) {
+                return Some(kept);
+            }
+            observed.clone()
+        };
+        Some(self.memberships.open(user, &observed, |fact| self.open_membership(fact)))
     }
 
     /// Returns the scopes of the user's live grant.
@@ -285,11 +309,6 @@ impl App {
         &self.keys
     }
 
-    /// Returns the rules.
-    pub fn rules(&self) -> &Rules {
-        &self.rules
-    }
-
     /// Returns the state, to read; it must not be held across anything slow.
     pub fn state(&self) -> StateGuard<'_> {
         StateGuard::new(&self.folded)
@@ -308,7 +327,7 @@ impl App {
 
     fn note_use(&self, session: &Session, origin: Option<&Origin>, now: Timestamp) {
         let recorded = || session.origin.as_ref().and_then(|fact| self.open_origin(fact));
-        let due = self.sightings.note(session, origin, self.rules.seen_quantum(), now, recorded);
+        let due = self.sightings.note(session, origin, self.rules().seen_quantum(), now, recorded);
         if let Some(due) = due {
             let id = due.session;
             if self.sightings_due.try_send(due).is_err() {
@@ -336,11 +355,20 @@ impl App {
         }
     }
 
+    fn open_membership(&self, fact: &Fact) -> Option<Membership> {
+        match self.open_private(fact)? {
+            Private::Membership(membership) => Some(membership),
+            _ => None,
+        }
+    }
+
     fn open_private(&self, fact: &Fact) -> Option<Private> {
         let kind = match fact.of {
             FactOf::GrantIssued => codec::GRANT_ISSUED,
             FactOf::GrantRefreshed => codec::GRANT_REFRESHED,
             FactOf::ProfileObserved => codec::PROFILE_OBSERVED,
+            FactOf::MembershipObserved => codec::MEMBERSHIP_OBSERVED,
+            FactOf::RulesChanged => codec::RULES_CHANGED,
             FactOf::Context => return None,
         };
         let plain = self.keys.unseal(fact.record, &fact.sealed).ok()?;

@@ -17,7 +17,7 @@ use crate::domain::decide::decide;
 use crate::domain::event::{MadeBy, RestoredFrom};
 use crate::domain::id::{Hash, LogId, Position, Secret, WriterId};
 use crate::domain::record::{Context, Record};
-use crate::domain::rules::Rules;
+use crate::domain::rules::{Rules, RulesTooLong};
 use crate::domain::state::State;
 use crate::entropy::Entropy;
 use crate::event_log::EventLog;
@@ -116,6 +116,9 @@ pub enum OpenError {
     /// Keys that were destroyed are here again: nobody may be revived.
     #[error("keys that the log says were destroyed are here again, and could not be destroyed")]
     Forget(#[source] KeyError),
+    /// The rules have no place in the log; nothing was written.
+    #[error(transparent)]
+    Rules(#[from] RulesTooLong),
     /// The first records could not be written.
     #[error("the start could not be recorded")]
     Record(#[source] ExecuteError),
@@ -173,6 +176,9 @@ impl App {
         if matches!(settings.role, Role::Command) && !settings.data_dir.join("HEAD").exists() {
             start::check_path(&settings.data_dir)?;
             return Err(OpenError::NoLog { data_dir: settings.data_dir });
+        }
+        if matches!(settings.role, Role::Server { .. }) {
+            settings.rules.recordable()?;
         }
         let begun = start::begin(StartSettings {
             data_dir: settings.data_dir.clone(),
@@ -232,7 +238,8 @@ impl App {
             states,
             data_dir: settings.data_dir.clone(),
             keys: Arc::new(keys),
-            rules: settings.rules.clone(),
+            rules: RwLock::new(Arc::new(settings.rules.clone())),
+            ruling: tokio::sync::Mutex::new(()),
             clock,
             entropy,
             writer,
@@ -242,6 +249,7 @@ impl App {
             fold: Mutex::new(Some(fold)),
             locks: KeyedLocks::default(),
             profiles: super::facts::OpenProfiles::default(),
+            memberships: super::facts::OpenMemberships::default(),
             sightings: super::sightings::Sightings::default(),
             sightings_due,
             sightings_queue: Mutex::new(Some(sightings_queue)),

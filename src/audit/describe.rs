@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::domain::event::{Audit, Event, NewSigner, Private, Profile, SessionScope};
+use crate::domain::event::{Audit, Event, Membership, NewSigner, Private, Profile, SessionScope};
 use crate::domain::id::SessionId;
 use crate::domain::time::Timestamp;
 
@@ -17,7 +17,15 @@ pub fn describe(event: &Event, private: Option<&Private>) -> Map<String, Value> 
     match private {
         None | Some(Private::Tokens(_)) => {}
         Some(Private::Profile(profile)) => all.extend(profile_facts(profile)),
-        Some(Private::Denied(profile)) => drop(all.insert("who".into(), profile_facts(profile).into())),
+        Some(Private::Membership(membership)) => all.extend(membership_facts(membership)),
+        Some(Private::Rules(text)) => drop(all.insert("text".into(), json!(text))),
+        Some(Private::Denied(stranger)) => {
+            all.insert("who".into(), profile_facts(&stranger.profile).into());
+            if !stranger.memberships.is_empty() {
+                let memberships = stranger.memberships.iter().map(membership_facts).map(Value::Object);
+                all.insert("memberships".into(), memberships.collect());
+            }
+        }
         Some(Private::Label(label)) => drop(all.insert("label".into(), json!(label))),
         Some(Private::Reason(reason)) => drop(all.insert("reason".into(), json!(reason))),
         Some(Private::Networks(networks)) => drop(all.insert("networks".into(), json!(networks))),
@@ -119,6 +127,10 @@ fn clear(event: &Event) -> Value {
             json!({ "grant": grant.to_string(), "attempts": attempts })
         }
         Event::ProfileObserved => json!({}),
+        Event::MembershipObserved { slot } => json!({ "slot": slot }),
+        Event::RulesChanged { old, new } => {
+            json!({ "old": old.map(|hash| hash.to_string()), "new": new.to_string() })
+        }
         Event::KeyRotated { purpose, key_id, signer } => json!({
             "purpose": purpose.to_string(), "key_id": key_id,
             "public_key": signer.map(|NewSigner { public_key, .. }| hex::encode(public_key)),
@@ -148,6 +160,19 @@ fn asked(audit: &Audit) -> Value {
         "to": audit.to.map(|position| position.0),
         "rows": audit.rows,
     })
+}
+
+/// Returns a membership in words that stay as they are.
+pub(super) fn membership_facts(membership: &Membership) -> Map<String, Value> {
+    let Membership { guild, member, roles, nick, pending } = membership;
+    let roles: Vec<String> = roles.iter().map(ToString::to_string).collect();
+    let facts = json!({
+        "guild": guild.to_string(), "member": member, "roles": roles, "nick": nick, "pending": pending,
+    });
+    match facts {
+        Value::Object(facts) => facts,
+        _ => Map::new(),
+    }
 }
 
 fn profile_facts(profile: &Profile) -> Map<String, Value> {

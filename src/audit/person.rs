@@ -52,7 +52,7 @@ impl Reader {
             let of_nobody_known = record.subject.is_none();
             if of_nobody_known
                 && self.private_facts(record).any(|(_, private)| match private {
-                    Private::Denied(profile) => is_them(&profile),
+                    Private::Denied(stranger) => is_them(&stranger.profile),
                     _ => false,
                 })
             {

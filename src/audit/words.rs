@@ -1,8 +1,8 @@
 //! An event in a few words, for people: what a table shows and a story is told in.
 
 use crate::domain::event::{
-    Audit, Cause, Event, FailureCode, KeyPurpose, MadeBy, OutageCause, Private, Question, Requester,
-    RestoredFrom, RevokedBy, RevokedScope, Stage,
+    Audit, Cause, Event, FailureCode, KeyPurpose, MadeBy, Membership, OutageCause, Private, Question,
+    Requester, RestoredFrom, RevokedBy, RevokedScope, Stage,
 };
 
 /// Returns what happened, in a few words that begin in lower case and have no full stop.
@@ -36,7 +36,10 @@ pub fn in_words(event: &Event, private: Option<&Private>) -> String {
             format!("a sign-in failed {}: {}", at_stage(*stage), failure(*code))
         }
         Event::SignInDenied { .. } => match private {
-            Some(Private::Denied(who)) => format!("{} ({}) was not let in", who.display_name(), who.id),
+            Some(Private::Denied(who)) => {
+                let who = &who.profile;
+                format!("{} ({}) was not let in", who.display_name(), who.id)
+            }
             _ => "was not let in".into(),
         },
         Event::SignInRolledUp { counts, distinct_addresses, .. } => {
@@ -85,6 +88,12 @@ pub fn in_words(event: &Event, private: Option<&Private>) -> String {
             }
             _ => "the profile changed".into(),
         },
+        Event::MembershipObserved { .. } => match private {
+            Some(Private::Membership(seen)) => membership(seen),
+            _ => "what they are in a guild changed".into(),
+        },
+        Event::RulesChanged { old: None, .. } => "the rules were written down".into(),
+        Event::RulesChanged { old: Some(_), .. } => "the rules changed".into(),
         Event::KeyRotated { purpose, key_id, .. } => match purpose {
             KeyPurpose::Signer => format!("another key signs from now on: {key_id:08x}"),
             _ => format!("the root of the keys was replaced by number {key_id}"),
@@ -109,6 +118,17 @@ pub fn in_words(event: &Event, private: Option<&Private>) -> String {
         }
         Event::AuditRead(audit) => format!("the log was read: {}", question(audit)),
         Event::AuditExported(audit) => format!("a copy was taken: {}", question(audit)),
+    }
+}
+
+fn membership(seen: &Membership) -> String {
+    let guild = seen.guild;
+    match seen {
+        Membership { member: false, .. } => format!("is no member of guild {guild}"),
+        Membership { pending: true, .. } => format!("has yet to pass the screening of guild {guild}"),
+        Membership { roles, .. } => {
+            format!("is a member of guild {guild} with {}", counted(roles.len() as u64, "role"))
+        }
     }
 }
 

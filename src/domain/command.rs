@@ -1,10 +1,14 @@
 //! What somebody wants: every intent that may become events.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use super::event::{
     Audit, Cause, FailureCode, KeyPurpose, MadeBy, Membership, Method, NewSigner, OutageCause, Private,
     Profile, Requester, RestoredFrom, RevokedBy, RevokedScope, Stage, StateHash, Tokens,
 };
 use super::id::{DiscordId, GrantId, Hash, LogId, Position, SessionId, SessionKey, Sub, WriterId};
+use super::rules::Rules;
 use super::time::{Month, Timestamp};
 
 /// An intent. Random values, ids included, are drawn before: deciding draws nothing.
@@ -116,6 +120,15 @@ pub enum Command {
         /// As Discord said.
         profile: Profile,
     },
+    /// Write down what a user is in guilds, where it changed.
+    ObserveMemberships {
+        /// Whose.
+        user: Sub,
+        /// As Discord said, one a guild; of other guilds it says nothing.
+        memberships: Vec<Membership>,
+    },
+    /// Write down that other rules decide from here on, where they do.
+    ChangeRules(Arc<Rules>),
     /// Write down that calls to Discord stopped.
     NoteOutage {
         /// Why.
@@ -209,11 +222,13 @@ impl Command {
             | Command::Revoke { user, .. }
             | Command::ConfirmRevocation { user, .. }
             | Command::ObserveProfile { user, .. }
+            | Command::ObserveMemberships { user, .. }
             | Command::Erase { user, .. } => Some(*user),
             // Which user a session belongs to, the state knows.
             Command::SeeSession { .. }
             | Command::FailSignIn { .. }
             | Command::RollUp { .. }
+            | Command::ChangeRules(_)
             | Command::NoteOutage { .. }
             | Command::NoteRecovery
             | Command::StartServer { .. }
@@ -334,6 +349,8 @@ impl Which {
 pub struct Facts {
     /// The profile as last recorded.
     pub profile: Option<Profile>,
+    /// The memberships as last recorded, by the slot where the state keeps them.
+    pub memberships: BTreeMap<u16, Membership>,
 }
 
 impl Facts {

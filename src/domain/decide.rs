@@ -3,16 +3,16 @@
 //! Being turned away is a fact, so it is an event; asking for the impossible is a [`Refusal`]. Nothing to
 //! record is an empty list.
 
+mod memberships;
+mod sign_in;
+
 use std::collections::BTreeSet;
 
-use super::access::Person;
-use super::command::{Command, CreateLog, Facts, SignCheckpoint, SignIn, Which};
-use super::event::{
-    Cause, Event, FailureCode, KeyPurpose, Method, Private, Requester, RevokedBy, RevokedScope, SessionScope,
-};
-use super::id::{GrantId, SessionId, Sub};
+use super::command::{Command, CreateLog, Facts, SignCheckpoint, Which};
+use super::event::{Cause, Event, FailureCode, KeyPurpose, Private, Requester, RevokedBy, RevokedScope};
+use super::id::{GrantId, Hash, SessionId, Sub};
 use super::record::{Draft, Subject};
-use super::rules::{Admission, Rules};
+use super::rules::{Rules, RulesTooLong};
 use super::state::{Grant, Session, State, User};
 use super::time::{Month, Timestamp};
 
@@ -49,6 +49,9 @@ pub enum Refusal {
     /// Somebody who is let in needs a pseudonym first.
     #[error("the user has no pseudonym yet")]
     NoPseudonym,
+    /// The rules have no place in the log.
+    #[error(transparent)]
+    RulesTooLong(#[from] RulesTooLong),
 }
 
 /// Decides which records follow from `command`.
@@ -60,7 +63,7 @@ pub fn decide(
     now: Timestamp,
 ) -> Result<Vec<Decision>, Refusal> {
     match command {
-        Command::SignIn(sign_in) => decide_sign_in(state, facts, rules, *sign_in, now),
+        Command::SignIn(sign_in) => sign_in::decide_sign_in(state, facts, rules, *sign_in, now),
         Command::FailSignIn { stage, code } => Ok(about_nobody(Event::SignInFailed { stage, code })),
         Command::RollUp { from, to, counts, distinct_addresses } => {
             Ok(about_nobody(Event::SignInRolledUp { from, to, counts, distinct_addresses }))
@@ -96,6 +99,14 @@ pub fn decide(
             }
             _ => vec![],
         }),
+        Command::ObserveMemberships { user, memberships } => Ok(match state.user(user) {
+            Some(_) => reports(user, memberships::packed(memberships::news(facts, memberships))),
+            None => vec![],
+        }),
+        Command::ChangeRules(new) => {
+            let changed = rules_changed(state, &new)?.into_iter();
+            Ok(changed.map(|draft| Decision { subject: None, events: vec![draft] }).collect())
+        }
         Command::NoteOutage { cause, until } => {
             let known = state.outage().is_some_and(|known| known.cause == cause && known.until >= until);
             Ok(if known { vec![] } else { about_nobody(Event::DiscordUnavailable { cause, until }) })
@@ -105,7 +116,9 @@ pub fn decide(
             None => vec![],
         }),
         Command::StartServer { version, writer, config, log_size } => {
-            Ok(about_nobody(Event::ServerStarted { version, writer, config, log_size }))
+            let mut events = vec![Event::ServerStarted { version, writer, config, log_size }.into()];
+            events.extend(rules_changed(state, rules)?);
+            Ok(vec![Decision { subject: None, events }])
         }
         Command::StopServer { clean } => Ok(about_nobody(Event::ServerStopped { clean })),
         Command::StepClock { from, to } => Ok(about_nobody(Event::ClockStepped { from, to })),
@@ -146,77 +159,12 @@ pub fn decide(
     }
 }
 
-fn decide_sign_in(
-    state: &State,
-    facts: &Facts,
-    rules: &Rules,
-    sign_in: SignIn,
-    now: Timestamp,
-) -> Result<Vec<Decision>, Refusal> {
-    let person =
-        Person { id: sign_in.profile.id, profile: Some(&sign_in.profile), memberships: &sign_in.memberships };
-    if rules.admit(&person) == Admission::Denied {
-        let event = Event::SignInDenied { term: None, rules: rules.hash() };
-        let private = Some(Private::Denied(Box::new(sign_in.profile)));
-        let subject = sign_in.user.map(|sub| Subject { sub, version: None });
-        return Ok(vec![Decision { subject, events: vec![Draft { event, private }] }]);
-    }
-    let sub = sign_in.user.ok_or(Refusal::NoPseudonym)?;
-    if state.is_erased(sub) {
-        return Err(Refusal::NoSuchUser);
-    }
-    let user = state.user(sub);
-    let replaced = sign_in.replaces.and_then(|id| state.session(id)).filter(|found| found.is_live(now));
-    let own = replaced.filter(|found| found.user == sub);
-
-    let mut events = vec![Draft {
-        event: Event::GrantIssued {
-            grant: sign_in.grant,
-            application: sign_in.application,
-            scopes: sign_in.scopes,
-            expires_at: sign_in.expires_at,
-            tokens: sign_in.tokens.fingerprints(),
-        },
-        private: Some(Private::Tokens(sign_in.tokens)),
-    }];
-    if let Some(news) = facts.news(&sign_in.profile) {
-        events.push(Draft { event: Event::ProfileObserved, private: Some(news) });
-    }
-    let expires_at = now.plus(rules.session_max_age);
-    events.push(
-        Event::SessionOpened {
-            session: sign_in.session,
-            method: Method::Discord,
-            scope: SessionScope::All,
-            admin: false,
-            key: sign_in.key,
-            expires_at,
-            idle_deadline: idle_deadline(rules, expires_at, now),
-            rules: rules.hash(),
-            first: user.is_none(),
-            replaces: own.map(|found| found.id),
-        }
-        .into(),
-    );
-    if let Some(found) = own {
-        events.push(revoked(vec![found.id], RevokedScope::One, Cause::Replaced, None));
-    }
-    let kept: Vec<SessionId> = live_sessions(state, sub, now)
-        .map(|found| found.id)
-        .filter(|id| Some(*id) != own.map(|o| o.id))
-        .collect();
-    let excess = (kept.len() + 1).saturating_sub(MAX_SESSIONS);
-    if excess > 0 {
-        events.push(revoked(kept[..excess].to_vec(), RevokedScope::Other, Cause::TooMany, None));
-    }
-
-    let subject = Some(Subject { sub, version: Some(version(user)) });
-    let mut decisions = vec![Decision { subject, events }];
-    if let Some(other) = replaced.filter(|found| found.user != sub) {
-        let event = revoked(vec![other.id], RevokedScope::One, Cause::Replaced, None);
-        decisions.extend(report(other.user, vec![event]));
-    }
-    Ok(decisions)
+/// What the log is told of the rules, where it knows others or none.
+fn rules_changed(state: &State, rules: &Rules) -> Result<Option<Draft>, RulesTooLong> {
+    let text = rules.recordable()?;
+    let (old, new) = (state.rules().map(|known| known.hash), Hash::of(text.as_bytes()));
+    let event = Event::RulesChanged { old, new };
+    Ok((old != Some(new)).then(|| Draft { event, private: Some(Private::Rules(text)) }))
 }
 
 fn decide_erase(
@@ -379,6 +327,11 @@ fn version(user: Option<&User>) -> u64 {
 /// A record about a user that carries no version: it counts whatever else happened to the user.
 fn report(user: Sub, events: Vec<Draft>) -> Vec<Decision> {
     vec![Decision { subject: Some(Subject { sub: user, version: None }), events }]
+}
+
+/// Such a record for each list of events.
+fn reports(user: Sub, records: Vec<Vec<Draft>>) -> Vec<Decision> {
+    records.into_iter().flat_map(|events| report(user, events)).collect()
 }
 
 fn created(create: CreateLog) -> Event {

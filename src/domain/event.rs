@@ -197,6 +197,19 @@ pub enum Event {
     },
     /// The profile is not what it was; what it is now is sealed.
     ProfileObserved,
+    /// What the user is in a guild is not what it was; which guild, and what they are there now, is sealed.
+    MembershipObserved {
+        /// The place where the state keeps it: a guild has the same one each time, so that the newer fact
+        /// takes the place of the older one although nobody has opened either.
+        slot: u16,
+    },
+    /// Other rules decide from here on; they are sealed as a text.
+    RulesChanged {
+        /// The hash of those before; `None` where the log knows of none.
+        old: Option<Hash>,
+        /// The hash of those that count now.
+        new: Hash,
+    },
     /// Calls to Discord stopped.
     DiscordUnavailable {
         /// Why.
@@ -302,12 +315,16 @@ pub enum Private {
     Tokens(Tokens),
     /// Of `profile.observed`.
     Profile(Profile),
+    /// Of `membership.observed`.
+    Membership(Membership),
+    /// Of `rules.changed`: everything that decides, in its canonical form.
+    Rules(String),
     /// Of `session.opened`: what the device is called.
     Label(String),
     /// Of `session.revoked`: what the operator wrote.
     Reason(String),
     /// Of `sign_in.denied`: who it was.
-    Denied(Box<Profile>),
+    Denied(Box<Stranger>),
     /// Of `audit.read` and `audit.exported`: the networks that were asked for.
     Networks(Vec<String>),
 }
@@ -317,6 +334,8 @@ impl fmt::Debug for Private {
         f.write_str(match self {
             Private::Tokens(_) => "Tokens(..)",
             Private::Profile(_) => "Profile(..)",
+            Private::Membership(_) => "Membership(..)",
+            Private::Rules(_) => "Rules(..)",
             Private::Label(_) => "Label(..)",
             Private::Reason(_) => "Reason(..)",
             Private::Denied(_) => "Denied(..)",
@@ -434,11 +453,33 @@ impl Membership {
     pub fn none(guild: DiscordId) -> Membership {
         Membership { guild, member: false, roles: vec![], nick: None, pending: false }
     }
+
+    /// Returns the same with each role once and in ascending order: Discord promises no order of them.
+    pub fn in_order(mut self) -> Membership {
+        self.roles.sort_unstable();
+        self.roles.dedup();
+        self
+    }
 }
 
 impl fmt::Debug for Membership {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Membership(..)")
+    }
+}
+
+/// Somebody who was not let in, as Discord described them.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Stranger {
+    /// Who it was.
+    pub profile: Profile,
+    /// What they were in the guilds that the rules ask about, as far as Discord said.
+    pub memberships: Vec<Membership>,
+}
+
+impl fmt::Debug for Stranger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Stranger(..)")
     }
 }
 

@@ -114,6 +114,17 @@ pub enum DefaultPolicy {
     SignedIn(Host),
 }
 
+/// How long the rules may be in their canonical form: a record has to hold it.
+pub const MAX_CANONICAL: usize = 60_000;
+
+/// The rules are longer than a record can hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the rules are too many: they take {bytes} bytes in the log, and {MAX_CANONICAL} is the most")]
+pub struct RulesTooLong {
+    /// How long they are.
+    pub bytes: usize,
+}
+
 /// What the rules say about somebody who wants to sign in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
@@ -231,6 +242,12 @@ impl Rules {
     /// Returns the SHA-256 of the rules in their canonical form; events name the rules by it.
     pub fn hash(&self) -> Hash {
         Hash::of(self.canonical().as_bytes())
+    }
+
+    /// Returns the rules in their canonical form, where a record can hold it.
+    pub fn recordable(&self) -> Result<String, RulesTooLong> {
+        let text = self.canonical();
+        if text.len() > MAX_CANONICAL { Err(RulesTooLong { bytes: text.len() }) } else { Ok(text) }
     }
 
     /// Returns how far apart two recorded sightings of a session stand at least.

@@ -6,7 +6,7 @@
 
 mod parts;
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,6 +59,7 @@ pub struct State {
     outage: Option<Outage>,
     checkpoint: Option<Checkpoint>,
     unsigned: Unsigned,
+    rules: Option<KnownRules>,
     erased: BTreeSet<Sub>,
     destroyed: BTreeSet<Month>,
     users: HashMap<Sub, User>,
@@ -147,6 +148,15 @@ pub struct Unsigned {
     pub since: Option<Timestamp>,
 }
 
+/// The rules as last recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownRules {
+    /// Their hash; events name them by it.
+    pub hash: Hash,
+    /// Their text, sealed.
+    pub fact: Option<Fact>,
+}
+
 /// Why and until when calls to Discord stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outage {
@@ -165,12 +175,23 @@ pub struct User {
     pub profile: Option<Fact>,
     /// When it was recorded.
     pub profile_at: Timestamp,
+    /// What they are in guilds, as last seen, one slot a guild.
+    pub memberships: BTreeMap<u16, Observed>,
     /// The live authorization.
     pub grant: Option<Grant>,
     /// The authorization that Discord has not yet confirmed as ended.
     pub revocation: Option<Revocation>,
     /// Sessions, oldest first.
     pub sessions: Vec<SessionId>,
+}
+
+/// What somebody is in a guild, as last seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Observed {
+    /// It itself, sealed.
+    pub fact: Fact,
+    /// When it was recorded.
+    pub at: Timestamp,
 }
 
 /// What Discord lets us do for a user.
@@ -291,6 +312,10 @@ pub enum FactOf {
     GrantRefreshed,
     /// `profile.observed`: the profile.
     ProfileObserved,
+    /// `membership.observed`: what a user is in a guild.
+    MembershipObserved,
+    /// `rules.changed`: the rules as a text.
+    RulesChanged,
     /// The context of the record: address and agent.
     Context,
 }
@@ -345,6 +370,11 @@ impl State {
     /// Returns what nobody has signed for yet.
     pub fn unsigned(&self) -> Unsigned {
         self.unsigned
+    }
+
+    /// Returns the rules as last recorded.
+    pub fn rules(&self) -> Option<&KnownRules> {
+        self.rules.as_ref()
     }
 
     /// Returns whether that user was erased.
@@ -421,6 +451,8 @@ impl State {
             Event::GrantIssued { .. } => sub.is_some(),
             Event::UserErased { .. } => user.is_some(),
             Event::ProfileObserved => user.is_some() || issues_a_grant(record),
+            // Of somebody new they may stand before the sign-in, where it has no room for them.
+            Event::MembershipObserved { .. } => sub.is_some(),
             Event::SessionOpened { session, key, .. } => {
                 sub.is_some() && !self.sessions.contains_key(session) && !self.keys.contains_key(key)
             }
@@ -467,6 +499,9 @@ impl State {
                     self.outage = Some(Outage { cause: *cause, until: *until });
                 }
                 Event::DiscordAvailable { .. } => self.outage = None,
+                Event::RulesChanged { new, .. } => {
+                    self.rules = Some(KnownRules { hash: *new, fact: facts.of_event(event, index) });
+                }
                 Event::ServerStopped { .. }
                 | Event::ClockStepped { .. }
                 | Event::SignInFailed { .. }
@@ -498,7 +533,8 @@ impl State {
                 | Event::GrantRefreshFailed { .. }
                 | Event::GrantRevoked { .. }
                 | Event::GrantRevocationConfirmed { .. }
-                | Event::ProfileObserved => {
+                | Event::ProfileObserved
+                | Event::MembershipObserved { .. } => {
                     revokes |= matches!(event, Event::GrantRevoked { .. });
                     if let Some(sub) = sub {
                         let moment = Moment { position, eff: self.time.eff, writer: record.context.writer };
@@ -690,6 +726,12 @@ impl User {
                 self.profile = fact;
                 self.profile_at = at.eff;
             }
+            Event::MembershipObserved { slot } => {
+                match fact {
+                    Some(fact) => self.memberships.insert(*slot, Observed { fact, at: at.eff }),
+                    None => self.memberships.remove(slot),
+                };
+            }
             _ => {}
         }
     }
@@ -714,6 +756,7 @@ struct Facts {
     record: RecordId,
     subject: Option<Arc<SealedBox>>,
     context: Option<Arc<SealedBox>>,
+    log: Option<Arc<SealedBox>>,
 }
 
 impl Facts {
@@ -725,18 +768,20 @@ impl Facts {
             record: record.id,
             subject: find(|owner| matches!(owner, Owner::Subject(_))),
             context: find(|owner| matches!(owner, Owner::Context(..))),
+            log: find(|owner| matches!(owner, Owner::Log)),
         }
     }
 
     fn of_event(&self, event: &Event, index: u16) -> Option<Fact> {
-        let of = match event {
-            Event::GrantIssued { .. } => FactOf::GrantIssued,
-            Event::GrantRefreshed { .. } => FactOf::GrantRefreshed,
-            Event::ProfileObserved => FactOf::ProfileObserved,
+        let (of, sealed) = match event {
+            Event::GrantIssued { .. } => (FactOf::GrantIssued, &self.subject),
+            Event::GrantRefreshed { .. } => (FactOf::GrantRefreshed, &self.subject),
+            Event::ProfileObserved => (FactOf::ProfileObserved, &self.subject),
+            Event::MembershipObserved { .. } => (FactOf::MembershipObserved, &self.subject),
+            Event::RulesChanged { .. } => (FactOf::RulesChanged, &self.log),
             _ => return None,
         };
-        let sealed = self.subject.clone()?;
-        Some(Fact { record: self.record, sealed, index, of })
+        Some(Fact { record: self.record, sealed: sealed.clone()?, index, of })
     }
 
     fn context(&self) -> Option<Fact> {
@@ -762,6 +807,7 @@ impl fmt::Debug for State {
             .field("writer", &self.writer)
             .field("outage", &self.outage)
             .field("checkpoint", &self.checkpoint)
+            .field("rules", &self.rules)
             .field("erased", &self.erased)
             .field("destroyed", &self.destroyed)
             .field("users", &users)

@@ -123,6 +123,7 @@ impl ServeError {
     pub fn is_configuration(&self) -> bool {
         match self {
             ServeError::Open(OpenError::Key(error)) => KeyError::is_configuration(error),
+            ServeError::Open(OpenError::Rules(_)) => true,
             ServeError::ClientId(_) | ServeError::ClientRejected => true,
             ServeError::Client(ClientError::NotAUrl { .. }) => true,
             _ => false,

@@ -1,12 +1,12 @@
 //! Whatever is decided, in whatever order: the state that replaying the bytes gives is the state that was lived.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use doorbook::domain::command::{AcceptLoss, Command, CreateLog, Facts, SignCheckpoint, SignIn, Which};
 use doorbook::domain::decide::{Decision, decide};
 use doorbook::domain::event::{
-    Cause, Event, FailureCode, MadeBy, Method, OutageCause, Profile, RevokedBy, Stage, Tokens,
+    Cause, Event, FailureCode, MadeBy, Membership, Method, OutageCause, Profile, RevokedBy, Stage, Tokens,
 };
 use doorbook::domain::id::{
     DiscordId, GrantId, Hash, LogId, Position, RecordId, Secret, SessionId, SessionKey, Sub, WriterId,
@@ -123,6 +123,7 @@ struct Life {
     drawn: u64,
     rules: Rules,
     profiles: HashMap<Sub, Profile>,
+    memberships: HashMap<Sub, BTreeMap<u16, Membership>>,
 }
 
 impl Life {
@@ -136,6 +137,7 @@ impl Life {
             drawn: 0,
             rules: Rules { allow: Some(allow), ..Rules::default() },
             profiles: HashMap::new(),
+            memberships: HashMap::new(),
         };
         life.run(Command::CreateLog(CreateLog {
             log: LogId([7; 16]),
@@ -254,11 +256,13 @@ impl Life {
     fn decide(&self, command: Command) -> Vec<Decision> {
         let user = match &command {
             Command::SignIn(sign_in) => sign_in.user,
-            Command::ObserveProfile { user, .. } => Some(*user),
+            Command::ObserveProfile { user, .. } | Command::ObserveMemberships { user, .. } => Some(*user),
             _ => None,
         };
         let profile = user.and_then(|user| self.profiles.get(&user).cloned());
-        decide(&self.state, &Facts { profile }, &self.rules, command, self.now).unwrap_or_default()
+        let memberships = user.and_then(|user| self.memberships.get(&user).cloned()).unwrap_or_default();
+        let facts = Facts { profile, memberships };
+        decide(&self.state, &facts, &self.rules, command, self.now).unwrap_or_default()
     }
 
     fn append(&mut self, decision: Decision) -> Verdict {

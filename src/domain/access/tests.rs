@@ -1,3 +1,5 @@
+//! What the rules say, told as tables: who wants what, and what becomes of it.
+
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::*;

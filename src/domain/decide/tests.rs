@@ -1,9 +1,12 @@
 //! What follows from which intent, told as short lives: given, when, then.
 
+mod memberships;
+
 use std::time::Duration;
 
 use super::*;
-use crate::domain::event::{Fingerprints, NewSigner, OutageCause, Profile, RestoredFrom, Tokens};
+use crate::domain::command::SignIn;
+use crate::domain::event::{Fingerprints, Method, NewSigner, OutageCause, Profile, RestoredFrom, Tokens};
 use crate::domain::id::{DiscordId, Hash, Position, RecordId, Secret, SessionKey, WriterId};
 use crate::domain::record::{Actor, Context, Owner, Record, SealedBox};
 use crate::domain::rules::Term;

@@ -6,7 +6,9 @@
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
-use super::{Checkpoint, LogIdentity, Outage, REMEMBERED, Session, State, Timeline, Unsigned, User};
+use super::{
+    Checkpoint, KnownRules, LogIdentity, Outage, REMEMBERED, Session, State, Timeline, Unsigned, User,
+};
 use crate::domain::id::{Position, RecordId, SessionId, SessionKey, Sub, WriterId};
 use crate::domain::time::{Month, Timestamp};
 
@@ -45,6 +47,8 @@ pub struct Head {
     pub checkpoint: Option<Checkpoint>,
     /// See [`State::unsigned`].
     pub unsigned: Unsigned,
+    /// See [`State::rules`].
+    pub rules: Option<KnownRules>,
 }
 
 /// The parts are not those of a state.
@@ -84,6 +88,7 @@ impl State {
             outage: self.outage,
             checkpoint: self.checkpoint,
             unsigned: self.unsigned,
+            rules: self.rules.clone(),
         };
         let mut users: Vec<(Sub, &User)> = self.users().collect();
         users.sort_unstable_by_key(|(sub, _)| *sub);
@@ -168,6 +173,7 @@ impl StateBuilder {
             outage: head.outage,
             checkpoint: head.checkpoint,
             unsigned: head.unsigned,
+            rules: head.rules,
             erased: BTreeSet::from_iter(self.erased),
             destroyed: BTreeSet::from_iter(self.destroyed),
             users: self.users,

@@ -7,9 +7,9 @@ use proptest::option;
 use proptest::prelude::*;
 
 use crate::domain::event::{
-    ActorKind, Audit, Cause, Event, FailureCode, Fingerprints, KeyPurpose, Learned, MadeBy, Method,
-    NewSigner, Origin, OutageCause, Private, Profile, Question, Requester, RestoredFrom, RevokedBy,
-    RevokedScope, Route, SessionScope, Stage, StateHash, Tokens,
+    ActorKind, Audit, Cause, Event, FailureCode, Fingerprints, KeyPurpose, Learned, MadeBy, Membership,
+    Method, NewSigner, Origin, OutageCause, Private, Profile, Question, Requester, RestoredFrom, RevokedBy,
+    RevokedScope, Route, SessionScope, Stage, StateHash, Stranger, Tokens,
 };
 use crate::domain::id::{
     DiscordId, GrantId, Hash, LogId, Position, RecordId, RequestId, Secret, SessionId, SessionKey, Sub,
@@ -122,6 +122,8 @@ pub(super) fn event() -> impl Strategy<Value = Event> {
         (vec(id(SessionId), 0..9), code(RevokedScope::from_code), code(Cause::from_code))
             .prop_map(|(sessions, scope, cause)| Event::SessionRevoked { sessions, scope, cause }),
         Just(Event::ProfileObserved),
+        any::<u16>().prop_map(|slot| Event::MembershipObserved { slot }),
+        (option::of(hash()), hash()).prop_map(|(old, new)| Event::RulesChanged { old, new }),
     ];
     let grant = prop_oneof![
         (id(GrantId), any::<u64>(), vec(text(), 0..5), at(), tokens()).prop_map(
@@ -219,6 +221,18 @@ pub(super) fn profile() -> impl Strategy<Value = Profile> {
         )
 }
 
+pub(super) fn membership() -> impl Strategy<Value = Membership> {
+    (any::<u64>(), any::<bool>(), vec(any::<u64>(), 0..9), option::of(text()), any::<bool>()).prop_map(
+        |(guild, member, roles, nick, pending)| Membership {
+            guild: DiscordId(guild),
+            member,
+            roles: roles.into_iter().map(DiscordId).collect(),
+            nick,
+            pending,
+        },
+    )
+}
+
 /// A personal fact with an id of a kind that it belongs to.
 pub(super) fn private() -> impl Strategy<Value = (u16, Private)> {
     let tokens = (text(), text())
@@ -228,7 +242,14 @@ pub(super) fn private() -> impl Strategy<Value = (u16, Private)> {
         (Just(36), profile().prop_map(Private::Profile)),
         (Just(20), text().prop_map(Private::Label)),
         (Just(22), text().prop_map(Private::Reason)),
-        (Just(11), profile().prop_map(|profile| Private::Denied(Box::new(profile)))),
+        (Just(37), membership().prop_map(Private::Membership)),
+        (Just(40), text().prop_map(Private::Rules)),
+        (
+            Just(11),
+            (profile(), vec(membership(), 0..4)).prop_map(|(profile, memberships)| {
+                Private::Denied(Box::new(Stranger { profile, memberships }))
+            })
+        ),
         (prop_oneof![Just(54), Just(55)], vec(text(), 0..4).prop_map(Private::Networks)),
     ]
 }

@@ -163,6 +163,14 @@ fn clear(event: &Event) -> Result<(u16, u8, Vec<u8>), EncodeError> {
         Event::ProfileObserved => {
             (kinds::PROFILE_OBSERVED, 1, encode("profile.observed", &wire::NothingV1 {})?)
         }
+        Event::MembershipObserved { slot } => {
+            let stored = wire::MembershipObservedV1 { slot: *slot };
+            (kinds::MEMBERSHIP_OBSERVED, 1, encode("membership.observed", &stored)?)
+        }
+        Event::RulesChanged { old, new } => {
+            let stored = wire::RulesChangedV1 { old: old.map(|hash| hash.0), new: new.0 };
+            (kinds::RULES_CHANGED, 1, encode("rules.changed", &stored)?)
+        }
         Event::DiscordUnavailable { cause, until } => {
             let stored = wire::OutageV1 { cause: cause.code(), until: until.map(|moment| moment.0) };
             (kinds::DISCORD_UNAVAILABLE, 1, encode("discord.unavailable", &stored)?)
@@ -355,6 +363,14 @@ pub fn deserialize_event(kind: u16, version: u8, clear: &[u8]) -> Result<Event, 
         (kinds::PROFILE_OBSERVED, 1) => {
             let wire::NothingV1 {} = decode("profile.observed", clear)?;
             Event::ProfileObserved
+        }
+        (kinds::MEMBERSHIP_OBSERVED, 1) => {
+            let stored: wire::MembershipObservedV1 = decode("membership.observed", clear)?;
+            Event::MembershipObserved { slot: stored.slot }
+        }
+        (kinds::RULES_CHANGED, 1) => {
+            let stored: wire::RulesChangedV1 = decode("rules.changed", clear)?;
+            Event::RulesChanged { old: stored.old.map(Hash), new: Hash(stored.new) }
         }
         (kinds::DISCORD_UNAVAILABLE, 1) => {
             let stored: wire::OutageV1 = decode("discord.unavailable", clear)?;

@@ -6,8 +6,10 @@ use zeroize::Zeroizing;
 
 use super::canonical::{decode, encode};
 use super::{DecodeError, EncodeError, kinds, wire};
-use crate::domain::event::{Learned, Origin, Private, Profile, Tokens};
+use crate::domain::event::{Learned, Membership, Origin, Private, Profile, Stranger, Tokens};
 use crate::domain::id::{DiscordId, Secret};
+
+const MEMBERSHIP: &str = "a membership";
 
 /// The index that stands for the record's context in a box.
 pub const CONTEXT: u16 = 0xFFFF;
@@ -91,12 +93,17 @@ pub(super) fn serialize_private(kind: u16, private: &Private) -> Result<Zeroizin
             encode("tokens", &wire::TokensV1 { access: access.expose(), refresh: refresh.expose() })
         }
         (kinds::PROFILE_OBSERVED, Private::Profile(profile)) => encode("a profile", &profile_v1(profile)),
+        (kinds::MEMBERSHIP_OBSERVED, Private::Membership(membership)) => {
+            encode(MEMBERSHIP, &membership_v1(membership))
+        }
+        (kinds::RULES_CHANGED, Private::Rules(text)) => encode("the rules", &wire::TextV1 { text }),
         (kinds::SESSION_OPENED, Private::Label(text)) => encode("a label", &wire::TextV1 { text }),
         (kinds::SESSION_REVOKED, Private::Reason(text)) => encode("a reason", &wire::TextV1 { text }),
-        (kinds::SIGN_IN_DENIED, Private::Denied(profile)) => encode(
-            "a denied stranger",
-            &wire::DeniedV1 { profile: profile_v1(profile), memberships: Vec::new() },
-        ),
+        (kinds::SIGN_IN_DENIED, Private::Denied(stranger)) => {
+            let Stranger { profile, memberships } = &**stranger;
+            let memberships = memberships.iter().map(membership_v1).collect();
+            encode("a denied stranger", &wire::DeniedV1 { profile: profile_v1(profile), memberships })
+        }
         (kinds::AUDIT_READ | kinds::AUDIT_EXPORTED, Private::Networks(networks)) => {
             encode("networks", &wire::NetworksV1 { networks: networks.iter().map(String::as_str).collect() })
         }
@@ -116,6 +123,13 @@ pub fn deserialize_private(kind: u16, version: u8, sealed: &[u8]) -> Result<Priv
         (kinds::PROFILE_OBSERVED, 1) => {
             Ok(Private::Profile(profile(&decode::<wire::ProfileV1<'_>>("a profile", sealed)?)))
         }
+        (kinds::MEMBERSHIP_OBSERVED, 1) => {
+            let stored: wire::MembershipV1<'_> = decode(MEMBERSHIP, sealed)?;
+            Ok(Private::Membership(membership(&stored)?))
+        }
+        (kinds::RULES_CHANGED, 1) => {
+            Ok(Private::Rules(decode::<wire::TextV1<'_>>("the rules", sealed)?.text.into()))
+        }
         (kinds::SESSION_OPENED, 1) => {
             Ok(Private::Label(decode::<wire::TextV1<'_>>("a label", sealed)?.text.into()))
         }
@@ -124,11 +138,8 @@ pub fn deserialize_private(kind: u16, version: u8, sealed: &[u8]) -> Result<Priv
         }
         (kinds::SIGN_IN_DENIED, 1) => {
             let stored: wire::DeniedV1<'_> = decode("a denied stranger", sealed)?;
-            // Nothing here can hold memberships yet; to drop them would make a known fact of an unknown.
-            if !stored.memberships.is_empty() {
-                return Err(DecodeError::Unknown { kind, version });
-            }
-            Ok(Private::Denied(Box::new(profile(&stored.profile))))
+            let memberships = stored.memberships.iter().map(membership).collect::<Result<_, _>>()?;
+            Ok(Private::Denied(Box::new(Stranger { profile: profile(&stored.profile), memberships })))
         }
         (kinds::AUDIT_READ | kinds::AUDIT_EXPORTED, 1) => {
             let stored: wire::NetworksV1<'_> = decode("networks", sealed)?;
@@ -149,6 +160,27 @@ fn profile_v1(profile: &Profile) -> wire::ProfileV1<'_> {
         email: profile.email.as_deref(),
         email_verified: profile.email_verified,
     }
+}
+
+fn membership_v1(membership: &Membership) -> wire::MembershipV1<'_> {
+    wire::MembershipV1 {
+        guild: membership.guild.0,
+        member: membership.member,
+        roles: membership.roles.iter().map(|role| role.0).collect(),
+        nick: membership.nick.as_deref(),
+        pending: Some(membership.pending),
+    }
+}
+
+fn membership(stored: &wire::MembershipV1<'_>) -> Result<Membership, DecodeError> {
+    Ok(Membership {
+        guild: DiscordId(stored.guild),
+        member: stored.member,
+        roles: stored.roles.iter().copied().map(DiscordId).collect(),
+        nick: stored.nick.map(Into::into),
+        // Nothing has ever written a membership that does not say so.
+        pending: stored.pending.ok_or(DecodeError::Malformed { what: MEMBERSHIP })?,
+    })
 }
 
 fn profile(stored: &wire::ProfileV1<'_>) -> Profile {

@@ -393,6 +393,16 @@ wire! {
         networks: Vec<&'a str>,
     }
 
+    struct MembershipObservedV1 {
+        /// Where the state keeps it.
+        slot: u16,
+    }
+
+    struct RulesChangedV1 {
+        old: Option<Digest>,
+        new: Digest,
+    }
+
     /// Of `discord.unavailable` and of `discord.available`.
     struct OutageV1 {
         cause: u16,

@@ -14,12 +14,14 @@ use crate::domain::id::{
 };
 use crate::domain::record::SealedBox;
 use crate::domain::state::{
-    Checkpoint, Claim, Fact, FactOf, Grant, Head, LogIdentity, Outage, Part, Revocation, Session, State,
-    StateBuilder, Unsigned, User,
+    Checkpoint, Claim, Fact, FactOf, Grant, Head, KnownRules, LogIdentity, NotAState, Observed, Outage, Part,
+    Revocation, Session, State, StateBuilder, Unsigned, User,
 };
 use crate::domain::time::{Month, Timestamp};
 use crate::event_log::codec::record::sealed_box;
-use crate::event_log::codec::{DecodeError, GRANT_ISSUED, GRANT_REFRESHED, PROFILE_OBSERVED, canonical};
+use crate::event_log::codec::{
+    DecodeError, GRANT_ISSUED, GRANT_REFRESHED, MEMBERSHIP_OBSERVED, PROFILE_OBSERVED, canonical,
+};
 
 /// Reads the body of an entry.
 pub(super) fn decode<'a, T: Encode + BorrowDecode<'a, ()>>(body: &'a [u8]) -> Result<T, DecodeError> {
@@ -31,6 +33,7 @@ pub(super) fn decode<'a, T: Encode + BorrowDecode<'a, ()>>(body: &'a [u8]) -> Re
 pub(super) struct Gathered {
     builder: StateBuilder,
     log: Option<LogIdentity>,
+    rules: Option<KnownRules>,
     /// The kind of the last entry but boxes.
     last: u8,
     /// The user whose own entries are being read.
@@ -48,8 +51,9 @@ impl Gathered {
         self.place(kind)?;
         match kind {
             wire::LOG => self.log = Some(log(&decode(body)?)),
+            wire::RULES => self.rules = Some(rules(&decode(body)?)),
             wire::HEAD => {
-                let head = head(decode(body)?, self.log.take());
+                let head = head(decode(body)?, self.log.take(), self.rules.take());
                 self.builder.add(Part::Head(Cow::Owned(head)))?;
             }
             wire::ERASED => self.builder.add(Part::Erased(Sub(decode::<wire::IdV1>(body)?.id)))?,
@@ -83,6 +87,15 @@ impl Gathered {
                     position: Position(found.position),
                 });
             }
+            wire::MEMBERSHIP => {
+                let found: wire::MembershipV1 = decode(body)?;
+                let observed = Observed { fact: self.fact(&found.fact)?, at: Timestamp(found.at) };
+                let known = &mut self.user(kind)?.memberships;
+                if known.last_key_value().is_some_and(|(last, _)| *last >= found.slot) {
+                    return Err(NotAState::Order { what: "a membership" }.into());
+                }
+                known.insert(found.slot, observed);
+            }
             wire::SESSION => {
                 self.add_user()?;
                 let session = self.session(kind, &decode(body)?)?;
@@ -111,13 +124,15 @@ impl Gathered {
 
     /// Says whether an entry of this kind may stand here.
     fn place(&mut self, kind: u8) -> Result<(), StateError> {
-        let last = self.last;
+        let (last, this) = (wire::rank(self.last), wire::rank(kind));
+        let (head, user) = (wire::rank(wire::HEAD), wire::rank(wire::USER));
         let belongs = match kind {
-            wire::LOG | wire::HEAD => last < kind,
-            wire::ERASED | wire::DESTROYED | wire::RECENT => (wire::HEAD..=kind).contains(&last),
-            wire::USER => last >= wire::HEAD,
-            wire::PROFILE | wire::GRANT | wire::REVOCATION => (wire::USER..kind).contains(&last),
-            wire::SESSION | wire::BOX => last >= wire::USER,
+            wire::LOG | wire::RULES | wire::HEAD => last < this,
+            wire::ERASED | wire::DESTROYED | wire::RECENT => (head..=this).contains(&last),
+            wire::USER => last >= head,
+            wire::PROFILE | wire::GRANT | wire::REVOCATION => (user..this).contains(&last),
+            wire::MEMBERSHIP => (user..=this).contains(&last),
+            wire::SESSION | wire::BOX => last >= user,
             _ => false,
         };
         if !belongs {
@@ -150,6 +165,7 @@ impl Gathered {
             GRANT_ISSUED => FactOf::GrantIssued,
             GRANT_REFRESHED => FactOf::GrantRefreshed,
             PROFILE_OBSERVED => FactOf::ProfileObserved,
+            MEMBERSHIP_OBSERVED => FactOf::MembershipObserved,
             of => return Err(StateError::NoSuchFact { of }),
         };
         Ok(Fact { record: *record, sealed: Arc::clone(sealed), index: found.index, of })
@@ -207,7 +223,17 @@ fn log(found: &wire::LogV1<'_>) -> LogIdentity {
     }
 }
 
-fn head(found: wire::HeadV1, log: Option<LogIdentity>) -> Head {
+fn rules(found: &wire::RulesV1<'_>) -> KnownRules {
+    let fact = found.text.as_ref().map(|(record, sealed, index)| Fact {
+        record: RecordId(*record),
+        sealed: Arc::new(sealed_box(sealed)),
+        index: *index,
+        of: FactOf::RulesChanged,
+    });
+    KnownRules { hash: Hash(found.hash), fact }
+}
+
+fn head(found: wire::HeadV1, log: Option<LogIdentity>, rules: Option<KnownRules>) -> Head {
     let (records, since) = found.unsigned;
     Head {
         log,
@@ -225,5 +251,6 @@ fn head(found: wire::HeadV1, log: Option<LogIdentity>) -> Head {
             at: Timestamp(at),
         }),
         unsigned: Unsigned { records, since: since.map(Timestamp) },
+        rules,
     }
 }

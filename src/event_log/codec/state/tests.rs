@@ -1,6 +1,7 @@
 //! A state with everything in it, written and read, cut and changed.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::*;
@@ -10,8 +11,8 @@ use crate::domain::id::{
 };
 use crate::domain::record::{Owner, SealedBox};
 use crate::domain::state::{
-    CONTEXT, Checkpoint, Claim, Fact, FactOf, Grant, Head, LogIdentity, Outage, Part, Revocation, Session,
-    StateBuilder, Unsigned, User,
+    CONTEXT, Checkpoint, Claim, Fact, FactOf, Grant, Head, KnownRules, LogIdentity, Observed, Outage, Part,
+    Revocation, Session, StateBuilder, Unsigned, User,
 };
 use crate::domain::time::{Month, Timestamp};
 
@@ -85,6 +86,16 @@ fn sample() -> State {
         version: 70_000,
         profile: Some(fact(first, &of_a, 1, FactOf::ProfileObserved)),
         profile_at: AT,
+        memberships: BTreeMap::from([
+            (0, Observed { fact: fact(first, &of_a, 2, FactOf::MembershipObserved), at: AT }),
+            (
+                300,
+                Observed {
+                    fact: fact(second, &later, 1, FactOf::MembershipObserved),
+                    at: Timestamp(AT.0 + 6),
+                },
+            ),
+        ]),
         grant: Some(grant(1, tokens)),
         revocation: Some(Revocation {
             grant: grant(2, refreshed),
@@ -94,6 +105,7 @@ fn sample() -> State {
         }),
         sessions: vec![],
     };
+    let rules = fact(first, &sealed(Owner::Log, 9), 1, FactOf::RulesChanged);
     let origin = || Some(fact(first, &from, CONTEXT, FactOf::Context));
     let mut here = session(3, a, origin());
     here.scope = SessionScope::Host("wiki.example.org".into());
@@ -112,6 +124,7 @@ fn sample() -> State {
             outage: Some(Outage { cause: OutageCause::CloudflareBan, until: Some(AT) }),
             checkpoint: Some(Checkpoint { position: Position(4), size: 4, root: Hash([0xCC; 32]), at: AT }),
             unsigned: Unsigned { records: 5, since: Some(AT) },
+            rules: Some(KnownRules { hash: Hash([0x4C; 32]), fact: Some(rules) }),
         })),
         Part::Erased(Sub([0x01; 16])),
         Part::Erased(Sub([0x02; 16])),
@@ -264,7 +277,7 @@ fn entries_that_fit_nowhere_are_refused() {
     };
     for (from, entry) in entries.iter().enumerate() {
         // What belongs to a user may be given to another, and records may have come in another order.
-        if (wire::RECENT..=wire::BOX).contains(&entry[4]) {
+        if (wire::RECENT..=wire::BOX).contains(&entry[4]) || entry[4] == wire::MEMBERSHIP {
             continue;
         }
         for to in (0..entries.len()).filter(|to| *to != from) {
@@ -272,14 +285,17 @@ fn entries_that_fit_nowhere_are_refused() {
         }
     }
     let at = |kind: u8| entries.iter().position(|entry| entry[4] == kind).expect("there");
-    for (kind, other) in
-        [(wire::PROFILE, wire::GRANT), (wire::GRANT, wire::REVOCATION), (wire::REVOCATION, wire::SESSION)]
-    {
+    for (kind, other) in [
+        (wire::PROFILE, wire::GRANT),
+        (wire::GRANT, wire::REVOCATION),
+        (wire::REVOCATION, wire::MEMBERSHIP),
+        (wire::MEMBERSHIP, wire::SESSION),
+    ] {
         let refused = refused(&moved(at(kind), at(other)));
         assert!(matches!(refused, StateError::Misplaced { kind: found } if found == kind), "{refused}");
     }
-    let unknown = [&entries[0][..], &[0, 0, 0, 1, 14]].concat();
-    assert!(matches!(refused(&unknown), StateError::Misplaced { kind: 14 }));
+    let unknown = [&entries[0][..], &[0, 0, 0, 1, 16]].concat();
+    assert!(matches!(refused(&unknown), StateError::Misplaced { kind: 16 }));
     let without_boxes: Vec<_> = entries.into_iter().filter(|entry| entry[4] != wire::BOX).collect();
     assert!(matches!(refused(&without_boxes.concat()), StateError::NoSuchBox { number: 0 }));
 }

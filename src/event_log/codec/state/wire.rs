@@ -10,7 +10,8 @@ type Id = [u8; 16];
 type Digest = [u8; 32];
 type Millis = i64;
 
-// The kinds of entries, in the order in which they stand. Boxes stand before the entry that needs them.
+// The kinds of entries. They stand in the order of their numbers, but for those that came later: see [`rank`].
+// Boxes stand before the entry that needs them.
 pub(super) const HEADER: u8 = 1;
 pub(super) const LOG: u8 = 2;
 pub(super) const HEAD: u8 = 3;
@@ -24,6 +25,17 @@ pub(super) const REVOCATION: u8 = 10;
 pub(super) const SESSION: u8 = 11;
 pub(super) const BOX: u8 = 12;
 pub(super) const END: u8 = 13;
+pub(super) const MEMBERSHIP: u8 = 14;
+pub(super) const RULES: u8 = 15;
+
+/// Returns a number by which kinds are in the order in which they stand.
+pub(super) fn rank(kind: u8) -> u16 {
+    match kind {
+        RULES => rank(LOG) + 1,
+        MEMBERSHIP => rank(REVOCATION) + 1,
+        kind => 2 * u16::from(kind),
+    }
+}
 
 wire! {
     struct HeaderV1 {
@@ -38,6 +50,13 @@ wire! {
         origin: &'a str,
         made_by: u16,
         public_key: [u8; 32],
+    }
+
+    /// There is none before a log knows any.
+    struct RulesV1<'a> {
+        hash: Digest,
+        /// The record, the box, and the index of the event.
+        text: Option<(Id, BoxV1<'a>, u16)>,
     }
 
     struct HeadV1 {
@@ -80,6 +99,12 @@ wire! {
         index: u16,
         /// The kind of its event; 0 for the context.
         of: u16,
+    }
+
+    struct MembershipV1 {
+        slot: u16,
+        at: Millis,
+        fact: FactV1,
     }
 
     struct GrantV1<'a> {

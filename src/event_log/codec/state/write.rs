@@ -13,12 +13,14 @@ use crate::domain::event::{FailureCode, SessionScope};
 use crate::domain::id::{Hash, RecordId};
 use crate::domain::record::{Owner, SealedBox};
 use crate::domain::state::{
-    Checkpoint, FOLD, Fact, FactOf, Grant, Head, Part, Revocation, Session, State, User,
+    Checkpoint, FOLD, Fact, FactOf, Grant, Head, KnownRules, Observed, Part, Revocation, Session, State, User,
 };
 use crate::event_log::codec::canonical::encode_after;
 use crate::event_log::codec::record::box_v1;
 use crate::event_log::codec::wire::FingerprintsV1;
-use crate::event_log::codec::{GRANT_ISSUED, GRANT_REFRESHED, PROFILE_OBSERVED};
+use crate::event_log::codec::{
+    GRANT_ISSUED, GRANT_REFRESHED, MEMBERSHIP_OBSERVED, PROFILE_OBSERVED, RULES_CHANGED,
+};
 use crate::event_log::tree::Frontier;
 
 /// Writes a state, and the edge of the tree over the same records; returns the SHA-256 of all bytes.
@@ -109,6 +111,8 @@ impl Boxes {
             FactOf::GrantIssued => GRANT_ISSUED,
             FactOf::GrantRefreshed => GRANT_REFRESHED,
             FactOf::ProfileObserved => PROFILE_OBSERVED,
+            FactOf::MembershipObserved => MEMBERSHIP_OBSERVED,
+            FactOf::RulesChanged => RULES_CHANGED,
         };
         Ok(FactV1 { number, index: *index, of })
     }
@@ -118,6 +122,10 @@ fn write_head<W: Write>(entries: &mut Entries<W>, head: &Head) -> Result<(), Sta
     if let Some(log) = &head.log {
         let (made_by, public_key) = (log.made_by.code(), log.public_key);
         entries.write(wire::LOG, &wire::LogV1 { log: log.id.0, origin: &log.origin, made_by, public_key })?;
+    }
+    if let Some(KnownRules { hash, fact }) = &head.rules {
+        let text = fact.as_ref().map(|fact| (fact.record.0, box_v1(&fact.sealed), fact.index));
+        entries.write(wire::RULES, &wire::RulesV1 { hash: hash.0, text })?;
     }
     let head = wire::HeadV1 {
         position: head.position.map(|position| position.0),
@@ -146,6 +154,10 @@ fn write_user<W: Write>(entries: &mut Entries<W>, boxes: &mut Boxes, user: &User
         let grant = grant_v1(entries, boxes, grant)?;
         let (source, since, position) = (source.code(), since.0, position.0);
         entries.write(wire::REVOCATION, &wire::RevocationV1 { grant, source, since, position })?;
+    }
+    for (slot, Observed { fact, at }) in &user.memberships {
+        let fact = boxes.fact(entries, fact)?;
+        entries.write(wire::MEMBERSHIP, &wire::MembershipV1 { slot: *slot, at: at.0, fact })?;
     }
     Ok(())
 }

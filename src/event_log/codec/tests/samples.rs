@@ -5,9 +5,9 @@ use std::net::{IpAddr, Ipv6Addr};
 use serde_json::{Value, json};
 
 use crate::domain::event::{
-    Audit, Cause, Event, FailureCode, Fingerprints, KeyPurpose, Learned, MadeBy, Method, NewSigner, Origin,
-    OutageCause, Private, Profile, Question, Requester, RestoredFrom, RevokedBy, RevokedScope, Route,
-    SessionScope, Stage, StateHash, Tokens,
+    Audit, Cause, Event, FailureCode, Fingerprints, KeyPurpose, Learned, MadeBy, Membership, Method,
+    NewSigner, Origin, OutageCause, Private, Profile, Question, Requester, RestoredFrom, RevokedBy,
+    RevokedScope, Route, SessionScope, Stage, StateHash, Stranger, Tokens,
 };
 use crate::domain::id::{
     DiscordId, GrantId, Hash, LogId, Position, RecordId, RequestId, Secret, SessionId, SessionKey, Sub,
@@ -26,6 +26,9 @@ pub(super) struct Sample {
 
 const NOTE: &str =
     "login.example.org/doorbook/4c\n70000\ncnJy\n\n\u{2014} login.example.org/doorbook/4c x08goy==\n";
+
+const RULES: &str =
+    "default_policy = \"deny\"\nmembership_max_age = \"900s\"\nmembership_grace = \"3600s\"\n";
 
 const AT: Timestamp = Timestamp(1_767_323_045_678);
 
@@ -108,6 +111,22 @@ fn profile() -> (Profile, Value) {
     )
 }
 
+fn membership() -> (Membership, Value) {
+    (
+        Membership {
+            guild: DiscordId(197_038_439_483_310_086),
+            member: true,
+            roles: vec![DiscordId(41_771_983_423_143_936), DiscordId(7)],
+            nick: Some("Nelly of Example".into()),
+            pending: false,
+        },
+        json!({
+            "guild": 197_038_439_483_310_086_u64, "member": true, "roles": [41_771_983_423_143_936_u64, 7],
+            "nick": "Nelly of Example", "pending": false,
+        }),
+    )
+}
+
 fn tokens(number: u8) -> (Tokens, Value) {
     let (access, refresh) =
         (format!("example-access-token-{number}"), format!("example-refresh-token-{number}"));
@@ -127,6 +146,7 @@ pub(super) fn samples() -> Vec<Sample> {
     let (session, grant, rules) = (SessionId([0x5e; 16]), GrantId([0x6a; 16]), Hash([0x4c; 32]));
     let (session_hex, grant_hex, rules_hex) = (hex(0x5e, 16), hex(0x6a, 16), hex(0x4c, 32));
     let (someone, someone_in_words) = profile();
+    let (member, member_in_words) = membership();
     let (first, first_in_words) = tokens(1);
     let (second, second_in_words) = tokens(2);
     let (old, old_in_words) = fingerprints(0x10);
@@ -169,7 +189,7 @@ pub(super) fn samples() -> Vec<Sample> {
         Sample {
             event: Event::SignInDenied { term: Some(3), rules },
             clear: json!({ "term": 3, "rules": rules_hex }),
-            private: Some(Private::Denied(Box::new(someone.clone()))),
+            private: Some(Private::Denied(Box::new(Stranger { profile: someone.clone(), memberships: vec![] }))),
             sealed: json!({ "profile": someone_in_words, "memberships": [] }),
         },
         plain(
@@ -253,6 +273,18 @@ pub(super) fn samples() -> Vec<Sample> {
             clear: json!({}),
             private: Some(Private::Profile(someone)),
             sealed: someone_in_words,
+        },
+        Sample {
+            event: Event::MembershipObserved { slot: 300 },
+            clear: json!({ "slot": 300 }),
+            private: Some(Private::Membership(member)),
+            sealed: member_in_words,
+        },
+        Sample {
+            event: Event::RulesChanged { old: Some(rules), new: Hash([0x4d; 32]) },
+            clear: json!({ "old": rules_hex, "new": hex(0x4d, 32) }),
+            private: Some(Private::Rules(RULES.into())),
+            sealed: json!({ "text": RULES }),
         },
         plain(
             Event::DiscordUnavailable { cause: OutageCause::GlobalRateLimit, until: Some(later(1)) },

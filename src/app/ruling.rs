@@ -1,0 +1,27 @@
+//! The rules: what decides now, and other rules that take over.
+
+use std::sync::{Arc, PoisonError};
+
+use super::{App, By, ExecuteError};
+use crate::domain::command::Command;
+use crate::domain::id::Position;
+use crate::domain::rules::Rules;
+
+impl App {
+    /// Returns the rules that decide now.
+    pub fn rules(&self) -> Arc<Rules> {
+        self.rules.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Lets other rules decide, once the log says so; returns where it does.
+    ///
+    /// Nowhere where what decides is the same: then only what it is called, and how long sessions last, may be
+    /// another. Where it fails the old rules stay.
+    pub async fn change_rules(&self, rules: Rules, by: &By) -> Result<Option<Position>, ExecuteError> {
+        let rules = Arc::new(rules);
+        let _one = self.ruling.lock().await;
+        let done = self.execute(Command::ChangeRules(rules.clone()), by).await?;
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = rules;
+        Ok(done.position())
+    }
+}
