@@ -51,14 +51,16 @@ impl From<CallError> for Failure {
 /// A good answer.
 #[derive(Debug)]
 pub(super) struct Answer {
-    /// 2xx.
+    /// 2xx, or 404 where that is a good answer.
     pub(super) status: u16,
     /// At most [`LONGEST`] bytes.
     pub(super) body: Vec<u8>,
 }
 
 /// Reads an answer to its end, or to as much of it as is needed.
-pub(super) async fn read(mut response: Response, family: Family) -> Result<Answer, Failure> {
+///
+/// `absent` are the codes with which a 404 is a good answer: that there is nothing.
+pub(super) async fn read(mut response: Response, family: Family, absent: &[i64]) -> Result<Answer, Failure> {
     let status = response.status();
     let body = read_body(&mut response).await;
     if status.is_success() {
@@ -71,6 +73,9 @@ pub(super) async fn read(mut response: Response, family: Family) -> Result<Answe
     }
     // The status says enough, so what came of the body has to do.
     let body = body.unwrap_or_else(|(_, part)| part);
+    if status == StatusCode::NOT_FOUND && code_of(&body).is_some_and(|code| absent.contains(&code)) {
+        return Ok(Answer { status: status.as_u16(), body });
+    }
     Err(judge(status, response.headers(), &body, family))
 }
 
@@ -91,6 +96,11 @@ async fn read_body(response: &mut Response) -> Result<Vec<u8>, (Cut, Vec<u8>)> {
             Err(_) => return Err((Cut::Broken, body)),
         }
     }
+}
+
+/// Returns Discord's own code for what is wrong.
+fn code_of(body: &[u8]) -> Option<i64> {
+    serde_json::from_slice::<Map<String, Value>>(body).ok()?.get("code")?.as_i64()
 }
 
 /// Says what an answer other than 2xx means.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use reqwest::RequestBuilder;
 
 use super::answer::{self, Answer, Failure, Family};
+use super::budget::{Budget, SPENT};
 use super::error::CallError;
 use super::limits::{Limits, Route};
 use super::pause::Pause;
@@ -34,6 +35,8 @@ pub(super) struct Call {
     pub(super) route: Route,
     /// How refusals look.
     pub(super) family: Family,
+    /// Codes with which a 404 is an answer and no failure.
+    pub(super) absent: &'static [i64],
     /// Whether asking twice does no harm.
     pub(super) repeatable: bool,
 }
@@ -44,6 +47,7 @@ pub(super) struct Caller {
     pub(super) entropy: Arc<dyn Entropy>,
     pub(super) pause: Pause,
     pub(super) limits: Limits,
+    pub(super) budget: Budget,
 }
 
 impl Caller {
@@ -55,7 +59,7 @@ impl Caller {
         &self,
         call: Call,
         request: impl Fn() -> RequestBuilder,
-        parse: impl Fn(&[u8]) -> Result<T, super::Unreadable>,
+        parse: impl Fn(&Answer) -> Result<T, super::Unreadable>,
     ) -> Result<T, CallError> {
         let started = self.clock.monotonic();
         let elapsed = || self.clock.monotonic().saturating_sub(started);
@@ -64,6 +68,10 @@ impl Caller {
         let error = loop {
             if let Err(error) = self.pause.check() {
                 break error;
+            }
+            let left = self.budget.left(SPENT);
+            if !left.is_zero() {
+                break CallError::Exhausted { retry_after: left };
             }
             let left = self.limits.left(call.route);
             if !left.is_zero() {
@@ -76,7 +84,7 @@ impl Caller {
             }
             sent = true;
             let Failure { error, wait, stop } = match self.attempt(call, &request, elapsed()).await {
-                Ok(answer) => match parse(&answer.body) {
+                Ok(answer) => match parse(&answer) {
                     Ok(value) => {
                         self.pause.answered();
                         return Ok(value);
@@ -114,7 +122,7 @@ impl Caller {
     ) -> Result<Answer, Failure> {
         let left = DEADLINE.saturating_sub(elapsed);
         match request().timeout(left).send().await {
-            Ok(response) => answer::read(response, call.family).await,
+            Ok(response) => answer::read(response, call.family, call.absent).await,
             Err(error) => Err(broken(call, &error).into()),
         }
     }
@@ -126,6 +134,7 @@ impl Caller {
         error: &CallError,
         stop: Option<(crate::domain::event::OutageCause, Duration)>,
     ) {
+        self.budget.note(error.status());
         if let CallError::RateLimited { retry_after, global: false } = *error {
             self.limits.met(call.route, retry_after);
         }
@@ -171,7 +180,9 @@ fn trace(call: Call, error: &CallError, sent: bool, repeats: u32, took: Duration
     let (call, status, took_ms) = (call.name, error.status(), took.as_millis());
     let code = error.failure_code();
     match error {
-        CallError::Paused { .. } => tracing::debug!(call, %error, "Discord was not called"),
+        CallError::Paused { .. } | CallError::Exhausted { .. } => {
+            tracing::debug!(call, %error, "Discord was not called");
+        }
         // Whoever met the limit has said so.
         CallError::RateLimited { .. } if !sent => tracing::debug!(call, %error, "Discord was not called"),
         CallError::ClientRejected { .. } => {

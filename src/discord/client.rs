@@ -1,4 +1,4 @@
-//! The client for Discord: the five calls of a login server, and the address people are sent to.
+//! The client for Discord: the six calls of a login server, and the address people are sent to.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,14 +10,15 @@ use tokio::sync::watch;
 use url::Url;
 use url::form_urlencoded::byte_serialize;
 
-use super::answer::Family;
+use super::answer::{Answer, Family};
+use super::budget::{Budget, SPENT, STRAINED};
 use super::call::{Call, Caller};
 use super::error::CallError;
 use super::limits::{Limits, Route};
 use super::pause::Pause;
 use super::{AuthorizeRequest, IssuedTokens, Outage, Settings, call, payload};
 use crate::clock::Clock;
-use crate::domain::event::Profile;
+use crate::domain::event::{Membership, Profile};
 use crate::domain::id::{DiscordId, Secret};
 use crate::entropy::Entropy;
 
@@ -32,6 +33,15 @@ const REVOKE: &str = "oauth2/token/revoke";
 
 /// Who somebody is.
 const ME: &str = "users/@me";
+
+/// What somebody is in a guild. A limit that one guild meets binds them all: they are one route to us.
+const MEMBER: &str = "users/@me/guilds/{guild.id}/member";
+
+/// Discord's code for a guild that one is not in, whether there is such a guild or not.
+const UNKNOWN_GUILD: i64 = 10004;
+
+/// Discord's code for somebody who is not in a guild.
+const UNKNOWN_MEMBER: i64 = 10007;
 
 /// Talks to Discord.
 ///
@@ -106,6 +116,7 @@ impl Client {
             caller: Caller {
                 pause: Pause::new(clock.clone()),
                 limits: Limits::new(clock.clone()),
+                budget: Budget::new(clock.clone()),
                 clock,
                 entropy,
             },
@@ -165,7 +176,7 @@ impl Client {
             ("redirect_uri", &self.settings.redirect_url),
             ("code_verifier", verifier.expose()),
         ];
-        let parse = |body: &[u8]| payload::tokens(body, requested);
+        let parse = |answer: &Answer| payload::tokens(&answer.body, requested);
         self.caller.call(change("exchange_code", TOKEN), || self.form(TOKEN, &fields), parse).await
     }
 
@@ -174,7 +185,7 @@ impl Client {
     /// `held` are the scopes that hold where Discord does not name any.
     pub async fn refresh(&self, refresh: &Secret, held: &[String]) -> Result<IssuedTokens, CallError> {
         let fields = [("grant_type", "refresh_token"), ("refresh_token", refresh.expose())];
-        let parse = |body: &[u8]| payload::tokens(body, held);
+        let parse = |answer: &Answer| payload::tokens(&answer.body, held);
         self.caller.call(change("refresh", TOKEN), || self.form(TOKEN, &fields), parse).await
     }
 
@@ -183,16 +194,36 @@ impl Client {
     /// Discord says yes to a token it does not know as well.
     pub async fn revoke(&self, token: &Secret) -> Result<(), CallError> {
         let fields = [("token", token.expose())];
-        self.caller.call(change("revoke", REVOKE), || self.form(REVOKE, &fields), payload::nothing).await
+        let parse = |answer: &Answer| payload::nothing(&answer.body);
+        self.caller.call(change("revoke", REVOKE), || self.form(REVOKE, &fields), parse).await
     }
 
     /// Asks who the user of an access token is.
     pub async fn current_user(&self, access: &Secret) -> Result<Profile, CallError> {
-        let route = Route { path: ME, access: Some(access.fingerprint()) };
-        let call = Call { name: "current_user", route, family: Family::Api, repeatable: true };
         let url = self.url(ME);
         let request = || self.reading.get(&url).bearer_auth(access.expose());
-        self.caller.call(call, request, payload::profile).await
+        let parse = |answer: &Answer| payload::profile(&answer.body);
+        self.caller.call(question("current_user", ME, access), request, parse).await
+    }
+
+    /// Asks what `user`, whose access token it is, is in a guild.
+    ///
+    /// That somebody is no member is an answer. Everything else that is no membership says nothing, and least of all
+    /// that there is none.
+    pub async fn member(
+        &self,
+        access: &Secret,
+        user: DiscordId,
+        guild: DiscordId,
+    ) -> Result<Membership, CallError> {
+        let call = Call { absent: &[UNKNOWN_GUILD, UNKNOWN_MEMBER], ..question("member", MEMBER, access) };
+        let url = self.url(&format!("users/@me/guilds/{guild}/member"));
+        let request = || self.reading.get(&url).bearer_auth(access.expose());
+        let parse = |answer: &Answer| match answer.status {
+            404 => Ok(Membership::none(guild)),
+            _ => payload::membership(&answer.body, user, guild),
+        };
+        self.caller.call(call, request, parse).await
     }
 
     /// Proves that Discord knows our id and secret.
@@ -201,9 +232,18 @@ impl Client {
     /// revoking it would sign the owner out.
     pub async fn client_credentials(&self) -> Result<(), CallError> {
         let fields = [("grant_type", "client_credentials"), ("scope", "identify")];
-        self.caller
-            .call(change("client_credentials", TOKEN), || self.form(TOKEN, &fields), payload::own_token)
-            .await
+        let parse = |answer: &Answer| payload::own_token(&answer.body);
+        self.caller.call(change("client_credentials", TOKEN), || self.form(TOKEN, &fields), parse).await
+    }
+
+    /// Returns whether Discord has refused so many calls lately that what can wait should.
+    pub fn is_strained(&self) -> bool {
+        !self.caller.budget.left(STRAINED).is_zero()
+    }
+
+    /// Returns for how long nothing is called at all; zero where calls are made.
+    pub fn exhausted_for(&self) -> Duration {
+        self.caller.budget.left(SPENT)
     }
 
     /// Returns the outage that is going on, for those who record when it begins and ends.
@@ -233,7 +273,12 @@ impl Client {
 }
 
 fn change(name: &'static str, path: &'static str) -> Call {
-    Call { name, route: Route { path, access: None }, family: Family::OAuth, repeatable: false }
+    Call { name, route: Route { path, access: None }, family: Family::OAuth, absent: &[], repeatable: false }
+}
+
+fn question(name: &'static str, path: &'static str, access: &Secret) -> Call {
+    let route = Route { path, access: Some(access.fingerprint()) };
+    Call { name, route, family: Family::Api, absent: &[], repeatable: true }
 }
 
 fn web_url(text: &str, setting: &'static str) -> Result<Url, ClientError> {
@@ -250,164 +295,4 @@ fn encoded(value: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::scripted::{
-        Act, EagerClock, Rig, START, Scripted, answer, client, fixture, good_token, good_user, json, secs,
-        settings,
-    };
-    use super::*;
-    use crate::domain::event::{FailureCode, OutageCause};
-    use crate::entropy::SeededEntropy;
-
-    macro_rules! snapshot {
-        ($name:literal, $value:expr) => {{
-            let mut settings = insta::Settings::clone_current();
-            settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots"));
-            settings.set_prepend_module_to_snapshot(false);
-            settings.set_omit_expression(true);
-            settings.bind(|| insta::assert_snapshot!($name, $value));
-        }};
-    }
-
-    #[tokio::test]
-    async fn every_request_stands_on_the_wire_as_discord_wants_it() {
-        let own = json(200, fixture!("token_client_credentials.json"));
-        let revoked = json(200, fixture!("revoked.json"));
-        let rig = Rig::new([good_token(), good_token(), revoked, good_user(), own]).await;
-        rig.exchange().await.expect("tokens");
-        rig.refresh().await.expect("tokens");
-        rig.client.revoke(&Secret::new("refresh-1")).await.expect("revoked");
-        rig.user().await.expect("a user");
-        rig.client.client_credentials().await.expect("credentials");
-        let heard = rig.discord.heard();
-        assert_eq!(heard.len(), 5);
-        snapshot!("discord_request_exchange_code", heard[0]);
-        snapshot!("discord_request_refresh", heard[1]);
-        snapshot!("discord_request_revoke", heard[2]);
-        snapshot!("discord_request_current_user", heard[3]);
-        snapshot!("discord_request_client_credentials", heard[4]);
-    }
-
-    #[tokio::test]
-    async fn people_are_sent_to_discord_with_everything_it_asks_for() {
-        let scopes = ["identify".to_owned(), "email".to_owned()];
-        let mut request = AuthorizeRequest {
-            state: "3q2-7wAA+/=& é",
-            challenge: "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM",
-            scopes: &scopes,
-            prompt_none: true,
-        };
-        let rig = Rig::new([]).await;
-        let url = rig.client.authorize_url(&request);
-        snapshot!("discord_authorize_url", url);
-        let parsed = Url::parse(&url).expect("a url");
-        let state =
-            parsed.query_pairs().find(|(name, _)| name == "state").map(|(_, value)| value.into_owned());
-        assert_eq!(state.as_deref(), Some(request.state));
-        request.prompt_none = false;
-        assert_eq!(rig.client.authorize_url(&request), url.replace("&prompt=none", ""));
-    }
-
-    #[tokio::test]
-    async fn both_families_of_errors_reach_the_caller_as_facts() {
-        let rig = Rig::new([
-            json(400, fixture!("invalid_grant.json")),
-            json(401, fixture!("invalid_client.json")),
-            json(400, fixture!("missing_code_verifier.json")),
-            json(401, fixture!("unauthorized.json")),
-        ])
-        .await;
-        let refused = CallError::Refused { status: 400, code: FailureCode::InvalidGrant };
-        assert_eq!(rig.refresh().await, Err(refused));
-        assert_eq!(rig.refresh().await, Err(CallError::ClientRejected { status: 401 }));
-        assert_eq!(rig.exchange().await, Err(CallError::ClientRejected { status: 400 }));
-        assert_eq!(rig.user().await.err(), Some(CallError::Unauthorized));
-        assert_eq!((rig.calls(), rig.clock.waits()), (4, vec![]), "none of them is asked again");
-    }
-
-    #[tokio::test]
-    async fn what_changes_something_has_a_connection_of_its_own() {
-        let held = || Act::Hold(answer(200, &[], fixture!("token.json")));
-        let rig = Rig::new([held(), held()]).await;
-        // On the first connection nobody listens any more.
-        rig.refresh().await.expect("tokens");
-        rig.refresh().await.expect("the held connection is not used again");
-        assert_eq!(rig.calls(), 2);
-    }
-
-    #[tokio::test]
-    async fn a_global_limit_pauses_every_call_until_it_ends() {
-        let rig =
-            Rig::new([json(429, fixture!("rate_limited_global.json")), good_token(), good_user()]).await;
-        let told = rig.client.outage();
-        let expected = CallError::RateLimited { retry_after: secs(64.57), global: true };
-        assert_eq!(rig.user().await.err(), Some(expected));
-        let until = START.plus(secs(64.57));
-        let cause = OutageCause::GlobalRateLimit;
-        assert_eq!(*told.borrow(), Some(Outage { cause, until: Some(until) }));
-        let paused = CallError::Paused { cause, until };
-        assert_eq!(rig.user().await.err(), Some(paused));
-        assert_eq!(rig.exchange().await, Err(paused));
-        assert_eq!(rig.client.revoke(&Secret::new("a")).await, Err(paused));
-        assert_eq!(rig.client.client_credentials().await, Err(paused));
-        assert_eq!((rig.calls(), paused.outcome_unknown()), (1, false));
-
-        rig.clock.clock.advance(secs(64.57));
-        assert!(rig.refresh().await.is_ok());
-        assert_eq!(*told.borrow(), None);
-    }
-
-    #[tokio::test]
-    async fn a_ban_pauses_every_call_and_is_taken_up_after_a_restart() {
-        let headers = ["Content-Type: text/plain", "Retry-After: 3600", "Connection: close"];
-        let ban = Act::Say(answer(429, &headers, fixture!("cloudflare_1015.txt")));
-        let rig = Rig::new([ban]).await;
-        assert_eq!(rig.exchange().await.expect_err("a ban").status(), Some(429));
-        let outage = rig.client.outage().borrow().expect("it is known");
-        assert_eq!(outage.until, Some(START.plus(secs(3600.0))));
-        assert!(matches!(rig.user().await, Err(CallError::Paused { cause: OutageCause::CloudflareBan, .. })));
-
-        let next = Rig::new([good_user()]).await;
-        next.client.pause_until(outage);
-        assert!(matches!(next.user().await, Err(CallError::Paused { .. })));
-        next.clock.clock.advance(secs(3600.0));
-        assert!(next.user().await.is_ok());
-        assert_eq!((rig.calls(), next.calls()), (1, 1));
-    }
-
-    #[tokio::test]
-    async fn a_redirect_is_not_followed() {
-        for status in [301, 302, 307, 308] {
-            let elsewhere = Scripted::start([good_user(), good_token()]).await;
-            let location = format!("Location: {}/users/@me", elsewhere.url);
-            let redirect = || Act::Say(answer(status, &[&location, "Connection: close"], ""));
-            let rig = Rig::new([redirect(), redirect()]).await;
-            let expected = CallError::Unexpected { status, code: None };
-            assert_eq!(rig.user().await.err(), Some(expected));
-            assert_eq!(rig.exchange().await, Err(expected));
-            assert_eq!((elsewhere.heard().len(), rig.calls()), (0, 2));
-        }
-    }
-
-    #[tokio::test]
-    async fn a_slash_at_the_end_of_the_base_is_one_slash() {
-        let rig = Rig::new([good_user()]).await;
-        let client = client(&format!("{}/", rig.discord.url), rig.clock.clone());
-        assert!(client.current_user(&Secret::new("access-1")).await.is_ok());
-        assert!(rig.discord.heard()[0].starts_with("GET /api/v10/users/@me HTTP/1.1\n"));
-    }
-
-    #[tokio::test]
-    async fn a_client_needs_web_addresses() {
-        let build = |settings| {
-            Client::new(settings, EagerClock::new(START), Arc::new(SeededEntropy::new("jitter"))).err()
-        };
-        for wrong in ["", "discord.com", "ftp://discord.com", "/api"] {
-            let error = build(settings(wrong));
-            assert!(matches!(error, Some(ClientError::NotAUrl { setting: "api_url" })), "{wrong}");
-        }
-        let origin = Settings { public_origin: "http://x\n".into(), ..settings("http://127.0.0.1") };
-        assert!(matches!(build(origin), Some(ClientError::UserAgent)));
-        assert!(build(settings("http://127.0.0.1/api/v10/")).is_none());
-    }
-}
+mod tests;

@@ -44,6 +44,12 @@ pub enum CallError {
         /// Whether that goes for every call.
         global: bool,
     },
+    /// We did not call, because Discord has refused too many calls lately.
+    #[error("discord has refused too many calls lately; none is made for {retry_after:?}")]
+    Exhausted {
+        /// How long we wait.
+        retry_after: Duration,
+    },
     /// There was no connection, or it broke.
     #[error("discord could not be reached")]
     Unreachable {
@@ -101,7 +107,9 @@ impl CallError {
     /// Returns the code under which the log keeps this failure.
     pub fn failure_code(&self) -> FailureCode {
         match self {
-            CallError::Paused { .. } | CallError::RateLimited { .. } => FailureCode::RateLimited,
+            CallError::Paused { .. } | CallError::RateLimited { .. } | CallError::Exhausted { .. } => {
+                FailureCode::RateLimited
+            }
             CallError::Refused { code, .. } => *code,
             CallError::ClientRejected { .. } => FailureCode::InvalidClient,
             CallError::Unauthorized => FailureCode::Unauthorized,
@@ -124,7 +132,10 @@ impl CallError {
             | CallError::Unexpected { status, .. } => Some(status),
             CallError::Unauthorized => Some(401),
             CallError::RateLimited { .. } => Some(429),
-            CallError::Paused { .. } | CallError::Unreachable { .. } | CallError::TimedOut { .. } => None,
+            CallError::Paused { .. }
+            | CallError::Exhausted { .. }
+            | CallError::Unreachable { .. }
+            | CallError::TimedOut { .. } => None,
         }
     }
 
@@ -141,7 +152,8 @@ impl CallError {
             | CallError::Refused { .. }
             | CallError::ClientRejected { .. }
             | CallError::Unauthorized
-            | CallError::RateLimited { .. } => false,
+            | CallError::RateLimited { .. }
+            | CallError::Exhausted { .. } => false,
         }
     }
 
@@ -149,7 +161,9 @@ impl CallError {
     pub fn retry_after(&self, now: Timestamp) -> Option<Duration> {
         match *self {
             CallError::Paused { until, .. } => Some(until.since(now)),
-            CallError::RateLimited { retry_after, .. } => Some(retry_after),
+            CallError::RateLimited { retry_after, .. } | CallError::Exhausted { retry_after } => {
+                Some(retry_after)
+            }
             _ => None,
         }
     }

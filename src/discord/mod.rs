@@ -4,6 +4,7 @@
 //! URL in [`Settings`]: what stands behind it is always a real server on a real socket.
 
 mod answer;
+mod budget;
 mod call;
 mod client;
 mod error;

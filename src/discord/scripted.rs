@@ -9,12 +9,14 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::{CallError, Client, IssuedTokens, Settings};
 use crate::clock::{Clock, ManualClock};
-use crate::domain::event::Profile;
+use crate::domain::event::{Membership, Profile};
 use crate::domain::id::{DiscordId, Secret};
 use crate::domain::time::Timestamp;
 use crate::entropy::SeededEntropy;
 
 pub(super) const START: Timestamp = Timestamp(1_767_323_045_000);
+pub(super) const GUILD: DiscordId = DiscordId(716_984_394_187_276_294);
+const MARISOL: DiscordId = DiscordId(555_769_466_601_213_960);
 const CODE: &str = "Vb3nQ8sLw0ZrTy5KdXc2PfHj7MaUeG";
 const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 
@@ -167,6 +169,10 @@ impl Rig {
 
     pub(super) async fn user(&self) -> Result<Profile, CallError> {
         self.client.current_user(&Secret::new("access-1")).await
+    }
+
+    pub(super) async fn member(&self) -> Result<Membership, CallError> {
+        self.client.member(&Secret::new("access-1"), MARISOL, GUILD).await
     }
 
     pub(super) async fn exchange(&self) -> Result<IssuedTokens, CallError> {

@@ -1,12 +1,15 @@
-//! What somebody is in the guilds that the rules ask about: how old it may be, and when Discord is asked again.
+//! What somebody is in the guilds that the rules ask about, as far as it counts at this moment.
+//!
+//! It is answered from memory. What is due is queued, and asked for by [`super::recheck`].
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use super::Grants;
-use crate::app::By;
+use super::confirmed::Ages;
 use crate::domain::access::Person;
 use crate::domain::event::{Membership, Profile};
 use crate::domain::id::{DiscordId, Sub};
+use crate::domain::rules::Rules;
 
 /// What is known of somebody, as far as it counts at this moment.
 #[derive(Clone, Debug)]
@@ -19,23 +22,28 @@ pub struct Standing {
     pub memberships: Arc<[Membership]>,
 }
 
-/// What asking Discord again gave.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rechecked {
-    /// Every fact that the rules ask for is known now.
-    Known,
-    /// Discord could not be asked, or has not answered in time.
-    Unknown,
-    /// The authorization does not cover what has to be asked: only a new sign-in helps.
-    ScopeMissing,
-    /// The authorization was found dead; the sessions have ended.
-    Ended,
+/// The rules, and what they ask Discord about.
+#[derive(Clone)]
+pub(super) struct Asked {
+    pub(super) rules: Arc<Rules>,
+    /// In ascending order.
+    pub(super) guilds: Arc<[DiscordId]>,
 }
 
 impl Standing {
     /// Returns the person as the rules see it.
     pub fn person(&self) -> Person<'_> {
         Person { id: self.id, profile: self.profile.as_deref(), memberships: &self.memberships }
+    }
+}
+
+impl Asked {
+    pub(super) fn ages(&self) -> Ages {
+        Ages::of(&self.rules)
+    }
+
+    pub(super) fn is_about(&self, guild: DiscordId) -> bool {
+        self.guilds.binary_search(&guild).is_ok()
     }
 }
 
@@ -46,18 +54,54 @@ impl Grants {
     pub fn standing(self: &Arc<Self>, user: Sub) -> Option<Standing> {
         let id = self.app.discord_id_of(user)?;
         let profile = self.app.profile_of(user).map(|known| known.profile);
-        Some(Standing { id, profile, memberships: Arc::from([]) })
+        Some(Standing { id, profile, memberships: self.counting(user) })
     }
 
-    /// Asks Discord for every membership that the rules ask about, at most every ten seconds per user, and waits
-    /// for five seconds at most.
-    pub async fn recheck(self: &Arc<Self>, user: Sub, by: &By) -> Rechecked {
-        let _ = (user, by);
-        Rechecked::Unknown
+    /// Returns what is known of a user in the guilds that the rules ask about, however old, and whether that is
+    /// older than it should be; from memory, and nothing is asked.
+    pub fn memberships_seen(&self, user: Sub) -> Vec<(Membership, bool)> {
+        let asked = self.asked();
+        let known = self.app.memberships_of(user);
+        let of_rules = known.iter().flat_map(|known| known.iter()).filter(|m| asked.is_about(m.guild));
+        of_rules
+            .map(|membership| {
+                let stale = self.confirmed.is_stale(user, membership.guild, asked.ages());
+                (membership.clone(), stale)
+            })
+            .collect()
     }
 
-    /// Queues a re-check of somebody who was just refused, unless the facts are younger than ten seconds.
-    pub fn recheck_soon(self: &Arc<Self>, user: Sub) {
-        let _ = user;
+    /// Returns the memberships that are not too old to count, and queues what is due.
+    fn counting(self: &Arc<Self>, user: Sub) -> Arc<[Membership]> {
+        let asked = self.asked();
+        if asked.guilds.is_empty() {
+            return self.no_memberships.clone();
+        }
+        let known = self.app.memberships_of(user).unwrap_or_else(|| self.no_memberships.clone());
+        let look = self.confirmed.look(user, &asked.guilds, asked.ages());
+        for guild in look.due {
+            self.check_in_background(user, guild);
+        }
+        let is_expired = |membership: &Membership| look.expired.contains(&membership.guild);
+        if known.iter().any(is_expired) {
+            return known.iter().filter(|membership| !is_expired(membership)).cloned().collect();
+        }
+        // The usual case: what was opened once is shared as it is.
+        known
+    }
+
+    /// Returns the rules that decide now, and the guilds that they ask about.
+    ///
+    /// Which guilds those are is worked out once for each change of the rules.
+    pub(super) fn asked(&self) -> Asked {
+        let rules = self.app.rules();
+        let mut asked = self.asked_about.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*asked {
+            Some(known) if Arc::ptr_eq(&known.rules, &rules) => known.clone(),
+            _ => {
+                let guilds = rules.guilds().into_iter().collect();
+                asked.insert(Asked { rules, guilds }).clone()
+            }
+        }
     }
 }

@@ -3,11 +3,14 @@
 //! Every call that changes something at Discord runs in a task of its own: a browser that goes away in
 //! the middle of a refresh must not take its outcome with it.
 
+mod confirmed;
 mod erasure;
 mod flight;
+mod introduced;
 mod membership;
 mod outage;
 mod profile;
+mod recheck;
 mod refresh;
 mod revocation;
 mod sign_in;
@@ -23,12 +26,14 @@ use tokio_util::task::TaskTracker;
 use crate::app::{App, ExecuteError, Held, KeyedLocks, LiveSession};
 use crate::clock::Clock;
 use crate::discord::{CallError, Client};
+use crate::domain::event::Membership;
 use crate::domain::id::{DiscordId, GrantId, Secret, SessionId, SessionToken, Sub};
 use crate::entropy::Entropy;
 
 pub use erasure::{EraseError, Erasure};
 use flight::Flights;
-pub use membership::{Rechecked, Standing};
+pub use membership::Standing;
+pub use recheck::Rechecked;
 
 /// What the room needs to know.
 #[derive(Clone, Debug)]
@@ -37,6 +42,11 @@ pub struct Settings {
     pub scopes: Vec<String>,
     /// How old a profile may be before its use queues a refresh.
     pub profile_max_age: Duration,
+    /// Whether the sessions end of somebody who is known not to be among those who may stay in any more.
+    ///
+    /// Their access ends in any case. This is asked each time that Discord has said what somebody is in a guild: where
+    /// `allow` then holds for certain for them no more, all their sessions end.
+    pub role_lost_ends_sessions: bool,
 }
 
 /// Discord, one call at a time per user.
@@ -53,6 +63,13 @@ pub struct Grants {
     fetches: Flights<Sub, Freshness>,
     fetched: Mutex<lru::LruCache<Sub, profile::Fetched>>,
     background: Arc<Semaphore>,
+    confirmed: confirmed::Confirmed,
+    asked_about: Mutex<Option<membership::Asked>>,
+    no_memberships: Arc<[Membership]>,
+    /// Checks of memberships that are under way, and those that wait for their turn.
+    checks: Flights<(Sub, DiscordId), recheck::Checked>,
+    waiting: recheck::Queue,
+    hurried: Semaphore,
     sign_ins: sign_in::Limits,
     revocations_sent: revocation::Sent,
     /// Users about whom a loop goes on asking.
@@ -184,6 +201,12 @@ impl Grants {
     ) -> Arc<Grants> {
         Arc::new(Grants {
             sign_ins: sign_in::Limits::new(clock.clone()),
+            confirmed: confirmed::Confirmed::new(clock.clone()),
+            asked_about: Mutex::default(),
+            no_memberships: Arc::from([]),
+            checks: Flights::default(),
+            waiting: recheck::Queue::default(),
+            hurried: Semaphore::new(recheck::HURRIED),
             app,
             client,
             settings,

@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// How long a background refresh that failed keeps the next one off.
 const PAUSE: Duration = Duration::from_secs(60);
 /// An access token that ends within this is renewed first.
-const NEARLY: Duration = Duration::from_secs(30);
+pub(super) const NEARLY: Duration = Duration::from_secs(30);
 
 /// The last answer about a user.
 #[derive(Clone, Copy, Debug)]
@@ -33,17 +33,21 @@ impl Grants {
         if let Some(last) = self.last_fetch(user, STANDS) {
             return last.freshness;
         }
+        tokio::select! {
+            biased;
+            freshness = self.profile_now(user, by) => freshness,
+            () = self.clock.sleep(PATIENCE) => Freshness::Stale,
+        }
+    }
+
+    /// Asks Discord for the profile, or joins those who do, and waits however long it takes.
+    pub(super) async fn profile_now(self: &Arc<Self>, user: Sub, by: &By) -> Freshness {
         let mut landed = self.fetches.begin(user, &self.tasks, || {
             let (grants, by) = (self.clone(), by.clone());
             async move { grants.fetch(user, &by).await }
         });
-        tokio::select! {
-            biased;
-            landed = landed.wait_for(Option::is_some) => {
-                landed.ok().and_then(|found| *found).unwrap_or(Freshness::Stale)
-            }
-            () = self.clock.sleep(PATIENCE) => Freshness::Stale,
-        }
+        let landed = landed.wait_for(Option::is_some).await;
+        landed.ok().and_then(|found| *found).unwrap_or(Freshness::Stale)
     }
 
     /// Notes that a profile was used, and queues a refresh of an old one off the request path.
@@ -55,7 +59,8 @@ impl Grants {
         if known.confirmed && age < self.settings.profile_max_age {
             return;
         }
-        if self.last_fetch(user, PAUSE).is_some() || self.fetches.is_aloft(user) {
+        let is_busy = self.fetches.is_aloft(user) || self.client.is_strained();
+        if is_busy || self.last_fetch(user, PAUSE).is_some() {
             return;
         }
         // Where too much goes on already, the next use asks again.

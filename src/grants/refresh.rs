@@ -92,6 +92,10 @@ impl Grants {
             // Nothing would be sent, so nothing is claimed either.
             return Err(RefreshError::DiscordRateLimited { retry_after: whole_seconds(until.since(now)) });
         }
+        let exhausted = self.client.exhausted_for();
+        if !exhausted.is_zero() {
+            return Err(RefreshError::DiscordRateLimited { retry_after: whole_seconds(exhausted) });
+        }
         if let Some(not_before) = grant.not_before.filter(|not_before| now < *not_before)
             && not_before.since(now) <= A_DAY
         {
@@ -158,7 +162,9 @@ impl Grants {
                 self.conclude_failed(user, grant, failed, attempt, by).await?;
                 Err(match error {
                     CallError::Refused { code: FailureCode::InvalidGrant, .. } => RefreshError::Ended,
-                    CallError::Paused { .. } | CallError::RateLimited { .. } => {
+                    CallError::Paused { .. }
+                    | CallError::RateLimited { .. }
+                    | CallError::Exhausted { .. } => {
                         RefreshError::DiscordRateLimited { retry_after: self.seconds_to_wait(&error) }
                     }
                     CallError::ClientRejected { .. } => RefreshError::ClientRejected,

@@ -7,17 +7,17 @@ use std::time::Duration;
 
 use lru::LruCache;
 
+use super::introduced::Introduced;
 use super::refresh::whole_seconds;
 use super::{Grants, SignInError, SignInRequest, SignedIn};
 use crate::app::{By, ExecuteError};
 use crate::clock::Clock;
-use crate::discord::CallError;
-use crate::domain::access::Person;
+use crate::discord::{CallError, IssuedTokens};
+use crate::domain::access::Truth;
 use crate::domain::command::{Command, SignIn};
-use crate::domain::event::{FailureCode, Method, Profile, Stage, Tokens};
+use crate::domain::event::{FailureCode, Method, Profile, Stage};
 use crate::domain::id::{DiscordId, GrantId, SessionId, SessionToken, Sub};
 use crate::domain::record::Actor;
-use crate::domain::rules::Admission;
 
 impl Grants {
     /// Exchanges a code, asks who it is, and signs them in.
@@ -43,6 +43,10 @@ impl Grants {
         if let Err(retry_after) = self.sign_ins.check(profile.id) {
             return Err(SignInError::TooMany { retry_after });
         }
+        let introduced = self.introduced(profile.id, &issued.tokens.access, &issued.scopes).await;
+        if let Some(untold) = introduced.missing(&profile) {
+            return Err(self.untold(untold, &by).await);
+        }
 
         let _held = self.discord.lock(profile.id).await;
         if self.revocations_sent.since(profile.id, began) {
@@ -54,21 +58,19 @@ impl Grants {
             }
         }
         let expires_at = self.clock.now().plus(issued.expires_in);
-        self.record(profile, issued.tokens, issued.scopes, expires_at, request.replaces, by).await
+        self.record(profile, introduced, issued, expires_at, request.replaces, by).await
     }
 
     async fn record(
         &self,
         profile: Profile,
-        tokens: Tokens,
-        scopes: Vec<String>,
+        introduced: Introduced,
+        issued: IssuedTokens,
         expires_at: crate::domain::time::Timestamp,
         replaces: Option<SessionId>,
         by: By,
     ) -> Result<SignedIn, SignInError> {
-        let memberships = vec![];
-        let person = Person { id: profile.id, profile: Some(&profile), memberships: &memberships };
-        let admitted = self.app.rules().admit(&person) == Admission::Admitted;
+        let admitted = introduced.admits(&profile) == Truth::Yes;
         let keys = self.app.keys();
         let user: Option<Sub> = if admitted {
             let made = keys.ensure_subject(profile.id).await;
@@ -84,12 +86,12 @@ impl Grants {
         let command = Command::SignIn(Box::new(SignIn {
             user,
             profile,
-            memberships,
+            memberships: introduced.memberships.clone(),
             grant: GrantId(self.entropy.draw()),
             application: self.client.application(),
-            scopes,
+            scopes: issued.scopes,
             expires_at,
-            tokens,
+            tokens: issued.tokens,
             session,
             key: token.key(),
             method: Method::Discord,
@@ -101,13 +103,14 @@ impl Grants {
         // The outcome is what was recorded: a session that is in the state, or none.
         let session = self.app.session_by_id(session).ok_or(SignInError::NotAllowed)?;
         self.note_fetched(session.user);
+        self.note_introduced(session.user, &introduced);
         Ok(SignedIn { token, session })
     }
 
-    async fn failed(&self, stage: Stage, error: CallError, by: &By) -> SignInError {
+    pub(super) async fn failed(&self, stage: Stage, error: CallError, by: &By) -> SignInError {
         self.app.sign_in_failed(stage, error.failure_code(), by).await;
         match error {
-            CallError::Paused { .. } | CallError::RateLimited { .. } => {
+            CallError::Paused { .. } | CallError::RateLimited { .. } | CallError::Exhausted { .. } => {
                 SignInError::DiscordRateLimited { retry_after: self.seconds_to_wait(&error) }
             }
             CallError::Refused { .. } if stage == Stage::Token => SignInError::CodeRejected,

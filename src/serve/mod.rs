@@ -220,8 +220,11 @@ pub async fn start_on(
     });
     let (app, replayed) = replaying::shown(opened, clock.clone()).await?;
 
-    let grants_settings =
-        grants::Settings { scopes: config.scopes.clone(), profile_max_age: config.profile_max_age };
+    let grants_settings = grants::Settings {
+        scopes: config.scopes.clone(),
+        profile_max_age: config.profile_max_age,
+        role_lost_ends_sessions: false,
+    };
     let grants = Grants::new(app.clone(), client.clone(), grants_settings, clock.clone(), entropy.clone());
     grants.start();
     answers.open(AppAnswers::new(app.clone(), entropy, config.local.retention).with_grants(grants.clone()));
@@ -410,7 +413,11 @@ pub async fn open_with_discord(
     let answers = AppAnswers::new(app.clone(), entropy.clone(), local.retention);
     let Ok(config) = Config::read(sources) else { return Ok(Box::new(answers)) };
     let client = Arc::new(Client::new(discord_settings(&config), clock.clone(), entropy.clone())?);
-    let settings = grants::Settings { scopes: config.scopes, profile_max_age: config.profile_max_age };
+    let settings = grants::Settings {
+        scopes: config.scopes,
+        profile_max_age: config.profile_max_age,
+        role_lost_ends_sessions: false,
+    };
     let grants = Grants::new(app, client, settings, clock, entropy);
     Ok(Box::new(answers.with_grants(grants)))
 }

@@ -1,0 +1,133 @@
+//! What somebody who signs in is in the guilds that the rules ask about: asked for before they are let in.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, stream};
+
+use super::membership::Asked;
+use super::recheck::SCOPE;
+use super::{Grants, SignInError};
+use crate::app::By;
+use crate::discord::CallError;
+use crate::domain::access::{Person, Truth};
+use crate::domain::event::{FailureCode, Membership, Profile, Stage};
+use crate::domain::id::{DiscordId, Secret, Sub};
+
+/// How long Discord may take to tell of all guilds together.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Guilds that are asked about at the same time; Discord counts by token.
+const AT_ONCE: usize = 4;
+
+/// What Discord said of somebody who signs in.
+pub(super) struct Introduced {
+    asked: Asked,
+    asked_at: Duration,
+    /// One a guild, of those that it told of.
+    pub(super) memberships: Vec<Membership>,
+    /// Why it did not tell of all.
+    untold: Option<Untold>,
+}
+
+/// Why Discord did not tell of a guild.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Untold {
+    /// The token does not allow to ask.
+    Scope,
+    /// A call failed.
+    Call(CallError),
+}
+
+impl Introduced {
+    /// Returns whether the person may come in, as far as is known.
+    pub(super) fn admits(&self, profile: &Profile) -> Truth {
+        self.with(profile, &self.memberships)
+    }
+
+    /// Returns what kept Discord from telling, where that is all that keeps the person out.
+    pub(super) fn missing(&self, profile: &Profile) -> Option<Untold> {
+        let untold = self.untold?;
+        let of_others = self.untold_guilds().map(Membership::none);
+        let supposed: Vec<_> = self.memberships.iter().cloned().chain(of_others).collect();
+        let decides = self.admits(profile) == Truth::Unknown && self.with(profile, &supposed) == Truth::No;
+        decides.then_some(untold)
+    }
+
+    fn with(&self, profile: &Profile, memberships: &[Membership]) -> Truth {
+        self.asked.rules.allows(&Person { id: profile.id, profile: Some(profile), memberships })
+    }
+
+    fn untold_guilds(&self) -> impl Iterator<Item = DiscordId> {
+        let is_told = |guild| self.memberships.iter().any(|told| told.guild == guild);
+        self.asked.guilds.iter().copied().filter(move |guild| !is_told(*guild))
+    }
+}
+
+impl Grants {
+    /// Asks what the user of a fresh token is in each guild that the rules ask about.
+    pub(super) async fn introduced(&self, id: DiscordId, access: &Secret, scopes: &[String]) -> Introduced {
+        let (asked, asked_at) = (self.asked(), self.clock.monotonic());
+        let guilds = asked.guilds.clone();
+        let mut found = Introduced { asked, asked_at, memberships: vec![], untold: None };
+        if guilds.is_empty() {
+            return found;
+        }
+        if !scopes.iter().any(|scope| scope == SCOPE) {
+            found.untold = Some(Untold::Scope);
+            return found;
+        }
+        let calls: Vec<_> = guilds.iter().map(|guild| self.client.member(access, id, *guild)).collect();
+        let mut answers = pin!(stream::iter(calls).buffer_unordered(AT_ONCE));
+        let mut late = pin!(self.clock.sleep(PATIENCE));
+        loop {
+            let answer = tokio::select! {
+                biased;
+                answer = answers.next() => answer,
+                () = &mut late => {
+                    found.untold = found.untold.or(Some(Untold::Call(CallError::TimedOut { sent: true })));
+                    return found;
+                }
+            };
+            match answer {
+                None => return found,
+                Some(Ok(membership)) => found.memberships.push(membership),
+                Some(Err(error)) => {
+                    let refused = error == CallError::Unauthorized;
+                    if refused || error.failure_code() == FailureCode::ScopeMissing {
+                        // The token is good: it has just said whose it is. It is not shown for this again.
+                        found.untold = Some(Untold::Scope);
+                        return found;
+                    }
+                    found.untold = found.untold.or(Some(Untold::Call(error)));
+                }
+            }
+        }
+    }
+
+    /// Says why somebody is not let in of whom Discord has not told.
+    pub(super) async fn untold(&self, untold: Untold, by: &By) -> SignInError {
+        match untold {
+            Untold::Call(error) => self.failed(Stage::Identity, error, by).await,
+            Untold::Scope => {
+                tracing::warn!(
+                    "Discord does not let us ask what somebody is in a guild, so they cannot come in"
+                );
+                self.app.sign_in_failed(Stage::Identity, FailureCode::ScopeMissing, by).await;
+                SignInError::DiscordUnavailable
+            }
+        }
+    }
+
+    /// Notes how old the facts of a sign-in are that is recorded.
+    pub(super) fn note_introduced(&self, user: Sub, introduced: &Introduced) {
+        let pause = introduced.asked.ages().pause();
+        self.confirmed.keep(user, &introduced.asked.guilds);
+        for told in &introduced.memberships {
+            self.confirmed.confirm(user, told.guild, introduced.asked_at);
+        }
+        for guild in introduced.untold_guilds() {
+            self.confirmed.fail(user, guild, pause);
+        }
+    }
+}
