@@ -89,7 +89,7 @@ impl Front {
 
     /// Returns the rules that decide now.
     pub(super) fn rules(&self) -> Arc<Rules> {
-        Arc::new(self.app.rules().clone())
+        self.app.rules()
     }
 
     /// Returns what a login may return to, by the rules as they are now.
