@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -160,7 +160,7 @@ impl Cookie {
 }
 
 /// Reads one answer: as long as it says, or until the proxy closes; 30 s at most.
-pub async fn read_answer(stream: &mut TlsStream<TcpStream>) -> Exchange {
+pub async fn read_answer(stream: &mut (impl AsyncRead + Unpin)) -> Exchange {
     let reading = async {
         let mut bytes = Vec::new();
         loop {
