@@ -152,3 +152,6 @@ impl OpenMemberships {
 fn from(observed: &BTreeMap<u16, Observed>) -> impl Iterator<Item = (u16, RecordId)> {
     observed.iter().map(|(slot, found)| (*slot, found.fact.record))
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,8 @@ mod keys;
 mod locks;
 mod open;
 mod retention;
+#[cfg(test)]
+mod rig;
 mod ruling;
 mod sightings;
 mod stored;

@@ -25,3 +25,6 @@ impl App {
         Ok(done.position())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -304,6 +304,135 @@ mod tests {
         }
     }
 
+    /// Rules for `wiki.example.net` and everything below `apps.example.com`; for hosts below `example.org` the policy.
+    fn guarding(own: &str) -> TargetRules {
+        use crate::domain::host::HostPattern;
+        use crate::domain::path::RulePath;
+        use crate::domain::rules::{DefaultPolicy, Grants, Rule};
+        let rule = |host| Rule {
+            host: HostPattern::parse(host).expect("a host"),
+            path: RulePath::parse("/admin").expect("a path"),
+            grant: Grants::Public,
+            methods: None,
+            networks: None,
+            allow_preflight: false,
+        };
+        let rules = Rules {
+            rules: vec![rule("wiki.example.net"), rule("*.apps.example.com"), rule("xn--bcher-kva.example")],
+            default_policy: DefaultPolicy::SignedIn(Host::parse("example.org").expect("a host")),
+            ..Rules::default()
+        };
+        TargetRules::new(&Url::parse(own).expect("a URL"), &[]).guarding(Arc::new(rules))
+    }
+
+    #[test]
+    fn the_hosts_of_rules_are_places_to_return_to() {
+        let rules = guarding("https://login.example.org");
+        for (raw, location) in [
+            ("https://wiki.example.net", "https://wiki.example.net/"),
+            ("https://wiki.example.net:443/admin?x=%2f#y", "https://wiki.example.net/admin?x=%2f#y"),
+            ("HTTPS://WIKI.example.net/elsewhere", "https://wiki.example.net/elsewhere"),
+            ("https://a.apps.example.com/", "https://a.apps.example.com/"),
+            ("https://a.b.apps.example.com/", "https://a.b.apps.example.com/"),
+            ("https://b\u{fc}cher.example/", "https://xn--bcher-kva.example/"),
+            ("https://example.org/", "https://example.org/"),
+            ("https://grafana.example.org/d/1", "https://grafana.example.org/d/1"),
+            ("https://login.example.org/account", "/account"),
+        ] {
+            assert_eq!(rules.read(raw).map(|t| t.location), Ok(location.to_owned()), "{raw:?}");
+        }
+        let target = rules.read("https://wiki.example.net/x").expect("a target");
+        assert_eq!(target.host().map(|host| host.to_string()), Some("wiki.example.net".into()));
+        assert_eq!(rules.read("/account").expect("a target").host(), None);
+    }
+
+    /// oauth2-proxy: GHSA-qqxw-m5fj-f7gv, GHSA-j7px-6hwj-hpjg (white space), GHSA-5m6c-jp6f-2vcv; zitadel 12559 (`@`).
+    #[test]
+    fn beside_the_hosts_of_rules_nothing_is_a_place_to_return_to() {
+        let rules = guarding("https://login.example.org");
+        let table = [
+            "https://evil.example/",
+            "https://example.net/",
+            "https://evilwiki.example.net/",
+            "https://sub.wiki.example.net/",
+            "https://wiki.example.net.evil.example/",
+            "https://wiki.example.net.",
+            "https://wiki.example.net./",
+            "https://apps.example.com/",
+            "https://evilapps.example.com/",
+            "https://a.apps.example.com.evil.example/",
+            "https://.apps.example.com/",
+            "https://a..apps.example.com/",
+            "https://evilexample.org/",
+            "https://example.org.evil.example/",
+            "https://grafana.example.org./",
+            "http://wiki.example.net/",
+            "http://grafana.example.org/",
+            "http://wiki.example.net:443/",
+            "https://wiki.example.net:8443/",
+            "https://wiki.example.net:80/",
+            "https://wiki.example.net:0/",
+            "wss://wiki.example.net/",
+            "ftp://wiki.example.net/",
+            "javascript://wiki.example.net/%0aalert(1)",
+            "//wiki.example.net/",
+            "///wiki.example.net/",
+            "/\\wiki.example.net/",
+            "https:wiki.example.net/",
+            "https:/wiki.example.net/",
+            "https:///wiki.example.net/",
+            "https:\\\\wiki.example.net/",
+            "wiki.example.net/",
+            "https://wiki.example.net@evil.example/",
+            "https://wiki.example.net:x@evil.example/",
+            "https://nelly@wiki.example.net/",
+            "https://@wiki.example.net/",
+            "https://evil.example#@wiki.example.net/",
+            "https://evil.example?@wiki.example.net/",
+            "https://evil.example\\@wiki.example.net/",
+            "https://evil.example/wiki.example.net",
+            "https://evil.example%2fwiki.example.net/",
+            "https://evil.example%23.apps.example.com/",
+            "https://evil.example\u{ff0f}.apps.example.com/",
+            "https://evil.example\u{2044}.apps.example.com/x\\y",
+            "https://evil.example .apps.example.com/",
+            "https://evil.example\t.apps.example.com/",
+            "\thttps://wiki.example.net/",
+            " https://wiki.example.net/",
+            "https://wiki.example.net/ ",
+            "https://wiki.example.net/\n",
+            "https://wiki.example.net/%0a",
+            "https://wiki.example.net/%09",
+            "https://wiki.example.net/a%2fb",
+            "https://wiki.example.net/%5cevil.example",
+            "https://wiki.example.net/a\\b",
+            "https://wiki.example.net/.doorbook/finish?begin",
+            "https://wiki.example.net/.doorbook/finish?t=x",
+            "https://wiki.example.net/.doorbook",
+            "https://wiki.example.net/x/../.doorbook/finish",
+            "https://wiki.example.net/.%64oorbook/finish",
+            "https://wiki.example.net//.doorbook/finish",
+            "https://login.example.org/auth/recheck?rd=x",
+            "https://login.example.org/.doorbook/finish",
+            "https://login.example.org//evil.example/",
+            "https://192.0.2.1/",
+            "https://[2001:db8::1]/",
+        ];
+        assert!(table.len() >= 40);
+        for raw in table {
+            assert_eq!(rules.read(raw), Err(NotAllowed), "{raw:?}");
+        }
+    }
+
+    #[test]
+    fn where_we_are_plain_http_the_hosts_of_rules_may_be_so_too() {
+        let rules = guarding("http://login.example.org:3001");
+        assert!(
+            rules.read("http://wiki.example.net/").is_ok() && rules.read("https://wiki.example.net/").is_ok()
+        );
+        assert_eq!(rules.read("http://wiki.example.net:3001/"), Err(NotAllowed));
+    }
+
     #[test]
     fn an_address_may_be_as_long_as_the_limit_and_no_longer() {
         let at = format!("/{}", "a".repeat(MAX_LEN - 1));

@@ -250,7 +250,8 @@ impl Asking<'_> {
             tracing::info!(
                 %host,
                 method = forwarded.method(),
-                "refused, because {why}; if people are to open it, add: [[rule]] host = \"{host}\" allow = [ {{ signed_in = true }} ]"
+                "refused, because {why}; if people are to open it, add this:\n\n\
+                 [[rule]]\nhost = \"{host}\"\nallow = [ {{ signed_in = true }} ]\n"
             );
         }
         self.problem(Problem::NoRule, Some(forwarded))

@@ -259,6 +259,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_proxy_is_told_to_let_nobody_pass_until_the_log_is_known() {
+        let server = start(|_| {}).await;
+        for (path, status) in [("/auth/nginx", 403), ("/auth/forward", 503), ("/.doorbook/finish", 503)] {
+            for headers in ["", "X-Original-URL: https://a.example/\r\nX-Original-Method: GET\r\n"] {
+                let told = server.send(&get(path, headers)).await;
+                assert!(told.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {told}");
+                assert!(
+                    told.contains("\"code\":\"not_ready\"") && told.contains(&format!("\"status\":{status}")),
+                    "{told}"
+                );
+            }
+        }
+        let stranger = start(|settings| settings.trusted_proxies.clear()).await;
+        for path in ["/auth/nginx", "/auth/forward", "/.doorbook/finish"] {
+            let told = stranger.send(&get(path, "")).await;
+            assert!(told.starts_with("HTTP/1.1 403 ") && told.contains("untrusted_proxy"), "{path}: {told}");
+        }
+    }
+
+    #[tokio::test]
     async fn two_requests_share_a_connection() {
         let server = start(|_| {}).await;
         let mut both = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec();

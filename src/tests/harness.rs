@@ -32,8 +32,6 @@ use tokio::net::{TcpListener, TcpStream};
 pub const START: Timestamp = Timestamp(1_767_323_045_000);
 /// doorbook as browsers see it.
 pub const ORIGIN: &str = "http://localhost:3001";
-/// doorbook as browsers see it behind a proxy with TLS.
-pub const AUTH: &str = "https://auth.example.org";
 /// The stand-in as browsers see it.
 pub const DISCORD: &str = "http://127.0.0.1:3002";
 /// The demo's first person.
@@ -64,11 +62,13 @@ pub struct Plan {
     pub accept_loss: bool,
     /// Who may open what.
     pub rules: Vec<Rule>,
+    /// doorbook as browsers see it.
+    pub origin: &'static str,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Plan { env: vec![], disk: Arc::new(RealDisk), accept_loss: false, rules: vec![] }
+        Plan { env: vec![], disk: Arc::new(RealDisk), accept_loss: false, rules: vec![], origin: ORIGIN }
     }
 }
 
@@ -189,7 +189,7 @@ impl House {
         let mut env = vec![
             ("DISCORD_OAUTH_CLIENT_ID".to_owned(), CLIENT_ID.to_string()),
             ("DISCORD_OAUTH_SECRET".to_owned(), CLIENT_SECRET.to_owned()),
-            ("DISCORD_REDIRECT_URL".to_owned(), format!("{ORIGIN}/api/auth/discord/redirect")),
+            ("DISCORD_REDIRECT_URL".to_owned(), self.redirect_url()),
             ("DISCORD_API_URL".to_owned(), format!("{discord}/api/v10")),
             ("DISCORD_AUTHORIZE_URL".to_owned(), format!("{DISCORD}/oauth2/authorize")),
             ("DISCORD_CDN_URL".to_owned(), DISCORD.to_owned()),
@@ -203,6 +203,16 @@ impl House {
         env
     }
 
+    /// Where Discord sends browsers back.
+    fn redirect_url(&self) -> String {
+        format!("{}/api/auth/discord/redirect", self.plan.origin)
+    }
+
+    /// doorbook as browsers see it.
+    pub fn origin(&self) -> &'static str {
+        self.plan.origin
+    }
+
     /// The configuration.
     pub fn config(&self) -> Config {
         let env: BTreeMap<OsString, OsString> =
@@ -211,7 +221,9 @@ impl House {
         let system_file = cwd.join("none.toml");
         let mut config = Config::read(&Sources { flags: BTreeMap::new(), env, cwd, system_file })
             .expect("a good configuration");
-        config.local.rules.rules = self.plan.rules.clone();
+        if !self.plan.rules.is_empty() {
+            config.local.rules.rules = self.plan.rules.clone();
+        }
         config
     }
 
@@ -229,7 +241,7 @@ impl House {
         let mut settings = stand_in::Settings::new(stand_in::Application {
             client_id: CLIENT_ID,
             client_secret: Secret::new(CLIENT_SECRET),
-            redirect_uris: [ORIGIN, AUTH].map(|origin| format!("{origin}/api/auth/discord/redirect")).into(),
+            redirect_uris: vec![self.redirect_url()],
             name: "House".into(),
         });
         settings.public_url = Some(DISCORD.into());

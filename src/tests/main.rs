@@ -13,6 +13,7 @@ mod erasure;
 mod exchanges;
 mod forward_auth;
 mod golden;
+mod guarded;
 mod harness;
 mod keys;
 mod login;
@@ -23,6 +24,7 @@ mod restart;
 mod revoke;
 mod sessions;
 mod storage;
+mod tickets;
 mod tidy;
 
 /// Compares with `snapshots/NAME.snap`; nothing in a story is random, so nothing is filtered.

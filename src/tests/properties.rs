@@ -1,12 +1,14 @@
 //! Whatever is decided, in whatever order: the state that replaying the bytes gives is the state that was lived.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use doorbook::domain::command::{AcceptLoss, Command, CreateLog, Facts, SignCheckpoint, SignIn, Which};
 use doorbook::domain::decide::{Decision, decide};
 use doorbook::domain::event::{
-    Cause, Event, FailureCode, MadeBy, Membership, Method, OutageCause, Profile, RevokedBy, Stage, Tokens,
+    Cause, Event, FailureCode, MadeBy, Membership, Method, OutageCause, Private, Profile, RevokedBy, Stage,
+    Tokens,
 };
 use doorbook::domain::id::{
     DiscordId, GrantId, Hash, LogId, Position, RecordId, Secret, SessionId, SessionKey, Sub, WriterId,
@@ -35,6 +37,7 @@ enum Step {
     SignIn {
         who: u8,
         browser: Option<Index>,
+        role: u8,
     },
     /// Two at once: the one that was decided first comes second.
     SignInOvertaken {
@@ -69,6 +72,14 @@ enum Step {
         who: u8,
         look: u8,
     },
+    ObserveMembership {
+        who: u8,
+        guild: u8,
+        role: u8,
+    },
+    ChangeRules {
+        which: u8,
+    },
     Outage {
         cause: bool,
     },
@@ -91,7 +102,8 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let who = 0..PEOPLE;
     prop_oneof![
-        6 => (who.clone(), any::<Option<Index>>()).prop_map(|(who, browser)| Step::SignIn { who, browser }),
+        6 => (who.clone(), any::<Option<Index>>(), 0..3_u8)
+            .prop_map(|(who, browser, role)| Step::SignIn { who, browser, role }),
         1 => who.clone().prop_map(|who| Step::SignInOvertaken { who }),
         1 => Just(Step::FailSignIn),
         2 => any::<Index>().prop_map(Step::See),
@@ -102,7 +114,10 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (who.clone(), any::<bool>()).prop_map(|(who, is_final)| Step::RefreshFailed { who, is_final }),
         2 => (who.clone(), any::<bool>()).prop_map(|(who, confirmed)| Step::Revoke { who, confirmed }),
         2 => who.clone().prop_map(|who| Step::Confirm { who }),
-        1 => (who, 0..3_u8).prop_map(|(who, look)| Step::Observe { who, look }),
+        1 => (who.clone(), 0..3_u8).prop_map(|(who, look)| Step::Observe { who, look }),
+        3 => (who, 0..6_u8, 0..3_u8)
+            .prop_map(|(who, guild, role)| Step::ObserveMembership { who, guild, role }),
+        1 => (0..3_u8).prop_map(|which| Step::ChangeRules { which }),
         1 => any::<bool>().prop_map(|cause| Step::Outage { cause }),
         1 => Just(Step::Recovery),
         1 => (-90_000..90_000_i32).prop_map(|seconds| Step::MoveClock { seconds }),
@@ -128,14 +143,13 @@ struct Life {
 
 impl Life {
     fn begin() -> Life {
-        let allow = (0..PEOPLE - 1).map(|who| Term::User(discord(who))).collect();
         let mut life = Life {
             state: State::default(),
             frames: vec![],
             records: vec![],
             now: START,
             drawn: 0,
-            rules: Rules { allow: Some(allow), ..Rules::default() },
+            rules: rules(0),
             profiles: HashMap::new(),
             memberships: HashMap::new(),
         };
@@ -151,9 +165,9 @@ impl Life {
 
     fn step(&mut self, step: Step) {
         let command = match step {
-            Step::SignIn { who, browser } => {
+            Step::SignIn { who, browser, role } => {
                 let replaces = browser.and_then(|session| self.session(session));
-                self.sign_in(who, replaces)
+                self.sign_in(who, replaces, role)
             }
             Step::SignInOvertaken { who } => return self.overtake(who),
             Step::FailSignIn => {
@@ -206,6 +220,14 @@ impl Life {
             }
             Step::Observe { who, look } => {
                 Command::ObserveProfile { user: sub(who), profile: profile(who, look) }
+            }
+            Step::ObserveMembership { who, guild, role } => {
+                Command::ObserveMemberships { user: sub(who), memberships: vec![membership(guild, role)] }
+            }
+            Step::ChangeRules { which } => {
+                self.run(Command::ChangeRules(Arc::new(rules(which))));
+                self.rules = rules(which);
+                return;
             }
             Step::Outage { cause } => Command::NoteOutage {
                 cause: if cause { OutageCause::Unreachable } else { OutageCause::GlobalRateLimit },
@@ -268,23 +290,37 @@ impl Life {
     fn append(&mut self, decision: Decision) -> Verdict {
         let id = RecordId(u128::from(self.draw()).to_be_bytes());
         let user = decision.subject.map(|subject| subject.sub);
-        let mut events = Vec::new();
+        let (mut events, mut said) = (Vec::new(), Vec::new());
         let mut sealed = vec![self.seal(Owner::Context(self.now.month(), user))];
         for draft in decision.events {
             let stored = serialize_event(&draft.event, draft.private.as_ref()).expect("bytes");
             if stored.sealed.is_some() && sealed.len() == 1 {
                 sealed.push(self.seal(user.map_or(Owner::Log, Owner::Subject)));
             }
-            if let (Some(user), Some(doorbook::domain::event::Private::Profile(profile))) =
-                (user, draft.private)
-            {
-                self.profiles.insert(user, profile);
-            }
+            said.extend(draft.private.map(|private| (draft.event.clone(), private)));
             events.push(draft.event);
         }
         let writer = self.state.writer().unwrap_or(WriterId([0; 8]));
         let context = Context { writer, actor: Actor::SYSTEM, request: None, cause: None, route: None };
-        self.keep(Record { id, at: self.now, subject: decision.subject, context, events, sealed })
+        let record = Record { id, at: self.now, subject: decision.subject, context, events, sealed };
+        let verdict = self.keep(record);
+        if let (Verdict::Applied, Some(user)) = (verdict, user) {
+            self.learn(user, said);
+        }
+        verdict
+    }
+
+    /// Remembers what is sealed: what a state holds of it cannot be opened here.
+    fn learn(&mut self, user: Sub, said: Vec<(Event, Private)>) {
+        for (event, private) in said {
+            match (event, private) {
+                (_, Private::Profile(profile)) => drop(self.profiles.insert(user, profile)),
+                (Event::MembershipObserved { slot }, Private::Membership(membership)) => {
+                    self.memberships.entry(user).or_default().insert(slot, membership);
+                }
+                _ => {}
+            }
+        }
     }
 
     fn keep(&mut self, record: Record) -> Verdict {
@@ -296,7 +332,7 @@ impl Life {
     }
 
     fn overtake(&mut self, who: u8) {
-        let (first, second) = (self.sign_in(who, None), self.sign_in(who, None));
+        let (first, second) = (self.sign_in(who, None, 1), self.sign_in(who, None, 2));
         let (first, second) = (self.decide(first), self.decide(second));
         let let_in = first.iter().any(|decision| {
             decision.events.iter().any(|draft| matches!(draft.event, Event::SessionOpened { .. }))
@@ -355,12 +391,12 @@ impl Life {
         pending.or(live).unwrap_or(GrantId([0xFF; 16]))
     }
 
-    fn sign_in(&mut self, who: u8, replaces: Option<SessionId>) -> Command {
+    fn sign_in(&mut self, who: u8, replaces: Option<SessionId>, role: u8) -> Command {
         let id = u128::from(self.draw()).to_be_bytes();
         Command::SignIn(Box::new(SignIn {
             user: Some(sub(who)),
             profile: profile(who, 0),
-            memberships: vec![],
+            memberships: (0..role).map(|guild| membership(guild, role)).collect(),
             grant: GrantId(id),
             application: DiscordId(1),
             scopes: vec!["identify".into(), "email".into()],
@@ -380,6 +416,22 @@ fn sub(who: u8) -> Sub {
 
 fn discord(who: u8) -> DiscordId {
     DiscordId(u64::from(who) + 80_351_110_224_678_912)
+}
+
+/// Some let in everybody but the last one, some say the same in another order, some ask for a guild.
+fn rules(which: u8) -> Rules {
+    let mut allow: Vec<Term> = (0..PEOPLE - 1).map(|who| Term::User(discord(who))).collect();
+    match which {
+        0 => {}
+        1 => allow.reverse(),
+        _ => allow.push(Term::Role { guild: DiscordId(0), role: DiscordId(2) }),
+    }
+    Rules { allow: Some(allow), ..Rules::default() }
+}
+
+fn membership(guild: u8, role: u8) -> Membership {
+    let roles = vec![DiscordId(role.into()), DiscordId(9)];
+    Membership { member: role > 0, roles, ..Membership::none(DiscordId(guild.into())) }
 }
 
 fn profile(who: u8, look: u8) -> Profile {
@@ -460,16 +512,22 @@ proptest! {
 fn these_lives_are_worth_replaying() {
     let mut life = Life::begin();
     let steps = [
-        Step::SignIn { who: 0, browser: None },
+        Step::SignIn { who: 0, browser: None, role: 2 },
         Step::Claim { who: 0, attempt: 1 },
         Step::Refreshed { who: 0 },
         Step::SignInOvertaken { who: 1 },
         Step::Revoke { who: 0, confirmed: false },
-        Step::SignIn { who: 3, browser: None },
+        Step::SignIn { who: 3, browser: None, role: 0 },
+        Step::ObserveMembership { who: 0, guild: 5, role: 1 },
+        Step::ChangeRules { which: 2 },
+        Step::SignIn { who: 3, browser: None, role: 2 },
     ];
     steps.into_iter().for_each(|step| life.step(step));
     assert!(life.state.user(sub(0)).is_some_and(|user| user.revocation.is_some()));
     assert_eq!(life.state.sessions_of(sub(1)).count(), 1);
+    assert_eq!(life.state.sessions_of(sub(3)).count(), 1, "other rules let in somebody else");
+    assert_eq!(life.state.user(sub(0)).map(|user| user.memberships.len()), Some(3));
+    assert!(life.state.rules().is_some_and(|known| known.fact.is_some()));
     assert!(life.records.iter().any(|r| r.events.iter().any(|e| matches!(e, Event::SignInDenied { .. }))));
     let boxes: Vec<_> = life.state.sessions().filter_map(|session| session.origin.as_ref()).collect();
     assert!(boxes.iter().all(|origin| origin.index == CONTEXT) && !boxes.is_empty());
@@ -480,7 +538,7 @@ fn these_lives_are_worth_replaying() {
 #[test]
 fn the_same_records_give_the_same_state_while_the_fold_is_the_same() {
     let mut life = Life::begin();
-    let signed_in = |who| Step::SignIn { who, browser: None };
+    let signed_in = |who| Step::SignIn { who, browser: None, role: who };
     for step in [
         Step::Restart { loses: false },
         signed_in(0),
@@ -495,6 +553,8 @@ fn the_same_records_give_the_same_state_while_the_fold_is_the_same() {
         Step::Claim { who: 1, attempt: 1 },
         Step::RefreshFailed { who: 1, is_final: false },
         Step::Observe { who: 2, look: 1 },
+        Step::ObserveMembership { who: 2, guild: 1, role: 1 },
+        Step::ChangeRules { which: 1 },
         Step::Revoke { who: 0, confirmed: false },
         signed_in(0),
         Step::Revoke { who: 1, confirmed: false },
@@ -516,8 +576,8 @@ fn the_same_records_give_the_same_state_while_the_fold_is_the_same() {
         (FOLD, &*records, &*state),
         (
             1,
-            "a4566c2110fa5c4ee355e5c663a730ce7ee57c56e8586c920f52011eb3b07b7c",
-            "f5630d3e70c9d6ecb96c1d06ae1216dbfd165f33f33347862fc1173e361a1163"
+            "ab2666e2e8cf509d5c948210d795be8823aade5f42d4eff6ed1421aaa9194bf4",
+            "73b28babf6cd14a4db4e2c4b436d108486ddf9409bc1a6bf66d9304137426263"
         )
     );
 }

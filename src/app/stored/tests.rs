@@ -1,34 +1,19 @@
 //! Starts with and without a stored state, which must not make a difference.
 
 use std::fs;
-use std::sync::Arc;
 
 use futures_util::future::{join_all, poll_immediate};
 
 use super::*;
-use crate::app::{By, Replayed, Role, Settings};
-use crate::clock::{Clock as _, ManualClock};
-use crate::disk::RealDisk;
-use crate::domain::command::{Command, SignIn, Which};
-use crate::domain::event::{Cause, FailureCode, MadeBy, Method, Profile, Stage, Tokens};
-use crate::domain::id::{DiscordId, GrantId, Secret, SessionId, SessionKey};
-use crate::domain::rules::Rules;
+use crate::app::By;
+use crate::app::rig::{House, sign_in};
+use crate::domain::command::{Command, Which};
+use crate::domain::event::{Cause, FailureCode, Stage};
+use crate::domain::id::DiscordId;
 use crate::domain::state::State;
-use crate::domain::time::Timestamp;
-use crate::entropy::SeededEntropy;
-use crate::event_log::{MemoryEngine, Probe};
-
-struct House {
-    dir: tempfile::TempDir,
-    clock: ManualClock,
-}
+use crate::event_log::MemoryEngine;
 
 impl House {
-    fn new() -> House {
-        let clock = ManualClock::new(Timestamp(1_767_323_045_000));
-        House { dir: tempfile::tempdir().unwrap(), clock }
-    }
-
     fn states(&self) -> std::path::PathBuf {
         self.dir.path().join("data/states")
     }
@@ -36,60 +21,6 @@ impl House {
     fn state(&self, size: u64) -> std::path::PathBuf {
         self.states().join(format!("{size:020}.state"))
     }
-
-    async fn open(&self) -> (Arc<App>, Replayed) {
-        let settings = Settings {
-            data_dir: self.dir.path().join("data"),
-            encrypt_secret: None,
-            cookie_secret: None,
-            role: Role::Server {
-                made_by: MadeBy::Serve,
-                origin: "https://login.example.org".into(),
-                config: Hash([0; 32]),
-                accept_loss: false,
-            },
-            version: "0.1.0".into(),
-            rules: Rules::default(),
-            probe: Probe::InProcess,
-        };
-        // What is drawn at a later start must be something else.
-        let seed = format!("a start at {}", self.clock.now());
-        self.clock.advance(std::time::Duration::from_secs(1));
-        let (clock, entropy) = (Arc::new(self.clock.clone()), Arc::new(SeededEntropy::new(&seed)));
-        let opening = tokio::task::spawn_blocking(|| App::open(settings, clock, entropy, Arc::new(RealDisk)));
-        opening.await.unwrap().unwrap().replay().await.unwrap()
-    }
-}
-
-async fn sign_in(app: &App, who: u8, session: u8) {
-    let id = DiscordId(u64::from(who) + 80_351_110_224_678_912);
-    let profile = Profile {
-        id,
-        username: format!("person.{who}"),
-        global_name: None,
-        discriminator: "0".into(),
-        avatar: None,
-        locale: None,
-        email: None,
-        email_verified: None,
-    };
-    let token = |sort: &str| Secret::new(format!("{sort} {session}"));
-    let command = Command::SignIn(Box::new(SignIn {
-        user: Some(app.keys().ensure_subject(id).await.unwrap()),
-        profile,
-        memberships: vec![],
-        grant: GrantId([session; 16]),
-        application: DiscordId(1),
-        scopes: vec!["identify".into()],
-        expires_at: Timestamp(1_767_923_045_000),
-        tokens: Tokens { access: token("access"), refresh: token("refresh") },
-        session: SessionId([session; 16]),
-        key: SessionKey([session; 32]),
-        method: Method::Discord,
-        replaces: None,
-    }));
-    let origin = crate::domain::event::Origin { user_agent: Some("a browser".into()), ..Default::default() };
-    assert!(app.execute(command, &By { origin: Some(origin), ..By::SYSTEM }).await.unwrap().applied());
 }
 
 /// Folds the first records of the log, from the very first one on.

@@ -8,9 +8,9 @@ use doorbook::discord::stand_in::requests::Route;
 use doorbook::domain::id::DiscordId;
 use serde_json::Value;
 
-use super::street::{Kind, Street};
+use super::street::{AUTH, Kind, Street};
 use super::visitor::{FETCH, NAVIGATION, WEBSOCKET};
-use crate::harness::{AUTH, MARISOL};
+use crate::harness::MARISOL;
 use crate::snapshot;
 
 /// Somebody with one of the two roles.
@@ -65,7 +65,7 @@ pub fn request(got: &Value) -> &str {
 }
 
 pub async fn somebody_who_may_reaches_the_app_and_it_is_told_who(kind: Kind) {
-    let street = Street::open(kind, &rules(), &[]).await;
+    let street = Street::open(kind, &rules()).await;
     let mut marisol = street.signed_in(MARISOL).await;
     let answer = marisol.open("https://app.example.org/admin/x?y=%20z").await;
     assert_eq!(answer.status, 200, "{answer}");
@@ -91,7 +91,7 @@ pub async fn somebody_who_may_reaches_the_app_and_it_is_told_who(kind: Kind) {
 }
 
 pub async fn a_stranger_is_sent_to_sign_in_and_comes_back_to_the_page(kind: Kind) {
-    let street = Street::open(kind, &rules(), &[]).await;
+    let street = Street::open(kind, &rules()).await;
     let mut visitor = street.visitor();
     let page = "https://app.example.org/page/two?x=1&y=a%26b";
     let sent = visitor.open(page).await;
@@ -114,7 +114,7 @@ pub async fn a_stranger_is_sent_to_sign_in_and_comes_back_to_the_page(kind: Kind
 }
 
 pub async fn a_script_a_socket_and_a_form_are_told_and_not_sent_along(kind: Kind) {
-    let street = Street::open(kind, &rules(), &[]).await;
+    let street = Street::open(kind, &rules()).await;
     let mut visitor = street.visitor();
     let fetched = visitor.fetch("https://app.example.org/data").await;
     assert_eq!((fetched.status, fetched.header("location")), (401, None), "{fetched}");
@@ -133,7 +133,7 @@ pub async fn a_script_a_socket_and_a_form_are_told_and_not_sent_along(kind: Kind
 }
 
 pub async fn whoever_lacks_the_role_is_refused_and_told_so(kind: Kind) {
-    let street = Street::open(kind, &rules(), &[]).await;
+    let street = Street::open(kind, &rules()).await;
     let mut tess = street.signed_in(TESS).await;
     assert_eq!(tess.open("https://app.example.org/").await.status, 200);
     assert_eq!(street.app.got().len(), 1);
@@ -149,7 +149,7 @@ pub async fn whoever_lacks_the_role_is_refused_and_told_so(kind: Kind) {
 }
 
 pub async fn a_role_that_is_lost_closes_the_door_within_minutes(kind: Kind) {
-    let street = Street::open(kind, &rules(), &[]).await;
+    let street = Street::open(kind, &rules()).await;
     let mut marisol = street.signed_in(MARISOL).await;
     let admin = "https://app.example.org/admin";
     assert_eq!(marisol.fetch(admin).await.status, 200);
@@ -182,7 +182,7 @@ pub async fn a_role_that_is_lost_closes_the_door_within_minutes(kind: Kind) {
 }
 
 pub async fn a_role_that_is_gained_opens_the_door_at_the_next_check(kind: Kind) {
-    let street = Street::open(kind, &rules(), &[]).await;
+    let street = Street::open(kind, &rules()).await;
     let mut tess = street.signed_in(TESS).await;
     let refused = street.follow(&mut tess, "https://app.example.org/admin?x", TESS).await;
     assert_eq!(refused.status, 403, "{refused}");
@@ -215,7 +215,7 @@ pub fn link(page: &str, words: &str) -> String {
 }
 
 pub async fn a_ticket_takes_a_session_to_another_root_domain(kind: Kind) {
-    let street = Street::open(kind, &rules(), &[]).await;
+    let street = Street::open(kind, &rules()).await;
     let mut visitor = street.visitor();
     let landed = street.follow(&mut visitor, "https://wiki.example.net/a?b=c", MARISOL).await;
     assert_eq!(landed.status, 200, "{landed}");
@@ -236,7 +236,7 @@ pub async fn a_ticket_takes_a_session_to_another_root_domain(kind: Kind) {
 }
 
 pub async fn a_public_page_asks_nothing_and_the_app_hears_of_nobody(kind: Kind) {
-    let street = Street::open(kind, &rules(), &[]).await;
+    let street = Street::open(kind, &rules()).await;
     let mut visitor = street.visitor();
     for url in ["https://app.example.org/assets/a.css", "https://public.example.org/"] {
         assert_eq!(visitor.open(url).await.status, 200, "{url}");
@@ -254,7 +254,7 @@ pub async fn a_public_page_asks_nothing_and_the_app_hears_of_nobody(kind: Kind) 
 }
 
 pub async fn a_host_without_a_rule_is_closed_to_everybody(kind: Kind) {
-    let street = Street::open(kind, &rules(), &[]).await;
+    let street = Street::open(kind, &rules()).await;
     for visitor in [&mut street.visitor(), &mut street.signed_in(MARISOL).await] {
         let refused = visitor.open("https://nowhere.example.org/").await;
         assert_eq!((refused.status, refused.header("location")), (403, None), "{refused}");
@@ -263,7 +263,7 @@ pub async fn a_host_without_a_rule_is_closed_to_everybody(kind: Kind) {
 }
 
 pub async fn the_link_that_signs_out_closes_the_door(kind: Kind) {
-    let street = Street::open(kind, &rules(), &[]).await;
+    let street = Street::open(kind, &rules()).await;
     let mut marisol = street.signed_in(MARISOL).await;
     assert_eq!(marisol.open("https://app.example.org/").await.status, 200);
     // The very link that stands in the file.

@@ -3,13 +3,13 @@
 use serde_json::Value;
 
 use super::doors::{TESS, heard, request, rules};
-use super::street::{Kind, Street};
+use super::street::{AUTH, Kind, Street};
 use super::visitor::{FETCH, NAVIGATION};
-use crate::harness::{AUTH, MARISOL};
+use crate::harness::MARISOL;
 
 /// Forged forwarded headers: GHSA-7x63-xv5r-3p2x, CVE-2026-40575, CVE-2026-35051.
 pub async fn what_a_client_says_of_its_request_changes_nothing(kind: Kind) {
-    let street = Street::open(kind, &rules(), &[]).await;
+    let street = Street::open(kind, &rules()).await;
     let (mut nobody, mut tess) = (street.visitor(), street.signed_in(TESS).await);
     let public = "https://public.example.org/assets/x";
     let forged = [
@@ -43,7 +43,7 @@ pub async fn what_a_client_says_of_its_request_changes_nothing(kind: Kind) {
 
 /// Forged identities, in every spelling: GHSA-7r4p-vjf4-gxv4, GHSA-f59h-q822-g45g, GHSA-5m6w-wvh7-57vm.
 pub async fn who_a_client_says_it_is_never_reaches_the_app(kind: Kind) {
-    let street = Street::open(kind, &rules(), &[]).await;
+    let street = Street::open(kind, &rules()).await;
     let mut tess = street.signed_in(TESS).await;
     let names =
         ["Remote-User", "Remote-Name", "Remote-Email", "Remote-Groups", "X-Discord-Id", "X-Discord-Roles"];
@@ -73,7 +73,7 @@ pub async fn who_a_client_says_it_is_never_reaches_the_app(kind: Kind) {
 
 /// nginx chooses a site by the request line, and an app may read the header.
 pub async fn two_hosts_in_one_request_are_judged_and_served_as_one(kind: Kind) {
-    let street = Street::open(kind, &rules(), &[]).await;
+    let street = Street::open(kind, &rules()).await;
     let visitor = street.visitor();
     for site in ["app.example.org", "public.example.org"] {
         for (line, host) in [
@@ -105,7 +105,7 @@ pub async fn two_hosts_in_one_request_are_judged_and_served_as_one(kind: Kind) {
 
 /// The same path, to a guard and to an app: GHSA-7rh7-c77v-6434, GHSA-pxq7-h93f-9jrg.
 pub async fn a_path_that_can_be_read_in_two_ways_opens_nothing(kind: Kind) {
-    let street = Street::open(kind, &rules(), &[]).await;
+    let street = Street::open(kind, &rules()).await;
     let (mut nobody, mut tess) = (street.visitor(), street.signed_in(TESS).await);
     for path in [
         "/admin",
@@ -156,7 +156,7 @@ pub async fn a_path_that_can_be_read_in_two_ways_opens_nothing(kind: Kind) {
 
 /// Rules over the raw address, query and all: GHSA-7rh7-c77v-6434.
 pub async fn a_query_is_no_path(kind: Kind) {
-    let street = Street::open(kind, &rules(), &[]).await;
+    let street = Street::open(kind, &rules()).await;
     let mut visitor = street.visitor();
     for address in [
         "/admin?/assets/x",
@@ -177,7 +177,7 @@ pub async fn a_query_is_no_path(kind: Kind) {
 }
 
 pub async fn no_cookie_of_doorbook_reaches_the_app(kind: Kind) {
-    let street = Street::open(kind, &rules(), &[]).await;
+    let street = Street::open(kind, &rules()).await;
     let mut marisol = street.signed_in(MARISOL).await;
     assert!(marisol.cookie("app.example.org", "__Secure-doorbook-app").is_some());
     let home = "https://app.example.org/";
@@ -208,7 +208,7 @@ pub async fn no_cookie_of_doorbook_reaches_the_app(kind: Kind) {
 
 /// Nobody outside may ask what only a proxy asks, and a proxy is asked nothing in its own voice.
 pub async fn only_a_proxy_may_ask_what_a_proxy_asks(kind: Kind) {
-    let street = Street::open(kind, &rules(), &[]).await;
+    let street = Street::open(kind, &rules()).await;
     let mut marisol = street.signed_in(MARISOL).await;
     let headers = [
         NAVIGATION[0],

@@ -12,7 +12,10 @@ use url::Url;
 
 use super::echo::Echo;
 use super::visitor::Visitor;
-use crate::harness::{AUTH, Exchange, House, Plan, Process, binary, free_port};
+use crate::harness::{Exchange, House, Plan, Process, binary, free_port};
+
+/// doorbook as browsers see it.
+pub const AUTH: &str = "https://auth.example.org";
 
 /// Which proxy stands in front.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,11 +39,9 @@ pub struct Street {
 const MORE: [&str; 3] = ["public.example.org", "wiki.example.net", "nowhere.example.org"];
 
 impl Street {
-    /// Opens the street, with these rules and these variables.
-    pub async fn open(kind: Kind, rules: &str, env: &[(&'static str, &str)]) -> Street {
-        let mut all = vec![("DISCORD_REDIRECT_URL", format!("{AUTH}/api/auth/discord/redirect"))];
-        all.extend(env.iter().map(|(name, value)| (*name, (*value).to_owned())));
-        let mut house = House::closed(Plan { env: all, ..Plan::default() }).await;
+    /// Opens the street, with these rules.
+    pub async fn open(kind: Kind, rules: &str) -> Street {
+        let mut house = House::closed(Plan { origin: AUTH, ..Plan::default() }).await;
         fs::write(house.dir.path().join("doorbook.toml"), rules).expect("a file");
         house.start().await.expect("doorbook starts");
         let app = Echo::open().await;

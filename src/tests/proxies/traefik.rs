@@ -9,14 +9,13 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use super::doors::{TESS, rules};
+use super::street::AUTH;
 use super::visitor::{FETCH, NAVIGATION, read_answer};
-use crate::harness::{AUTH, Browser, Exchange, House, MARISOL, Plan};
+use crate::harness::{Browser, Exchange, House, MARISOL, Plan};
 use crate::snapshot;
 
 async fn house() -> House {
-    let redirect = format!("{AUTH}/api/auth/discord/redirect");
-    let mut house =
-        House::closed(Plan { env: vec![("DISCORD_REDIRECT_URL", redirect)], ..Plan::default() }).await;
+    let mut house = House::closed(Plan { origin: AUTH, ..Plan::default() }).await;
     std::fs::write(house.dir.path().join("doorbook.toml"), rules()).expect("a file");
     house.start().await.expect("doorbook starts");
     house

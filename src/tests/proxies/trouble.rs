@@ -8,9 +8,9 @@ use doorbook::domain::id::DiscordId;
 use tokio::io::AsyncWriteExt;
 
 use super::doors::{heard, request, rules};
-use super::street::{Kind, Street};
+use super::street::{AUTH, Kind, Street};
 use super::visitor::{NAVIGATION, read_answer};
-use crate::harness::{AUTH, MARISOL, QUIETFOX};
+use crate::harness::{MARISOL, QUIETFOX};
 
 pub async fn more_roles_than_fit_are_cut_and_pass(kind: Kind) {
     let roles: Vec<DiscordId> = (0..200).map(|n| DiscordId(1_100_000_000_000_000_000 + n)).collect();
@@ -24,7 +24,7 @@ pub async fn more_roles_than_fit_are_cut_and_pass(kind: Kind) {
         })
         .collect();
     let more = format!("{groups}\n[[rule]]\nhost = \"more.example.org\"\nallow = [ {} ]\n", terms.join(", "));
-    let street = Street::open(kind, &(rules() + &more), &[]).await;
+    let street = Street::open(kind, &(rules() + &more)).await;
     assert!(street.house.discord().change_person(MARISOL, |person| {
         person.guilds = vec![Membership::new(DEMO_GUILD, &roles)];
     }));
@@ -39,7 +39,7 @@ pub async fn more_roles_than_fit_are_cut_and_pass(kind: Kind) {
 }
 
 pub async fn a_long_address_is_come_back_to(kind: Kind) {
-    let street = Street::open(kind, &rules(), &[]).await;
+    let street = Street::open(kind, &rules()).await;
     let mut visitor = street.visitor();
     // Of what is escaped once more on the way, as much as may be returned to.
     let query = "%C3%A9".repeat(330);
@@ -50,7 +50,7 @@ pub async fn a_long_address_is_come_back_to(kind: Kind) {
 }
 
 pub async fn a_body_is_never_waited_for_and_a_connection_stays_in_step(kind: Kind) {
-    let street = Street::open(kind, &rules(), &[]).await;
+    let street = Street::open(kind, &rules()).await;
     let marisol = street.signed_in(MARISOL).await;
     let cookie = marisol.cookies("app.example.org");
     let head = |method: &str, path: &str, more: &str| {
@@ -87,7 +87,7 @@ pub async fn a_body_is_never_waited_for_and_a_connection_stays_in_step(kind: Kin
 }
 
 pub async fn while_doorbook_is_down_nobody_comes_in(kind: Kind) {
-    let mut street = Street::open(kind, &rules(), &[]).await;
+    let mut street = Street::open(kind, &rules()).await;
     let mut marisol = street.signed_in(MARISOL).await;
     let mut all = vec![street.visitor()];
     assert_eq!(marisol.fetch("https://app.example.org/").await.status, 200);
@@ -109,7 +109,7 @@ pub async fn while_doorbook_is_down_nobody_comes_in(kind: Kind) {
 }
 
 pub async fn while_discord_is_down_those_who_are_known_stay_in(kind: Kind) {
-    let mut street = Street::open(kind, &rules(), &[]).await;
+    let mut street = Street::open(kind, &rules()).await;
     let mut marisol = street.signed_in(MARISOL).await;
     street.house.discord_goes_down().await;
     let admin = "https://app.example.org/admin";

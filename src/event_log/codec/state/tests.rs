@@ -327,9 +327,23 @@ fn the_largest_facts_that_a_log_can_hold_can_be_stored() {
     let (source, since, position) = (RevokedBy::User, AT, Position(0));
     user.revocation = Some(Revocation { grant: ended, source, since, position });
     user.grant = Some(live);
+    let observed = Observed { fact: fact(5, FactOf::MembershipObserved), at: AT };
+    user.memberships = BTreeMap::from([(0, observed.clone()), (u16::MAX, observed)]);
     let mut session = session(1, sub, Some(fact(4, FactOf::Context)));
     session.scope = SessionScope::Host("x".repeat(65_300));
-    let parts = vec![head(1), Part::User(sub, Cow::Owned(user)), Part::Session(Cow::Owned(session))];
+    let text = Fact {
+        record: RecordId([6; 16]),
+        sealed: sealed(Owner::Log, 65_400),
+        index: u16::MAX - 1,
+        of: FactOf::RulesChanged,
+    };
+    let rules = Some(KnownRules { hash: Hash([0x4C; 32]), fact: Some(text) });
+    let head = Head { position: Some(Position(0)), rules, ..Head::default() };
+    let parts = vec![
+        Part::Head(Cow::Owned(head)),
+        Part::User(sub, Cow::Owned(user)),
+        Part::Session(Cow::Owned(session)),
+    ];
     let state = built(parts);
     let (bytes, _) = written(&state, 1);
     assert_eq!(read_state(&*bytes).expect("a state").state, state);
