@@ -263,7 +263,8 @@ fn bad_input_is_exit_2_names_its_place_and_writes_nothing() {
         ("bad_duration_quoted", Shell::configured().file(".env", "DOORBOOK_SESSION_IDLE='a week'\n")),
         ("bad_cidr", Shell::configured().set("DOORBOOK_TRUSTED_PROXIES", "10.0.0.0/33")),
         ("origins", Shell::configured().set("DOORBOOK_ALLOWED_ORIGINS", "*")),
-        ("later_setting", Shell::configured().set("DOORBOOK_ADMINS", "user:1")),
+        ("later_setting", Shell::configured().set("DOORBOOK_METRICS_LISTEN", "127.0.0.1:9090")),
+        ("bad_rules", Shell::configured().file("doorbook.toml", BAD_RULES)),
     ];
     for (name, shell) in rows {
         let before = std::fs::read_dir(shell.dir.path()).unwrap().count();
@@ -289,6 +290,70 @@ fn a_good_configuration_is_shown_without_its_secrets() {
     assert!(
         jsonl.out.starts_with("{\"setting\":\"DISCORD_OAUTH_CLIENT_ID\",\"value\":\"197038439483310086\",")
     );
+}
+
+/// Rules with a mistake in every table.
+const BAD_RULES: &str = r#"
+allow = "group:staff,role:1"
+
+[[group]]
+name = "stuff"
+any = [{ guild = "nelly's" }]
+
+[[rule]]
+host = "*"
+allow = [{ group = "staff" }]
+
+[[rule]]
+host = "wiki.example.org"
+public = true
+alow = [{ signed_in = true }]
+port = 3001
+"#;
+
+/// Rules for hosts that the cookie reaches, that it does not, and both.
+const RULES: &str = r#"
+cookie_domain = "apps.example.org"
+
+[[group]]
+name = "staff"
+any = [{ guild = "197038439483310086", role = "41771983423143936" }, { email_domain = "example.org" }]
+
+[[rule]]
+host = "wiki.apps.example.org"
+path = "/admin"
+allow = [{ group = "staff" }]
+
+[[rule]]
+host = "wiki.apps.example.org"
+public = true
+
+[[rule]]
+host = "files.example.net"
+allow = [{ group = "staff" }]
+
+[[rule]]
+host = "*.example.org"
+allow = [{ signed_in = true }]
+
+[[rule]]
+host = "git.example.org"
+public = true
+"#;
+
+#[test]
+fn each_host_of_a_rule_is_shown_with_the_way_its_cookie_comes() {
+    let shell = Shell::configured()
+        .set("DISCORD_REDIRECT_URL", "https://auth.apps.example.org/api/auth/discord/redirect")
+        .file("doorbook.toml", RULES);
+    let came = shell.run(&["config", "check"]);
+    came.exits(0);
+    snapshot!("config_check_rules", came.shown());
+    for format in ["json", "csv"] {
+        let came = shell.run(&["config", "check", "--format", format]);
+        let all: Vec<&str> = came.out.lines().skip_while(|line| !line.contains("RUST_LOG")).collect();
+        snapshot!(format!("config_check_rules_{format}"), all.join("\n"));
+    }
 }
 
 #[test]

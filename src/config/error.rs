@@ -180,15 +180,120 @@ pub enum Wrong {
     /// An origin over http where we are https.
     #[error("\"{0}\" is http and this server is https; a login never leaves https")]
     OriginScheme(String),
-    /// Not a term.
-    #[error("\"{0}\" is not a term: user:ID or email:example.org")]
+    /// Not a term of a setting.
+    #[error("\"{0}\" is not a term: guild:ID, role:GUILD/ROLE, user:ID, email:example.org or group:NAME")]
     Term(String),
-    /// A term for later.
-    #[error("\"{0}\" is not supported by this version yet; it knows user:ID and email:example.org")]
-    TermLater(String),
+    /// Not a term of a table.
+    #[error(
+        "is not one term: {{ guild }}, {{ guild, role }}, {{ user }}, {{ group }}, {{ email_domain }}, \
+         {{ signed_in = true }} or {{ admin = true }}"
+    )]
+    NotOneTerm,
+    /// Not the id of something at Discord.
+    #[error("\"{0}\" is not a Discord id: the digits that \"Copy ID\" gives, in quotes")]
+    NotAnId(String),
+    /// A role that everybody has, and that no member is said to have.
+    #[error("is the guild's own id, which stands for @everyone; name the guild alone")]
+    Everyone,
+    /// Not a domain of addresses.
+    #[error("\"{0}\" is not what stands behind the @ of an address, such as example.org")]
+    EmailDomain(String),
     /// An empty list of people.
     #[error("is empty and would let nobody in; name who may sign in, or remove it to let in anyone")]
     NobodyAllowed,
+    /// An empty list in a rule.
+    #[error("is empty and would let nobody in; name somebody")]
+    NobodyMeant,
+    /// A group that nobody defined.
+    #[error("names the group \"{0}\", and there is no [[group]] of that name")]
+    UnknownGroup(String),
+    /// A group in a group.
+    #[error("a group holds no groups and no administrators; write the people themselves")]
+    NestedGroup,
+    /// Not a name for a group.
+    #[error("\"{0}\" is not a name for a group: 1 to 32 of a-z, 0-9, _ and -")]
+    GroupName(String),
+    /// Two groups of one name.
+    #[error("\"{name}\" is the name of the group of line {line} as well")]
+    GroupTwice {
+        /// The name.
+        name: String,
+        /// Where it was given first.
+        line: usize,
+    },
+    /// Something that a page shows and cannot.
+    #[error("is not a line of at most {0} characters")]
+    NotALineOfText(usize),
+    /// Not an invitation.
+    #[error("is not an https:// URL of at most 500 bytes")]
+    Invite,
+    /// A table without a key that it needs.
+    #[error("has no {0}")]
+    NoKey(&'static str),
+    /// A setting that stands behind the first table.
+    #[error(
+        "is a setting and would be part of this {0}; settings stand before the first [[rule]] or [[group]]"
+    )]
+    SettingInTable(&'static str),
+    /// A rule that grants nobody anything.
+    #[error("has neither allow nor public = true; a rule has one of them")]
+    GrantsNothing,
+    /// A rule that grants twice.
+    #[error("has both allow and public; a rule has one of them")]
+    GrantsTwice,
+    /// Somebody is kept out of what is public.
+    #[error("keeps nobody out of what is public; remove it, or write allow in place of public")]
+    DenyBesidePublic,
+    /// A switch that only ever says yes.
+    #[error("can only be true; remove it")]
+    OnlyTrue,
+    /// Not the host of a rule.
+    #[error(
+        "\"{0}\" is not a host: wiki.example.org, or *.example.org for every host below it; without https://, port \
+         and path"
+    )]
+    Host(String),
+    /// Every host.
+    #[error(
+        "\"*\" would make every host a place that a login may return to; name each host, or *.example.org for \
+         all below a domain of yours"
+    )]
+    AnyHost,
+    /// Every host below a name that is nobody's own.
+    #[error(
+        "\"*.{0}\" would make hosts of strangers places that a login may return to: {0} is a public suffix, below \
+         which anybody may have a name"
+    )]
+    AnyBelowSuffix(String),
+    /// Not the path of a rule.
+    #[error(
+        "\"{0}\" is not a path as a rule has it: it begins with /, and has none of //, /./, /../, ; \\ ? # and no \
+         needless escape"
+    )]
+    Path(String),
+    /// Not a method.
+    #[error("\"{0}\" is not a method: capitals, such as GET")]
+    Method(String),
+    /// A method that is never asked about.
+    #[error("HEAD counts as GET; write GET")]
+    HeadAlone,
+    /// A list that fits nothing.
+    #[error("is empty and would fit no request; remove it")]
+    FitsNothing,
+    /// More than there is room for.
+    #[error("is one too many: at most {most} {what}")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// How many there may be.
+        most: usize,
+    },
+    /// More rules than an event can hold.
+    #[error("its rules and groups are longer than {most} bytes together, and an event has to hold them")]
+    RulesTooLong {
+        /// How long they may be.
+        most: usize,
+    },
     /// Not a scope.
     #[error("\"{0}\" is not a scope")]
     Scope(String),
@@ -202,8 +307,56 @@ pub enum Wrong {
     #[error("\"{0}\" is not a filter: a level such as info, or target=level, comma-separated")]
     Filter(String),
     /// Not a policy.
-    #[error("\"{0}\" is not supported by this version yet; it knows deny")]
+    #[error("\"{0}\" is not a policy: deny or signed-in")]
     Policy(String),
+    /// A policy that is for no host.
+    #[error("signed-in is for the hosts at or below DOORBOOK_COOKIE_DOMAIN, and there is none")]
+    PolicyWithoutDomain,
+    /// Not a domain for cookies.
+    #[error("\"{0}\" is not a domain: example.org, without a dot or https:// before it")]
+    CookieDomain(String),
+    /// A domain for which browsers take no cookie.
+    #[error(
+        "\"{0}\" is no domain of anybody's own, so browsers take no cookie for it; without a cookie domain every \
+         host has its own cookie by a ticket"
+    )]
+    CookieSuffix(String),
+    /// A domain of which we are no part.
+    #[error("\"{domain}\" is neither {public} nor above it, so we cannot set its cookies")]
+    CookieElsewhere {
+        /// What was said.
+        domain: String,
+        /// Where we are.
+        public: String,
+    },
+    /// Not one of a few words.
+    #[error("\"{given}\" is not one of {known}")]
+    Word {
+        /// What was said.
+        given: String,
+        /// What could be.
+        known: &'static str,
+    },
+    /// Not a public key.
+    #[error("is not a public key: 64 hexadecimal digits, from the application's General Information page")]
+    PublicKey,
+    /// Not names of headers.
+    #[error(
+        "\"{0}\" is neither remote, x-auth-request or webauth nor a map such as user=X-User,email=X-Mail; it knows \
+         user, name, email, groups, discord_id and roles"
+    )]
+    HeaderMap(String),
+    /// Not a name that may be given to a header.
+    #[error(
+        "\"{0}\" is not a name for a header: letters, digits and -, at most 64; _ and . are not told from -"
+    )]
+    HeaderName(String),
+    /// A header that means something else.
+    #[error("\"{0}\" means something else to browsers, proxies or apps; take another name")]
+    HeaderTaken(String),
+    /// Two facts under one name.
+    #[error("\"{0}\" is the name of two headers")]
+    HeaderTwice(String),
 }
 
 fn did_you_mean(nearest: &Option<&'static str>) -> String {

@@ -1,4 +1,4 @@
-//! The configuration file: which one it is, and its top-level values with their lines.
+//! The configuration file: which one it is, and what stands in it with its lines.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,13 +6,16 @@ use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
 
 use super::error::{Mistake, Place, Wrong};
+use super::headers;
 use super::settings::{self, Kind, Setting};
+use super::tables::Tables;
+use super::walk::Walk;
 
 /// One value of the file.
 pub(super) struct Entry {
     pub(super) key: String,
     pub(super) value: String,
-    pub(super) line: usize,
+    pub(super) place: Place,
 }
 
 /// The file as found.
@@ -20,6 +23,7 @@ pub(super) struct Entry {
 pub(super) struct ConfigFile {
     pub(super) path: PathBuf,
     pub(super) entries: Vec<Entry>,
+    pub(super) tables: Tables,
 }
 
 /// Reads the first file that is there; one that was named has to be there.
@@ -53,37 +57,36 @@ pub(super) fn read(
     ConfigFile::default()
 }
 
-fn parse(path: PathBuf, text: &str, mistakes: &mut Vec<Mistake>) -> ConfigFile {
-    let place =
-        |at: usize, key: &str| Place::File { path: path.clone(), line: line_of(text, at), key: key.into() };
-    let mut entries = Vec::new();
+/// Reads the text of a file; every mistake in it has its line.
+pub(super) fn parse(path: PathBuf, text: &str, mistakes: &mut Vec<Mistake>) -> ConfigFile {
+    let mut found = Vec::new();
+    let mut walk = Walk::through(&path, text, &mut found);
+    let mut file = ConfigFile { path: path.clone(), ..ConfigFile::default() };
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
         let at = error.span().map_or(0, |span| span.start);
         // Only the message: the rest of the error quotes the line, which may hold a secret.
-        mistakes.push(Mistake { place: place(at, ""), wrong: Wrong::NotToml(error.message().to_owned()) });
+        walk.wrong(at, "", Wrong::NotToml(error.message().to_owned()));
     }
-    if errors.is_empty() {
-        for (key, value) in table.get_ref() {
-            let at = place(key.span().start, key.get_ref());
-            match understand(key.get_ref(), value.get_ref()) {
-                Ok(value) => entries.push(Entry {
-                    key: key.get_ref().to_string(),
-                    value,
-                    line: line_of(text, key.span().start),
-                }),
-                Err(wrong) => mistakes.push(Mistake { place: at, wrong }),
-            }
+    for (key, value) in table.get_ref().iter().filter(|_| errors.is_empty()) {
+        let (name, at) = (key.get_ref().as_ref(), key.span().start);
+        match name {
+            "group" => file.tables.read_groups(&mut walk, value),
+            "rule" => file.tables.read_rules(&mut walk, value),
+            _ => match understand(name, value.get_ref()) {
+                Ok(value) => {
+                    let place = walk.place(at, name);
+                    file.entries.push(Entry { key: name.to_owned(), value, place });
+                }
+                Err(wrong) => walk.wrong(at, name, wrong),
+            },
         }
-        entries.sort_by_key(|entry| entry.line);
     }
-    ConfigFile { path, entries }
+    mistakes.append(&mut found);
+    file
 }
 
 fn understand(key: &str, value: &DeValue<'_>) -> Result<String, Wrong> {
-    if settings::LATER_TABLES.contains(&key) {
-        return Err(Wrong::Later);
-    }
     let known = settings::ALL.iter().find(|s| s.key == key || is_file_key(s, key));
     let Some(setting) = known else {
         return Err(Wrong::UnknownKey(nearest(key)));
@@ -98,6 +101,7 @@ fn understand(key: &str, value: &DeValue<'_>) -> Result<String, Wrong> {
                 .map(|texts| texts.join(","))
                 .ok_or(Wrong::Type { expected: "text or a list of texts", found: "a list of something else" })
         }
+        DeValue::Table(map) if key == settings::IDENTITY_HEADERS.key => headers::of_table(map),
         other => Err(Wrong::Type { expected: "text", found: type_of(other) }),
     }
 }
@@ -108,7 +112,7 @@ pub(super) fn is_file_key(setting: &Setting, key: &str) -> bool {
 }
 
 fn nearest(key: &str) -> Option<&'static str> {
-    let known = settings::ALL.iter().map(|setting| setting.key).chain(settings::LATER_TABLES.iter().copied());
+    let known = settings::ALL.iter().map(|setting| setting.key).chain(settings::TABLES);
     closest(key, known)
 }
 
@@ -121,7 +125,7 @@ pub(super) fn closest(name: &str, known: impl Iterator<Item = &'static str>) -> 
         .map(|(_, candidate)| candidate)
 }
 
-fn type_of(value: &DeValue<'_>) -> &'static str {
+pub(super) fn type_of(value: &DeValue<'_>) -> &'static str {
     match value {
         DeValue::String(_) => "text",
         DeValue::Integer(_) => "a number",
@@ -131,8 +135,4 @@ fn type_of(value: &DeValue<'_>) -> &'static str {
         DeValue::Array(_) => "a list",
         DeValue::Table(_) => "a table",
     }
-}
-
-fn line_of(text: &str, at: usize) -> usize {
-    text.as_bytes().iter().take(at).filter(|&&b| b == b'\n').count() + 1
 }

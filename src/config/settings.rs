@@ -124,7 +124,21 @@ settings! {
     ENCRYPT_SECRET = secret(plain("ENCRYPT_SECRET", "encrypt_secret", "", "SECRET", None,
         "Mixed into the key that protects keys/; at least 32 bytes; must stay as it was at the first start"));
     ALLOW = list(plain("DOORBOOK_ALLOW", "allow", "allow", "TERMS", None,
-        "Who may sign in, comma-separated: user:ID, email:example.org; anyone with a Discord account where not given"));
+        "Who may sign in and stay in, comma-separated: guild:ID, role:GUILD/ROLE, user:ID, email:example.org, \
+         group:NAME; anyone with a Discord account where not given"));
+    ADMINS = plain("DOORBOOK_ADMINS", "admins", "admins", "TERMS", None,
+        "Who is an administrator; the same terms as for DOORBOOK_ALLOW");
+    DEFAULT_POLICY = plain("DOORBOOK_DEFAULT_POLICY", "default_policy", "default-policy", "POLICY", Some("deny"),
+        "Hosts without a rule: deny, or signed-in for those at or below DOORBOOK_COOKIE_DOMAIN");
+    COOKIE_DOMAIN = plain("DOORBOOK_COOKIE_DOMAIN", "cookie_domain", "cookie-domain", "DOMAIN", None,
+        "One app cookie for every host at or below this domain, in place of a ticket for each host");
+    MEMBERSHIP_MAX_AGE = plain("DOORBOOK_MEMBERSHIP_MAX_AGE", "membership_max_age", "membership-max-age",
+        "DURATION", Some("15m"), "How long a known membership counts before Discord is asked again");
+    MEMBERSHIP_GRACE = plain("DOORBOOK_MEMBERSHIP_GRACE", "membership_grace", "membership-grace", "DURATION",
+        Some("1h"), "How much longer it counts while Discord is asked again");
+    ROLE_LOST = plain("DOORBOOK_ROLE_LOST", "role_lost", "role-lost", "WORD", Some("keep"),
+        "Whether losing a role or a guild that lets somebody in also ends their sessions: keep or end-session; \
+         access ends either way");
     SESSION_MAX_AGE = plain("DOORBOOK_SESSION_MAX_AGE", "session_max_age", "session-max-age", "DURATION", Some("30d"),
         "How long a session lives whatever happens");
     SESSION_IDLE = plain("DOORBOOK_SESSION_IDLE", "session_idle", "session-idle", "DURATION", Some("7d"),
@@ -139,32 +153,25 @@ settings! {
         Some("127.0.0.0/8,::1/128"),
         "Networks whose forwarded headers are believed, comma-separated; the word private_ranges is known"));
     DISCORD_SCOPES = plain("DISCORD_SCOPES", "discord_scopes", "discord-scopes", "SCOPES", Some("identify"),
-        "What to ask Discord for, space-separated; email is added where allow needs it");
+        "What to ask Discord for, space-separated; email and guilds.members.read are added where they are needed");
+    DISCORD_PUBLIC_KEY = plain("DISCORD_PUBLIC_KEY", "discord_public_key", "discord-public-key", "HEX", None,
+        "The application's public key, 64 hexadecimal digits; without it the webhook answers 404");
     DISCORD_API_URL = plain("DISCORD_API_URL", "discord_api_url", "discord-api-url", "URL",
         Some("https://discord.com/api/v10"), "Where Discord's API is");
     DISCORD_AUTHORIZE_URL = plain("DISCORD_AUTHORIZE_URL", "discord_authorize_url", "discord-authorize-url", "URL",
         Some("https://discord.com/oauth2/authorize"), "Where Discord asks for consent");
     DISCORD_CDN_URL = plain("DISCORD_CDN_URL", "discord_cdn_url", "discord-cdn-url", "URL",
         Some("https://cdn.discordapp.com"), "Where Discord keeps avatars");
-    DEFAULT_POLICY = plain("DOORBOOK_DEFAULT_POLICY", "default_policy", "default-policy", "POLICY", Some("deny"),
-        "Hosts without a rule; this version knows deny");
+    REMOTE_USER = plain("DOORBOOK_REMOTE_USER", "remote_user", "remote-user", "WORD", Some("id"),
+        "What Remote-User says: id, or username, which is readable and can change hands");
+    IDENTITY_HEADERS = plain("DOORBOOK_IDENTITY_HEADERS", "identity_headers", "identity-headers", "NAMES",
+        Some("remote"),
+        "What the headers for apps are called: remote, x-auth-request, webauth, or a map such as \
+         user=X-User,email=X-Mail");
     LOG_FORMAT = plain("DOORBOOK_LOG_FORMAT", "log_format", "log-format", "FORMAT", None,
         "How diagnostics are written: pretty or json; pretty on a terminal, else json, where not given");
     RUST_LOG = plain("RUST_LOG", "rust_log", "rust-log", "FILTER", Some("info"),
         "Which diagnostics are written");
-    ADMINS = later(plain("DOORBOOK_ADMINS", "admins", "admins", "TERMS", None, "Who may open /admin"));
-    COOKIE_DOMAIN = later(plain("DOORBOOK_COOKIE_DOMAIN", "cookie_domain", "cookie-domain", "DOMAIN", None,
-        "One app cookie for all subdomains"));
-    MEMBERSHIP_MAX_AGE = later(plain("DOORBOOK_MEMBERSHIP_MAX_AGE", "membership_max_age", "membership-max-age",
-        "DURATION", Some("15m"), "How long a known membership counts"));
-    MEMBERSHIP_GRACE = later(plain("DOORBOOK_MEMBERSHIP_GRACE", "membership_grace", "membership-grace", "DURATION",
-        Some("1h"), "How much longer it counts while it is asked again"));
-    REMOTE_USER = later(plain("DOORBOOK_REMOTE_USER", "remote_user", "remote-user", "WORD", Some("id"),
-        "What Remote-User holds"));
-    IDENTITY_HEADERS = later(plain("DOORBOOK_IDENTITY_HEADERS", "identity_headers", "identity-headers", "WORD",
-        Some("remote"), "Which identity headers are sent"));
-    DISCORD_PUBLIC_KEY = later(plain("DISCORD_PUBLIC_KEY", "discord_public_key", "discord-public-key", "HEX", None,
-        "The application's key, for Discord's webhook"));
     METRICS_LISTEN = later(plain("DOORBOOK_METRICS_LISTEN", "metrics_listen", "metrics-listen", "ADDRESS", None,
         "Where GET /metrics is answered"));
 }
@@ -172,8 +179,8 @@ settings! {
 /// The variable that names the configuration file; its flag is `--config`.
 pub const CONFIG_VARIABLE: &str = "DOORBOOK_CONFIG";
 
-/// Tables of the file that this version does not know what to do with yet.
-pub const LATER_TABLES: &[&str] = &["rule", "group"];
+/// The tables of the file.
+pub const TABLES: [&str; 2] = ["rule", "group"];
 
 #[cfg(test)]
 mod tests {

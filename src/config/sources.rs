@@ -8,6 +8,7 @@ use super::dotenv::{self, Assignment};
 use super::error::{Mistake, Place, Wrong};
 use super::file::{self, ConfigFile};
 use super::settings::{self, Kind, Setting};
+use super::tables::Tables;
 
 /// Everything a configuration is read from; passed in, so that tests need no process environment.
 #[derive(Clone, Debug)]
@@ -64,6 +65,21 @@ impl<'a> Layers<'a> {
         layers
     }
 
+    /// Takes a file as the only source.
+    pub(super) fn only(sources: &'a Sources, file: ConfigFile) -> Layers<'a> {
+        Layers { sources, dotenv: Vec::new(), file }
+    }
+
+    /// Returns what the tables of the file say.
+    pub(super) fn tables(&self) -> &Tables {
+        &self.file.tables
+    }
+
+    /// Returns the file, as it was named.
+    pub(super) fn file_path(&self) -> &Path {
+        &self.file.path
+    }
+
     /// Returns the value of a setting that counts: flag, environment, `.env`, file; in this order.
     pub(super) fn find(&self, setting: &Setting) -> Result<Option<Found>, Mistake> {
         match self.written(setting)? {
@@ -94,12 +110,11 @@ impl<'a> Layers<'a> {
         }
         let mut written = Vec::new();
         for entry in &self.file.entries {
-            let place =
-                || Place::File { path: self.file.path.clone(), line: entry.line, key: entry.key.clone() };
+            let found = || Found { text: entry.value.clone(), place: entry.place.clone() };
             if entry.key == setting.key {
-                written.push(Written::Here(Found { text: entry.value.clone(), place: place() }));
+                written.push(Written::Here(found()));
             } else if file::is_file_key(setting, &entry.key) {
-                written.push(Written::InFile(Found { text: entry.value.clone(), place: place() }));
+                written.push(Written::InFile(found()));
             }
         }
         only(written)

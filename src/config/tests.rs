@@ -1,10 +1,14 @@
 //! What the configuration promises.
 
+mod rules;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use tempfile::TempDir;
 
+use super::settings::{Kind, Setting};
+use super::values::duration;
 use super::*;
 use crate::snapshot;
 
@@ -12,6 +16,14 @@ const GOOD: [(&str, &str); 3] = [
     ("DISCORD_OAUTH_CLIENT_ID", "197038439483310086"),
     ("DISCORD_OAUTH_SECRET", "canary-client-secret"),
     ("DISCORD_REDIRECT_URL", "https://auth.example.org/api/auth/discord/redirect"),
+];
+
+/// Four points of Ed25519, from RFC 8032.
+const PUBLIC_KEYS: [&str; 4] = [
+    "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a",
+    "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c",
+    "fc51cd8e6218a1a38da47ed00230f0580816ed13ba3303ac5deb911548908025",
+    "278117fc144c72340f67d0f2316e8386ceffbf2b2428c9c51fef7c597f1d426e",
 ];
 
 /// A working directory of its own, and an environment.
@@ -87,8 +99,15 @@ fn samples(setting: &Setting) -> [&'static str; 4] {
         "DOORBOOK_TRUSTED_PROXIES" => ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"],
         "DISCORD_SCOPES" => ["identify a", "identify b", "identify c", "identify d"],
         "DOORBOOK_LOG_FORMAT" => ["json", "pretty", "json", "pretty"],
+        "DOORBOOK_ADMINS" => ["user:1", "guild:2", "role:3/4", "email:example.org"],
+        "DOORBOOK_MEMBERSHIP_MAX_AGE" | "DOORBOOK_MEMBERSHIP_GRACE" => ["1h", "2h", "3h", "4h"],
+        "DOORBOOK_COOKIE_DOMAIN" => ["auth.example.org", "example.org", "auth.example.org", "example.org"],
+        "DOORBOOK_ROLE_LOST" => ["end-session", "keep", "end-session", "keep"],
+        "DOORBOOK_REMOTE_USER" => ["username", "id", "username", "id"],
+        "DOORBOOK_IDENTITY_HEADERS" => ["webauth", "x-auth-request", "user=X-User", "remote"],
+        "DISCORD_PUBLIC_KEY" => PUBLIC_KEYS,
         "RUST_LOG" => ["error", "warn", "debug", "trace"],
-        "DOORBOOK_DEFAULT_POLICY" => ["deny"; 4],
+        "DOORBOOK_DEFAULT_POLICY" => ["deny"; 4], // the other needs another setting
         "DOORBOOK_DATA_DIR" => ["/a", "/b", "/c", "/d"],
         "DISCORD_OAUTH_SECRET" | "COOKIE_SECRET" | "ENCRYPT_SECRET" => [
             "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
@@ -167,7 +186,8 @@ fn every_value_of_the_good_file_arrives() {
         assert!(line.is_some_and(|line| line.place != super::Place::Default), "{}", setting.variable);
     }
     // Places of this machine do not belong into a snapshot.
-    snapshot!("config_good", format!("{:#?}", Config { report: Vec::new(), ..config }));
+    let (report, hosts, warnings) = (Vec::new(), Vec::new(), Vec::new());
+    snapshot!("config_good", format!("{:#?}", Config { report, hosts, warnings, ..config }));
 }
 
 #[test]
@@ -388,13 +408,19 @@ fn an_http_origin_is_welcome_where_we_are_http() {
 }
 
 #[test]
-fn who_is_let_in_by_address_is_asked_for_the_address() {
-    let scopes = |allow: &str, scopes: &str| {
-        Place::good().env("DOORBOOK_ALLOW", allow).env("DISCORD_SCOPES", scopes).read().unwrap().scopes
+fn discord_is_asked_for_what_the_rules_need_to_know() {
+    let asked = |allow: &str, scopes: &str| {
+        let config = Place::good().env("DOORBOOK_ALLOW", allow).env("DISCORD_SCOPES", scopes).read().unwrap();
+        config.local.rules.asked(&config.scopes)
     };
-    assert_eq!(scopes("user:1", "identify"), ["identify"]);
-    assert_eq!(scopes("user:1, email:example.org", "identify"), ["identify", "email"]);
-    assert_eq!(scopes("email:example.org", "email  identify email"), ["email", "identify"]);
+    assert_eq!(asked("user:1", "identify"), ["identify"]);
+    assert_eq!(asked("user:1, email:example.org", "identify"), ["identify", "email"]);
+    assert_eq!(asked("email:example.org", "email  identify email"), ["email", "identify"]);
+    assert_eq!(asked("role:1/2", "identify"), ["identify", "guilds.members.read"]);
+    let staff = "[[group]]\nname = \"staff\"\nany = [{ guild = \"1\" }]\n";
+    let config =
+        Place::good().env("DOORBOOK_ADMINS", "group:staff").file("doorbook.toml", staff).read().unwrap();
+    assert_eq!(config.local.rules.asked(&config.scopes), ["identify", "guilds.members.read"]);
 }
 
 #[test]

@@ -7,8 +7,9 @@ use ipnet::IpNet;
 use url::Url;
 
 use super::error::Wrong;
+use crate::domain::host::Host;
 use crate::domain::id::{DiscordId, Secret};
-use crate::domain::rules::Term;
+use crate::domain::identity::RemoteUser;
 
 /// The one path under which Discord sends browsers back.
 pub const REDIRECT_PATH: &str = "/api/auth/discord/redirect";
@@ -93,20 +94,25 @@ pub(super) fn listen(text: &str) -> Result<Vec<Listen>, Wrong> {
 pub(super) fn networks(text: &str) -> Result<Vec<IpNet>, Wrong> {
     let mut all = Vec::new();
     for item in items(text) {
-        if item == "private_ranges" {
-            all.extend(PRIVATE_RANGES.iter().filter_map(|range| range.parse::<IpNet>().ok()));
-        } else if let Ok(address) = item.parse::<IpAddr>() {
-            all.push(IpNet::from(address));
-        } else {
-            let network: IpNet = item.parse().map_err(|_| Wrong::Network(item.to_owned()))?;
-            if network != network.trunc() {
-                let meant = network.trunc().to_string();
-                return Err(Wrong::NetworkBits { given: item.to_owned(), meant });
-            }
-            all.push(network);
-        }
+        all.extend(network(item)?);
     }
     Ok(all)
+}
+
+/// Reads one network, one address, or the word that stands for several.
+pub(super) fn network(item: &str) -> Result<Vec<IpNet>, Wrong> {
+    if item == "private_ranges" {
+        return Ok(PRIVATE_RANGES.iter().filter_map(|range| range.parse::<IpNet>().ok()).collect());
+    }
+    if let Ok(address) = item.parse::<IpAddr>() {
+        return Ok(vec![IpNet::from(address)]);
+    }
+    let network: IpNet = item.parse().map_err(|_| Wrong::Network(item.to_owned()))?;
+    if network != network.trunc() {
+        let meant = network.trunc().to_string();
+        return Err(Wrong::NetworkBits { given: item.to_owned(), meant });
+    }
+    Ok(vec![network])
 }
 
 pub(super) fn client_id(text: &str) -> Result<DiscordId, Wrong> {
@@ -140,7 +146,7 @@ pub(super) fn redirect_url(text: &str) -> Result<Url, Wrong> {
     Err(Wrong::RedirectUrl(why))
 }
 
-fn http_url(text: &str) -> Result<Url, Wrong> {
+pub(super) fn http_url(text: &str) -> Result<Url, Wrong> {
     // The parser forgives what a person would not: control characters, backslashes, `https:host`.
     let odd = |c: char| c.is_whitespace() || c.is_control() || c == '\\';
     if text.contains(odd) || !text.contains("://") {
@@ -170,25 +176,6 @@ fn origin(text: &str) -> Result<Url, Wrong> {
     Ok(url)
 }
 
-pub(super) fn allow(text: &str) -> Result<Vec<Term>, Wrong> {
-    let terms: Vec<Term> = items(text).map(term).collect::<Result<_, _>>()?;
-    if terms.is_empty() { Err(Wrong::NobodyAllowed) } else { Ok(terms) }
-}
-
-fn term(text: &str) -> Result<Term, Wrong> {
-    let wrong = || Wrong::Term(text.to_owned());
-    let (word, value) = text.split_once(':').ok_or_else(wrong)?;
-    match word {
-        "user" => value.parse().map(Term::User).map_err(|_| wrong()),
-        "email" => match url::Host::parse(value) {
-            Ok(url::Host::Domain(domain)) if domain.contains('.') => Ok(Term::EmailDomain(domain)),
-            _ => Err(wrong()),
-        },
-        "guild" | "role" | "group" => Err(Wrong::TermLater(text.to_owned())),
-        _ => Err(wrong()),
-    }
-}
-
 pub(super) fn scopes(text: &str) -> Result<Vec<String>, Wrong> {
     let mut all: Vec<String> = Vec::new();
     for scope in text.split([' ', ',', '\t', '\n']).filter(|scope| !scope.is_empty()) {
@@ -202,8 +189,62 @@ pub(super) fn scopes(text: &str) -> Result<Vec<String>, Wrong> {
     if all.iter().any(|scope| scope == "identify") { Ok(all) } else { Err(Wrong::NoIdentify) }
 }
 
-pub(super) fn policy(text: &str) -> Result<(), Wrong> {
-    if text == "deny" { Ok(()) } else { Err(Wrong::Policy(text.to_owned())) }
+/// What becomes of hosts without a rule.
+pub(super) enum Policy {
+    Deny,
+    SignedIn,
+}
+
+pub(super) fn policy(text: &str) -> Result<Policy, Wrong> {
+    match text {
+        "deny" => Ok(Policy::Deny),
+        "signed-in" => Ok(Policy::SignedIn),
+        _ => Err(Wrong::Policy(text.to_owned())),
+    }
+}
+
+/// Reads the domain of the app cookie; `public` is where we are, where that is known.
+pub(super) fn cookie_domain(text: &str, public: Option<&Host>) -> Result<Host, Wrong> {
+    let domain = Host::parse(text).map_err(|_| Wrong::CookieDomain(text.to_owned()))?;
+    if domain.is_address() {
+        return Err(Wrong::CookieDomain(text.to_owned()));
+    }
+    if domain.is_public_suffix() || !domain.as_str().contains('.') {
+        return Err(Wrong::CookieSuffix(text.to_owned()));
+    }
+    match public {
+        Some(public) if !public.is_at_or_below(&domain) => {
+            Err(Wrong::CookieElsewhere { domain: text.to_owned(), public: public.to_string() })
+        }
+        _ => Ok(domain),
+    }
+}
+
+/// Reads whether a lost role also ends the sessions.
+pub(super) fn role_lost(text: &str) -> Result<bool, Wrong> {
+    match text {
+        "keep" => Ok(false),
+        "end-session" => Ok(true),
+        _ => Err(Wrong::Word { given: text.to_owned(), known: "keep and end-session" }),
+    }
+}
+
+pub(super) fn remote_user(text: &str) -> Result<RemoteUser, Wrong> {
+    match text {
+        "id" => Ok(RemoteUser::Id),
+        "username" => Ok(RemoteUser::Username),
+        _ => Err(Wrong::Word { given: text.to_owned(), known: "id and username" }),
+    }
+}
+
+/// Reads Discord's key for its webhook: a point of Ed25519, and none that would accept anything.
+pub(super) fn public_key(text: &str) -> Result<[u8; 32], Wrong> {
+    let mut bytes = [0; 32];
+    hex::decode_to_slice(text, &mut bytes).map_err(|_| Wrong::PublicKey)?;
+    match ed25519_dalek::VerifyingKey::from_bytes(&bytes) {
+        Ok(key) if !key.is_weak() => Ok(bytes),
+        _ => Err(Wrong::PublicKey),
+    }
 }
 
 /// How diagnostics are written.
@@ -240,6 +281,6 @@ pub(super) fn client_secret(text: &str) -> Result<Secret, Wrong> {
     if text.bytes().all(|b| b.is_ascii_graphic()) { Ok(Secret::new(text)) } else { Err(Wrong::UncleanSecret) }
 }
 
-fn items(text: &str) -> impl Iterator<Item = &str> {
+pub(super) fn items(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|item| !item.is_empty())
 }

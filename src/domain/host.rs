@@ -57,11 +57,16 @@ impl Host {
 
     /// Returns whether this is below `domain`, at any depth. An address is below nothing.
     pub fn is_below(&self, domain: &Host) -> bool {
-        !self.is_address()
-            && self
-                .0
-                .strip_suffix(domain.as_str())
-                .is_some_and(|labels| labels.len() > 1 && labels.ends_with('.'))
+        self.0.strip_suffix(domain.as_str()).is_some_and(|labels| labels.len() > 1 && labels.ends_with('.'))
+            && !self.is_address()
+    }
+
+    /// Returns whether it is a public suffix, below which anybody may have a name: `org`, `github.io`.
+    pub fn is_public_suffix(&self) -> bool {
+        // The list has its names as people write them.
+        let (written, _) = idna::domain_to_unicode(&self.0);
+        let suffix = psl::suffix(written.as_bytes());
+        !self.is_address() && suffix.is_some_and(|suffix| suffix.is_known() && suffix == written.as_bytes())
     }
 
     /// Returns whether this is an IP address.
@@ -102,6 +107,15 @@ impl HostPattern {
         match self {
             HostPattern::Exact(exact) => exact == host,
             HostPattern::Below(domain) => host.is_below(domain),
+        }
+    }
+
+    /// Returns whether the rule is for every host that the other is for.
+    pub fn includes(&self, other: &HostPattern) -> bool {
+        match (self, other) {
+            (_, HostPattern::Exact(host)) => self.matches(host),
+            (HostPattern::Below(domain), HostPattern::Below(other)) => other.is_at_or_below(domain),
+            (HostPattern::Exact(_), HostPattern::Below(_)) => false,
         }
     }
 
@@ -203,5 +217,49 @@ mod tests {
             assert_eq!(HostPattern::parse(wrong), Err(NotAHost), "{wrong:?}");
         }
         assert!(host("example.org").is_at_or_below(&host("example.org")));
+    }
+
+    #[test]
+    fn a_pattern_includes_another_where_no_host_of_it_is_left_out() {
+        let includes = |wide: &str, narrow: &str| {
+            let pattern = |text| HostPattern::parse(text).expect("a pattern");
+            pattern(wide).includes(&pattern(narrow))
+        };
+        for (wide, narrow) in [
+            ("a.example.org", "a.example.org"),
+            ("*.example.org", "a.example.org"),
+            ("*.example.org", "*.example.org"),
+            ("*.example.org", "*.a.example.org"),
+        ] {
+            assert!(includes(wide, narrow), "{wide} {narrow}");
+        }
+        for (wide, narrow) in [
+            ("a.example.org", "b.example.org"),
+            ("a.example.org", "*.example.org"),
+            ("*.example.org", "example.org"),
+            ("*.a.example.org", "*.example.org"),
+            ("*.example.org", "*.other.example"),
+        ] {
+            assert!(!includes(wide, narrow), "{wide} {narrow}");
+        }
+    }
+
+    #[test]
+    fn below_a_public_suffix_anybody_may_have_a_name() {
+        for suffix in ["org", "co.uk", "github.io", "foo.ck", "\u{516c}\u{53f8}.cn", "XN--55QX5D.CN"] {
+            assert!(host(suffix).is_public_suffix(), "{suffix}");
+        }
+        for own in [
+            "example.org",
+            "example.co.uk",
+            "nelly.github.io",
+            "www.ck",
+            "lan",
+            "localhost",
+            "192.0.2.1",
+            "[::1]",
+        ] {
+            assert!(!host(own).is_public_suffix(), "{own}");
+        }
     }
 }

@@ -138,8 +138,17 @@ impl RulePath {
 
     /// Returns whether the path is this one or below it. `/admin` is not `/administrator`.
     pub fn covers(&self, path: &RequestPath) -> bool {
-        self.0 == "/"
-            || path.normal.strip_prefix(&self.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        self.is_above(&path.normal)
+    }
+
+    /// Returns whether it covers every path that the other covers.
+    pub fn includes(&self, other: &RulePath) -> bool {
+        self.is_above(&other.0)
+    }
+
+    fn is_above(&self, path: &str) -> bool {
+        self.is_root()
+            || path.strip_prefix(&self.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
     /// Returns whether it covers everything.
@@ -268,6 +277,9 @@ mod tests {
         for outside in ["/", "/administrator", "/x/admin", "/Admin", "/admi", "/admin%2Fx"] {
             assert!(!covers(outside), "{outside}");
         }
+        let includes = |other| admin.includes(&RulePath::parse(other).expect("a path"));
+        assert!(includes("/admin/") && includes("/admin/x") && RulePath::root().includes(&admin));
+        assert!(!includes("/") && !includes("/administrator"));
         assert!(RulePath::parse("/").expect("the root").is_root());
         assert_eq!(RulePath::parse("/caf\u{e9}").expect("a path").to_string(), "/caf%C3%A9");
         for wrong in

@@ -1,6 +1,7 @@
 //! Everything that decides who may come in: as configured, and written down whenever it changes.
 
 mod canonical;
+mod shadow;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,6 +12,8 @@ use super::access::{Person, Truth};
 use super::host::{Host, HostPattern};
 use super::id::{DiscordId, Hash};
 use super::path::RulePath;
+
+pub use shadow::Shadowed;
 
 /// Everything that decides, as configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -229,6 +232,18 @@ impl Rules {
         scopes
     }
 
+    /// Returns what Discord is asked for: the scopes that were configured, and those without which a question of
+    /// the rules has no answer.
+    pub fn asked(&self, configured: &[String]) -> Vec<String> {
+        let mut all = configured.to_vec();
+        for scope in self.scopes() {
+            if !all.iter().any(|known| known == scope) {
+                all.push(scope.to_owned());
+            }
+        }
+        all
+    }
+
     /// Returns every term, wherever it stands.
     pub fn terms(&self) -> impl Iterator<Item = &Term> {
         let of_rules = self.rules.iter().flat_map(|rule| match &rule.grant {
@@ -405,6 +420,9 @@ mod tests {
         assert_eq!(rules.guilds().into_iter().collect::<Vec<_>>(), [guild, DiscordId(3)]);
         assert_eq!(rules.roles().into_iter().collect::<Vec<_>>(), [(guild, role)]);
         assert_eq!(rules.scopes(), ["guilds.members.read", "email"]);
+        let configured = ["email".to_owned(), "identify".to_owned()];
+        assert_eq!(rules.asked(&configured), ["email", "identify", "guilds.members.read"]);
+        assert_eq!(Rules::default().asked(&configured), configured);
         assert!(Rules::default().scopes().is_empty());
     }
 

@@ -38,7 +38,7 @@ pub use recheck::Rechecked;
 /// What the room needs to know.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The scopes that a sign-in asks for.
+    /// The scopes that a sign-in asks for, besides what the rules need.
     pub scopes: Vec<String>,
     /// How old a profile may be before its use queues a refresh.
     pub profile_max_age: Duration,

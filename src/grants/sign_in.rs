@@ -31,7 +31,8 @@ impl Grants {
 
     async fn complete_sign_in(&self, request: SignInRequest, by: By) -> Result<SignedIn, SignInError> {
         let began = self.revocations_sent.now();
-        let exchanged = self.client.exchange_code(&request.code, &request.verifier, &self.settings.scopes);
+        let scopes = self.app.rules().asked(&self.settings.scopes);
+        let exchanged = self.client.exchange_code(&request.code, &request.verifier, &scopes);
         let issued = match exchanged.await {
             Ok(issued) => issued,
             Err(error) => return Err(self.failed(Stage::Token, error, &by).await),

@@ -53,7 +53,7 @@ pub(super) fn to_discord(
     let location = front.discord.authorize_url(&AuthorizeRequest {
         state: attempt.state.expose(),
         challenge: &attempt.challenge(),
-        scopes: &front.settings.scopes,
+        scopes: &front.app.rules().asked(&front.settings.scopes),
         prompt_none: !asks,
     });
     let cookies = front.attempts().begin(request, &attempt, now);

@@ -23,7 +23,7 @@ pub struct Settings {
     pub trusted_proxies: Vec<IpNet>,
     /// Where avatars are.
     pub cdn_url: Url,
-    /// What to ask Discord for.
+    /// What to ask Discord for, besides what the rules need.
     pub scopes: Vec<String>,
     /// How long the browser keeps a session's cookie.
     pub session_max_age: Duration,

@@ -92,7 +92,7 @@ pub(super) fn run(args: Args, outside: &mut Outside) -> Result<(), Failure> {
 }
 
 fn login_host(facade: &Facade) -> Result<Site, Failure> {
-    let Some(origin) = &facade.public_origin else {
+    let Some(origin) = &facade.redirect_url else {
         return Err(Failure::Usage(
             "where do people sign in? Set DISCORD_REDIRECT_URL, or give --login-host auth.example.org"
                 .to_owned(),
