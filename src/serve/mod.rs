@@ -489,6 +489,11 @@ fn http_settings(config: &Config) -> http::Settings {
         config.scopes.clone(),
     );
     settings.trusted_proxies = config.trusted_proxies.clone();
+    settings.guard = http::Guard {
+        cookie_domain: config.cookie_domain.clone(),
+        identity_headers: config.identity_headers.clone(),
+        remote_user: config.remote_user,
+    };
     settings.session_max_age = config.local.rules.session_max_age;
     settings
 }
