@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
+use doorbook::clock::{Clock, SystemClock};
 use doorbook::domain::id::DiscordId;
 use url::Url;
 
@@ -53,7 +55,24 @@ impl Street {
             Kind::Caddy => sites.caddy(),
         };
         proxy.listens().await;
-        Street { house, app, proxy }
+        let street = Street { house, app, proxy };
+        street.until_certified().await;
+        street
+    }
+
+    /// Caddy listens before it has made the last certificate.
+    async fn until_certified(&self) {
+        let clock = SystemClock::new();
+        for site in MORE.into_iter().chain(["app.example.org", "auth.example.org"]) {
+            while self.visitor().try_connect(site).await.is_err() {
+                assert!(
+                    clock.monotonic() < Duration::from_secs(60),
+                    "no certificate: {}",
+                    self.proxy.said("err")
+                );
+                clock.sleep(Duration::from_millis(10)).await;
+            }
+        }
     }
 
     /// Somebody who has never been here.
@@ -63,23 +82,17 @@ impl Street {
 
     /// Opens a page and follows every redirect, through Discord as `user`, until there is none.
     pub async fn follow(&self, visitor: &mut Visitor, url: &str, user: DiscordId) -> Exchange {
-        let answer = visitor.open(url).await;
-        self.go_on(visitor, answer, user).await
-    }
-
-    /// Follows every redirect from here on.
-    pub async fn go_on(&self, visitor: &mut Visitor, mut answer: Exchange, user: DiscordId) -> Exchange {
+        let mut url = Url::parse(url).expect("a URL");
         for _ in 0..10 {
-            let Some(location) = answer.header("location").map(str::to_owned) else { return answer };
-            let url = Url::parse(&location).unwrap_or_else(|_| panic!("not absolute: {location}"));
-            let next = if url.path() == "/oauth2/authorize" {
-                self.house.discord().authorize(&location, user, true).await.expect("Discord answers").location
-            } else {
-                location
-            };
-            answer = visitor.open(&next).await;
+            let answer = visitor.open(url.as_str()).await;
+            let Some(location) = answer.header("location") else { return answer };
+            url = url.join(location).expect("a URL");
+            if url.path() == "/oauth2/authorize" {
+                let played = self.house.discord().authorize(url.as_str(), user, true).await;
+                url = Url::parse(&played.expect("Discord answers").location).expect("a URL");
+            }
         }
-        panic!("it goes round and round: {answer}");
+        panic!("it goes round and round: {url}");
     }
 
     /// Somebody who has signed in at doorbook's own site.

@@ -1,5 +1,6 @@
 //! A person somewhere on the internet: a browser with a jar of cookies, and TLS as far as the proxy.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -104,9 +105,14 @@ impl Visitor {
 
     /// Opens a connection to the site of that name.
     pub async fn connect(&self, site: &str) -> TlsStream<TcpStream> {
-        let tcp = TcpStream::connect(self.proxy).await.expect("the proxy listens");
+        self.try_connect(site).await.expect("the proxy listens, and shows a certificate")
+    }
+
+    /// Opens a connection to the site of that name, if the proxy can already.
+    pub async fn try_connect(&self, site: &str) -> io::Result<TlsStream<TcpStream>> {
+        let tcp = TcpStream::connect(self.proxy).await?;
         let name = ServerName::try_from(site.to_owned()).expect("a name");
-        self.tls.connect(name, tcp).await.expect("TLS")
+        self.tls.connect(name, tcp).await
     }
 
     /// Returns the cookies for a host, as they are sent.
