@@ -70,7 +70,7 @@ impl Telling {
                     told("name", &names.name, "X-WEBAUTH-FULLNAME"),
                     told("email", &names.email, "X-WEBAUTH-EMAIL"),
                 ],
-                untold: vec![],
+                untold: untold(&["X-WEBAUTH-NAME", "X-WEBAUTH-ROLE", "X-WEBAUTH-GROUPS"]),
             },
             Some(App::Jellyfin) => Telling {
                 told: vec![],

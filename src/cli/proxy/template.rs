@@ -82,10 +82,10 @@ fn nginx(template: &str, telling: &Telling) -> String {
     }
     let mut strip = Vec::new();
     for told in &telling.told {
-        strip.extend(["_", "."].map(|between| spelled(&told.heard, between)));
+        strip.push(spelled(&told.heard, "_"));
     }
     for name in &telling.untold {
-        strip.extend(["-", "_", "."].map(|between| spelled(name, between)));
+        strip.extend(["-", "_"].map(|between| spelled(name, between)));
     }
     let strip: Vec<String> = strip.into_iter().map(|name| format!("proxy_set_header {name} \"\";")).collect();
     refill(&refill(template, WHO, &who), STRIP, &strip)

@@ -48,6 +48,18 @@ public = true
 [[rule]]
 host = "wiki.example.net"
 allow = [ {{ signed_in = true }} ]
+
+[[rule]]
+host = "grafana.example.org"
+allow = [ {{ signed_in = true }} ]
+
+[[rule]]
+host = "gitea.example.org"
+allow = [ {{ signed_in = true }} ]
+
+[[rule]]
+host = "jellyfin.example.org"
+allow = [ {{ signed_in = true }} ]
 "#
     )
 }
@@ -280,4 +292,44 @@ pub async fn the_link_that_signs_out_closes_the_door(kind: Kind) {
     street.app.got();
     assert_eq!(marisol.fetch("https://app.example.org/").await.status, 401);
     assert!(street.app.got().is_empty());
+}
+
+pub async fn an_app_with_an_example_hears_what_it_listens_to_and_nothing_more(kind: Kind) {
+    let street = Street::open(kind, &rules()).await;
+    let mut marisol = street.signed_in(MARISOL).await;
+    let id = MARISOL.to_string();
+    let mail = "marisol@example.test";
+    let web = "x-webauth-";
+    for (app, told) in [
+        ("grafana", vec![("user", id.as_str()), ("name", "Marisol"), ("email", mail)]),
+        ("gitea", vec![("user", id.as_str()), ("fullname", "Marisol"), ("email", mail)]),
+        ("jellyfin", vec![]),
+    ] {
+        let url = format!("https://{app}.example.org/");
+        let mut forged = vec![FETCH[0], FETCH[1], ("Remote-User", "evil"), ("X-Discord-Id", "evil")];
+        let believed =
+            ["X-WEBAUTH-USER", "X_WEBAUTH_ROLE", "X-WEBAUTH-ROLE", "X.WEBAUTH.EMAIL", "X-WEBAUTH-GROUPS"];
+        if app != "jellyfin" {
+            forged.extend(believed.map(|name| (name, "evil")));
+        }
+        assert_eq!(street.visitor().fetch(&url).await.status, 401, "{app}");
+        assert_eq!(marisol.send("GET", &url, &forged, "").await.status, 200, "{app}");
+        let got = street.app.got();
+        assert_eq!(got.len(), 1, "{app}");
+        let listened = |name: &&str| match app {
+            "jellyfin" => name.starts_with("remote") || name.starts_with("x-discord"),
+            _ => name.replace(['_', '.'], "-").starts_with(web),
+        };
+        let headers = got[0]["headers"].as_array().expect("headers").iter();
+        let names: Vec<String> =
+            headers.map(|header| header[0].as_str().expect("a name").to_lowercase()).collect();
+        let mut heard_of: Vec<&str> = names.iter().map(String::as_str).filter(listened).collect();
+        heard_of.sort_unstable();
+        let mut expected: Vec<String> = told.iter().map(|(what, _)| format!("{web}{what}")).collect();
+        expected.sort_unstable();
+        assert_eq!(heard_of, expected, "{app}: {got:#?}");
+        for (what, value) in told {
+            assert_eq!(heard(&got[0], &format!("{web}{what}")), Some(value), "{app}");
+        }
+    }
 }

@@ -45,6 +45,7 @@ behind_both! {
     doors::a_ticket_takes_a_session_to_another_root_domain,
     doors::a_public_page_asks_nothing_and_the_app_hears_of_nobody,
     doors::a_host_without_a_rule_is_closed_to_everybody,
+    doors::an_app_with_an_example_hears_what_it_listens_to_and_nothing_more,
     doors::the_link_that_signs_out_closes_the_door,
     forgery::what_a_client_says_of_its_request_changes_nothing,
     forgery::who_a_client_says_it_is_never_reaches_the_app,

@@ -37,12 +37,19 @@ pub struct Street {
     proxy: Process,
 }
 
-/// The hosts beside `app.example.org`.
-const MORE: [&str; 3] = ["public.example.org", "wiki.example.net", "nowhere.example.org"];
+/// The hosts that stand in files of their own.
+const FILES: [&str; 5] = ["app", "login", "grafana", "gitea", "jellyfin"];
+/// The hosts that are as the command prints them.
+const PRINTED: [&str; 3] = ["public.example.org", "wiki.example.net", "nowhere.example.org"];
 
 impl Street {
     /// Opens the street, with these rules.
     pub async fn open(kind: Kind, rules: &str) -> Street {
+        Street::changed(kind, rules, |configuration| configuration).await
+    }
+
+    /// Opens the street, after somebody has changed the configuration of the proxy.
+    pub async fn changed(kind: Kind, rules: &str, change: impl Fn(String) -> String) -> Street {
         let mut house = House::closed(Plan { origin: AUTH, ..Plan::default() }).await;
         fs::write(house.dir.path().join("doorbook.toml"), rules).expect("a file");
         house.start().await.expect("doorbook starts");
@@ -51,8 +58,8 @@ impl Street {
         let sites = Sites { doorbook, app: app.address.to_string(), dir: house.dir.path().join("proxy") };
         fs::create_dir(&sites.dir).expect("a directory");
         let mut proxy = match kind {
-            Kind::Nginx => sites.nginx(),
-            Kind::Caddy => sites.caddy(),
+            Kind::Nginx => sites.nginx(change),
+            Kind::Caddy => sites.caddy(change),
         };
         proxy.listens().await;
         let street = Street { house, app, proxy };
@@ -63,7 +70,8 @@ impl Street {
     /// Caddy listens before it has made the last certificate.
     async fn until_certified(&self) {
         let clock = SystemClock::new();
-        for site in MORE.into_iter().chain(["app.example.org", "auth.example.org"]) {
+        let files = FILES.map(|name| format!("{}.example.org", if name == "login" { "auth" } else { name }));
+        for site in PRINTED.into_iter().chain(files.iter().map(String::as_str)) {
             while self.visitor().try_connect(site).await.is_err() {
                 assert!(
                     clock.monotonic() < Duration::from_secs(60),
@@ -115,7 +123,15 @@ impl Sites {
     fn file(&self, path: &str) -> String {
         let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(path);
         let text = fs::read_to_string(deploy).expect("a file");
-        text.replace("127.0.0.1:3000", &self.app).replace("127.0.0.1:3001", &self.doorbook)
+        let text = text.replace("127.0.0.1:3000", &self.app).replace("127.0.0.1:8096", &self.app);
+        text.replace("127.0.0.1:3001", &self.doorbook)
+    }
+
+    /// Returns every site, as one text.
+    fn all(&self, proxy: &str, end: &str) -> String {
+        let files = FILES.map(|name| self.file(&format!("{proxy}/{name}.{end}")));
+        let printed = PRINTED.map(|host| self.printed(proxy, host));
+        files.concat() + &printed.concat()
     }
 
     /// Returns what `doorbook proxy` prints for a host.
@@ -131,35 +147,31 @@ impl Sites {
         String::from_utf8(printed.stdout).expect("text")
     }
 
-    fn nginx(&self) -> Process {
+    /// Of the files only the ports and the certificates change. Around them is the worst that somebody may have set.
+    fn nginx(&self, change: impl Fn(String) -> String) -> Process {
         let (tls, plain) = (free_port(), free_port());
         let dir = self.dir.display();
-        let here = env!("CARGO_MANIFEST_DIR");
-        let mut http = String::new();
-        let files = ["nginx/app.conf", "nginx/login.conf"].map(|path| self.file(path));
-        let printed = MORE.map(|host| self.printed("nginx", host));
-        for site in files.iter().chain(&printed) {
-            for line in site.lines().filter(|line| !line.trim().starts_with("listen [::]:")) {
-                let line = line.trim();
-                let line = match line.split_whitespace().next() {
-                    Some("ssl_certificate") => format!("ssl_certificate {here}/fixtures/tls/cert.pem;"),
-                    Some("ssl_certificate_key") => {
-                        format!("ssl_certificate_key {here}/fixtures/tls/key.pem;")
-                    }
-                    _ => line
-                        .replace("listen 443 ssl;", &format!("listen 127.0.0.1:{tls} ssl;"))
-                        .replace("listen 80;", &format!("listen 127.0.0.1:{plain};")),
-                };
-                http.push_str(&line);
-                http.push('\n');
-            }
+        let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/tls");
+        let mut sites = String::new();
+        for line in change(self.all("nginx", "conf")).lines() {
+            let line = match line.split_whitespace().collect::<Vec<_>>()[..] {
+                ["listen", "443", "ssl;"] => format!("listen 127.0.0.1:{tls} ssl;"),
+                ["listen", "80;"] => format!("listen 127.0.0.1:{plain};"),
+                ["listen", ..] => continue,
+                ["ssl_certificate", _] => format!("ssl_certificate {fixtures}/cert.pem;"),
+                ["ssl_certificate_key", _] => format!("ssl_certificate_key {fixtures}/key.pem;"),
+                _ => line.to_owned(),
+            };
+            sites.push_str(&line);
+            sites.push('\n');
         }
-        let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
             .map(|name| format!("{name}_temp_path {dir}/{name};\n"))
             .concat();
         let whole = format!(
             "daemon off;\nmaster_process off;\npid {dir}/nginx.pid;\nerror_log {dir}/error.log info;\n\
-             events {{}}\nhttp {{\naccess_log off;\n{temporary}{http}}}\n"
+             events {{}}\nhttp {{\naccess_log off;\nunderscores_in_headers on;\nignore_invalid_headers off;\n\
+             {temporary}{sites}}}\n"
         );
         fs::write(self.dir.join("nginx.conf"), whole).expect("a file");
         let mut command = Command::new("nginx");
@@ -167,18 +179,14 @@ impl Sites {
         Process::of(command, &self.dir, path(), tls)
     }
 
-    fn caddy(&self) -> Process {
+    /// The files stand as they are; before them are ports, and certificates that nobody else has to sign.
+    fn caddy(&self, change: impl Fn(String) -> String) -> Process {
         let (tls, plain) = (free_port(), free_port());
-        let mut whole = format!(
+        let before = format!(
             "{{\n\tadmin off\n\thttp_port {plain}\n\thttps_port {tls}\n\tdefault_bind 127.0.0.1\n\tlocal_certs\n\
              \tskip_install_trust\n\tstorage file_system storage\n}}\n\n"
         );
-        for path in ["caddy/app.caddyfile", "caddy/login.caddyfile"] {
-            whole.push_str(&self.file(path));
-        }
-        for host in MORE {
-            whole.push_str(&self.printed("caddy", host));
-        }
+        let whole = before + &change(self.all("caddy", "caddyfile"));
         fs::write(self.dir.join("Caddyfile"), whole).expect("a file");
         let mut command = Command::new("caddy");
         command.args(["run", "--config", "Caddyfile", "--adapter", "caddyfile"]);
