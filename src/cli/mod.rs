@@ -18,6 +18,7 @@ mod mock_discord;
 mod new_file;
 mod outside;
 mod progress;
+mod proxy;
 mod restore;
 mod retention;
 pub mod rows;
@@ -78,6 +79,7 @@ enum Command {
     /// Look at the configuration
     #[command(subcommand, after_help = "Example:\n  doorbook config check")]
     Config(config_check::Command),
+    Proxy(proxy::Args),
     Health(health::Args),
     Completions(shell::CompletionsArgs),
     Man(shell::ManArgs),
@@ -134,6 +136,7 @@ fn dispatch(cli: Cli, outside: &mut Outside) -> Result<(), Failure> {
         Command::Keys(command) => keys::run(command, outside),
         Command::Retention(command) => retention::run(command, outside),
         Command::Config(command) => config_check::run(command, outside),
+        Command::Proxy(args) => proxy::run(args, outside),
         Command::Health(args) => health::run(args, outside),
         Command::Completions(args) => shell::completions(args, Cli::command(), outside),
         Command::Man(args) => shell::man(args, Cli::command(), outside),

@@ -10,6 +10,8 @@ use jiff::tz::TimeZone;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
+mod proxy;
+
 use super::*;
 use crate::clock::ManualClock;
 use crate::control::fake::Fake;
@@ -188,7 +190,7 @@ impl Came {
 
 #[test]
 fn every_command_explains_itself_with_an_example() {
-    let all: [&[&str]; 34] = [
+    let all: [&[&str]; 35] = [
         &[],
         &["serve"],
         &["demo"],
@@ -220,6 +222,7 @@ fn every_command_explains_itself_with_an_example() {
         &["keys", "restore"],
         &["retention"],
         &["retention", "apply"],
+        &["proxy"],
         &["health"],
         &["completions"],
         &["man"],

@@ -407,7 +407,8 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    fn read(bytes: &[u8]) -> Exchange {
+    /// Reads an answer that is whole.
+    pub fn read(bytes: &[u8]) -> Exchange {
         let text = String::from_utf8_lossy(bytes).into_owned();
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
         let mut lines = head.lines();
@@ -574,6 +575,18 @@ impl Process {
             clock.sleep(Duration::from_millis(10)).await;
         }
         panic!("it is not ready after a minute: {}", self.said("err"));
+    }
+
+    /// Waits until something listens where it should, a minute at most.
+    pub async fn listens(&mut self) {
+        let clock = SystemClock::new();
+        while TcpStream::connect(self.address).await.is_err() {
+            if let Some(ended) = self.ended() {
+                panic!("it ended: {ended:?}");
+            }
+            assert!(clock.monotonic() < Duration::from_secs(60), "it does not: {}", self.said("err"));
+            clock.sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// Waits until `/readyz` says just that, a minute at most.

@@ -21,6 +21,7 @@ mod keys;
 mod login;
 mod memberships;
 mod properties;
+mod proxies;
 mod recheck;
 mod refresh;
 mod reload;
