@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use super::command::{Command, CreateLog, Facts, SignCheckpoint, SignIn, Which};
+use super::command::{Command, CreateLog, Facts, Handed, SignCheckpoint, SignIn, Which};
 use super::event::{
     Cause, Event, FailureCode, KeyPurpose, Method, Private, Requester, RevokedBy, RevokedScope, SessionScope,
 };
@@ -121,8 +121,8 @@ pub fn decide(
         Command::Erase { user, requested_by, confirmed } => {
             decide_erase(state, user, requested_by, confirmed, now)
         }
-        Command::RestoreLog { size, root, source } => {
-            Ok(about_nobody(Event::LogRestored { size, root, source }))
+        Command::RestoreLog { size, root, source, handed: to } => {
+            Ok([about_nobody(Event::LogRestored { size, root, source }), handed(to)].concat())
         }
         Command::NoteAudit { audit, networks, exported } => {
             let event = if exported { Event::AuditExported(audit) } else { Event::AuditRead(audit) };
@@ -140,6 +140,7 @@ pub fn decide(
                 salvaged: lost.salvaged,
                 checkpoint: state.checkpoint().map(|known| known.position),
             }));
+            decisions.extend(handed(lost.handed));
             Ok(decisions)
         }
     }
@@ -381,6 +382,16 @@ fn report(user: Sub, events: Vec<Draft>) -> Vec<Decision> {
 fn created(create: CreateLog) -> Event {
     let CreateLog { log, origin, made_by, public_key, version } = create;
     Event::LogCreated { log, origin, made_by, public_key, version }
+}
+
+/// One record for each key, in the order in which they followed each other.
+fn handed(to: Vec<Handed>) -> Vec<Decision> {
+    let rotated = to.into_iter().map(|Handed { key_id, signer }| Event::KeyRotated {
+        purpose: KeyPurpose::Signer,
+        key_id,
+        signer: Some(signer),
+    });
+    rotated.flat_map(about_nobody).collect()
 }
 
 fn about_nobody(event: Event) -> Vec<Decision> {
