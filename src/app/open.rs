@@ -1,25 +1,25 @@
 //! Start: claim the data directory, open the keys, replay the log, and write down that we are here.
 
 mod error;
+mod ready;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use futures_util::future::try_join_all;
 use tokio::sync::{mpsc, watch};
 
 pub use self::error::OpenError;
 use super::applier::{self, Folded, Progress};
-use super::{App, By, ExecuteError, KeyedLocks, stored};
+use super::{App, By, KeyedLocks, stored};
 use crate::clock::Clock;
-use crate::crypto::{KeyError, KeyRing, KeySettings};
+use crate::crypto::{KeyRing, KeySettings};
 use crate::disk::Disk;
-use crate::domain::command::{AcceptLoss, Command, CreateLog};
+use crate::domain::command::{Command, CreateLog};
 use crate::domain::decide::decide;
-use crate::domain::event::{MadeBy, Requester, RestoredFrom};
-use crate::domain::id::{Hash, LogId, Position, Secret, Sub, WriterId};
+use crate::domain::event::{MadeBy, RestoredFrom};
+use crate::domain::id::{Hash, LogId, Position, Secret, WriterId};
 use crate::domain::record::{Context, Record};
 use crate::domain::rules::Rules;
 use crate::domain::state::State;
@@ -35,9 +35,6 @@ pub(super) const STEP: Duration = Duration::from_secs(2);
 const A_DAY: Duration = Duration::from_secs(86_400);
 /// Sightings that may wait for the log at once; more are noted at their next use.
 const SIGHTINGS_WAITING: usize = 4_096;
-
-/// So many who have no key are erased at once; they share a flush.
-const AT_ONCE: usize = 256;
 
 /// What the room needs to open.
 #[derive(Debug, Clone)]
@@ -271,13 +268,13 @@ impl Opened {
         }
         let took = self.app.clock.monotonic().saturating_sub(began);
         self.app.room.begin_at(self.app.frontier().size());
-        if let Err(error) = self.check().await {
+        let recorded = match self.check().await {
+            Ok(handed) => self.record_start(handed).await.map_err(OpenError::Record),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = recorded {
             let _ = self.app.close_log().await;
             return Err(error);
-        }
-        if let Err(error) = self.record_start().await {
-            let _ = self.app.close_log().await;
-            return Err(OpenError::Record(error));
         }
         let now = self.app.clock.now();
         let sessions = self.app.state().sessions().filter(|session| session.is_live(now)).count();
@@ -289,101 +286,6 @@ impl Opened {
             self.app.check_beginning(beginning);
         }
         Ok((self.app, Replayed { stored, records, events, sessions, took }))
-    }
-
-    /// Checks whose log it is, and brings the keys in line with it.
-    async fn check(&self) -> Result<(), OpenError> {
-        let maker = self.app.state().log().map(|log| log.made_by);
-        if let (Some(made_by), Role::Server { made_by: wanted, .. }) = (maker, &self.settings.role)
-            && made_by != *wanted
-        {
-            return Err(OpenError::MadeByAnother { made_by, wanted: *wanted });
-        }
-        // Before anything else is refused: whoever only reads would open with these keys what was erased.
-        self.app.forget_again().await.map_err(OpenError::Forget)?;
-        let missing = self.without_keys().len();
-        if missing > 0 && !self.settings.accepted().missing_keys {
-            return Err(OpenError::SubjectsMissing { missing });
-        }
-        let named = self.app.state().log().map(|log| log.public_key);
-        match named {
-            Some(named) => self.app.keys.signer_is(named).await.map_err(|error| match error {
-                error @ KeyError::OtherSigner { .. } => OpenError::SignerGone(error),
-                error => OpenError::Signer(error),
-            }),
-            None => Ok(()),
-        }
-    }
-
-    /// Returns the users who have no key, in a fixed order.
-    fn without_keys(&self) -> Vec<Sub> {
-        let state = self.app.state();
-        let subs = state.users().map(|(sub, _)| sub);
-        let mut without: Vec<Sub> = subs.filter(|sub| !self.app.keys.has_subject(*sub)).collect();
-        without.sort_unstable();
-        without
-    }
-
-    /// Erases those who have no key; what the log keeps of them is closed to everybody already.
-    async fn erase_without_keys(&self) -> Result<(), ExecuteError> {
-        let without = self.without_keys();
-        for some in without.chunks(AT_ONCE) {
-            let erasing = some.iter().map(|user| {
-                let state = self.app.state();
-                let has_grant =
-                    state.user(*user).is_some_and(|user| user.grant.is_some() || user.revocation.is_some());
-                drop(state);
-                // Without the tokens nobody can ask Discord.
-                let confirmed = has_grant.then_some(false);
-                let erase = Command::Erase { user: *user, requested_by: Requester::Operator, confirmed };
-                self.app.execute(erase, &By::SYSTEM)
-            });
-            try_join_all(erasing).await?;
-        }
-        if !without.is_empty() {
-            tracing::warn!(
-                users = without.len(),
-                "users whose keys are gone were erased; they may sign in again"
-            );
-        }
-        Ok(())
-    }
-
-    async fn record_start(&self) -> Result<(), ExecuteError> {
-        let app = &self.app;
-        if let Some(loss) = &self.loss {
-            let lost = AcceptLoss {
-                head_sequence: loss.head_sequence,
-                head_position: loss.head_position,
-                head_leaf: loss.head_leaf,
-                last_found: loss.last_found,
-                salvaged: loss.salvaged.as_ref().map(|(_, hash)| *hash),
-                created: loss.is_total().then(|| create_log(&self.settings, self.log_id, &app.keys)),
-            };
-            app.execute(Command::AcceptLoss(lost), &By::SYSTEM).await?;
-        } else if let Some(source) = self.restored {
-            // Whoever signed out since the copy was taken is signed in by it: that ends here.
-            let tree = app.frontier();
-            tracing::warn!(%source, "this log was put back from a copy; every session ends");
-            let restore = Command::RestoreLog { size: tree.size(), root: tree.root(), source };
-            app.execute(restore, &By::SYSTEM).await?;
-        }
-        let (from, to) = (app.state().eff(), app.clock.now());
-        if from.since(to) > STEP {
-            tracing::warn!(%from, %to, "the wall clock is behind the log's last record");
-            app.execute(Command::StepClock { from, to }, &By::SYSTEM).await?;
-        } else if self.head.is_some() && to.since(from) > A_DAY {
-            tracing::warn!(last_record = %from, now = %to, "the log's last record is more than a day old; is the clock right?");
-        }
-        if !self.clean && self.restored.is_none() {
-            tracing::warn!("the last stop was not clean; the log was checked and is whole");
-        }
-        self.erase_without_keys().await?;
-        let Role::Server { config, .. } = self.settings.role else { return Ok(()) };
-        let log_size = self.records();
-        let command =
-            Command::StartServer { version: app.version.clone(), writer: app.writer, config, log_size };
-        app.execute(command, &By::SYSTEM).await.map(drop)
     }
 }
 

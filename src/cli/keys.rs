@@ -146,8 +146,9 @@ async fn rotate_by(
         said.map_err(Failure::Output)?;
     }
     if which.contains(&RotatedKey::Signer) {
-        outside
-            .say("Backups and escrows from before belong to the signing key that is gone: take both anew.")?;
+        outside.say(
+            "Escrows from before have the signing key that is gone, and not the new one: make one anew.",
+        )?;
     }
     Ok(())
 }

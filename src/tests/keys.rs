@@ -17,7 +17,7 @@ use doorbook::entropy::SystemEntropy;
 use doorbook::event_log::note::{VerifierKey, origin_of, verify};
 use doorbook::serve::{self, World};
 
-use crate::harness::{Ended, House, MARISOL, Process, QUIETFOX, binary};
+use crate::harness::{Ended, House, MARISOL, Process, QUIETFOX, binary, records};
 
 const WORDS: &str = "correct horse battery staple";
 const JANUARY: Month = Month(202_601);
@@ -215,50 +215,113 @@ async fn a_log_that_names_another_key_than_there_is_says_so_and_is_not_served() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_backup_from_before_another_key_signed_needs_the_escrow_from_before_it() {
+async fn a_backup_from_before_another_key_signed_goes_on_with_the_word_of_the_old_key() {
     let house = House::for_processes().await;
     let mut process = Process::serve(&house).await;
     process.signed_in(&house, MARISOL).await;
-    fine(&with_passphrase(&house, WORDS, "escrow keys.escrow").await);
+    fine(&with_passphrase(&house, WORDS, "escrow before.escrow").await);
     fine(&run(&house, &["backup", "before"]).await);
-    let rotated = run(&house, &["keys", "rotate", "--signer", "--yes"]).await;
-    fine(&rotated);
-    assert!(rotated.stderr.contains("take both anew"), "{}", rotated.stderr);
-    fine(&run(&house, &["backup", "after"]).await);
-    assert_eq!(process.terminate().await.code, Some(0));
-
-    let restored = |name: &str, backup: &'static str| {
-        let data_dir = house.dir.path().join(name);
-        copy_dir(&house.data_dir().join("keys"), &data_dir.join("keys"));
-        let (house, data_dir) = (&house, data_dir.display().to_string());
-        async move {
-            fine(&run(house, &["restore", backup, "--data-dir", &data_dir]).await);
-            data_dir
-        }
-    };
-    let after = restored("new-log", "after").await;
-    fine(&run(&house, &["sessions", "list", "--data-dir", &after]).await);
-
-    let before = restored("old-log", "before").await;
-    for args in [&["serve"][..], &["serve", "--without-keys"], &["sessions", "list"]] {
-        let refused = run(&house, &[args, &["--data-dir", &before]].concat()).await;
-        assert_eq!(refused.code, Some(3), "{}", refused.stderr);
-        for said in ["older than the last `doorbook keys rotate --signer`", "doorbook keys restore"] {
-            assert!(refused.stderr.contains(said), "{}", refused.stderr);
-        }
+    // Twice: one key handed over to the next, and that to the one of today.
+    for _ in 0..2 {
+        fine(&run(&house, &["keys", "rotate", "--signer", "--yes"]).await);
     }
-    // It can be read all the same, and its keys open it.
-    let log = run(&house, &["audit", "log", "--data-dir", &before]).await;
-    assert!(fine(&log).contains("Marisol"), "{}", log.stdout);
-    assert!(fine(&run(&house, &["audit", "verify", "--data-dir", &before]).await).starts_with("intact"));
-
-    fs::remove_dir_all(Path::new(&before).join("keys")).unwrap();
-    fine(&with_passphrase(&house, WORDS, &format!("restore keys.escrow --data-dir '{before}'")).await);
-    let mut process = Process::spawn(&house, &["serve"], &[("DOORBOOK_DATA_DIR", &before)]);
-    process.ready().await;
-    process.signed_in(&house, MARISOL).await;
+    fine(&with_passphrase(&house, WORDS, "escrow after.escrow").await);
     assert_eq!(process.terminate().await.code, Some(0));
-    assert!(fine(&run(&house, &["audit", "verify", "--data-dir", &before]).await).starts_with("intact"));
+    fine(&run(&house, &["backup", "after"]).await);
+    let kept = fine(&run(&house, &["audit", "checkpoint"]).await).to_owned();
+    fs::write(house.dir.path().join("kept"), kept).unwrap();
+    let (ours, first) = (signers(&house.events()), signers(&house.events())[0].1.clone());
+
+    // The keys of today, as they are and out of an escrow.
+    for (name, escrow) in [("copied", None), ("given-back", Some("after.escrow"))] {
+        let data_dir = house.dir.path().join(name).display().to_string();
+        match escrow {
+            None => copy_dir(&house.data_dir().join("keys"), &Path::new(&data_dir).join("keys")),
+            Some(file) => {
+                let restore = format!("restore {file} --data-dir '{data_dir}'");
+                fine(&with_passphrase(&house, WORDS, &restore).await);
+            }
+        }
+        fine(&run(&house, &["restore", "before", "--data-dir", &data_dir]).await);
+        let mut process = Process::spawn(&house, &["serve"], &[("DOORBOOK_DATA_DIR", &data_dir)]);
+        process.ready().await;
+        process.signed_in(&house, MARISOL).await;
+        assert_eq!(process.terminate().await.code, Some(0));
+        let events: Vec<(u64, Event)> = records(Path::new(&data_dir))
+            .into_iter()
+            .flat_map(|(position, record)| record.events.into_iter().map(move |event| (position, event)))
+            .collect();
+        each_signature_is_of_the_key_that_counts(&events);
+        let theirs: Vec<_> = signers(&events).into_iter().map(|(_, key)| key).collect();
+        assert_eq!(theirs, ours.iter().map(|(_, key)| key.clone()).collect::<Vec<_>>());
+        assert_eq!(theirs[0], first);
+        let restored =
+            events.iter().position(|(_, event)| matches!(event, Event::LogRestored { .. })).unwrap();
+        let handed = &events[restored + 1..restored + 3];
+        assert!(handed.iter().all(|(_, event)| matches!(event, Event::KeyRotated { signer: Some(_), .. })));
+        let verified = run(&house, &["audit", "verify", "--data-dir", &data_dir]).await;
+        assert!(fine(&verified).starts_with("intact"), "{}", verified.stdout);
+        // What the log had lost is not hidden by it: the checkpoint of the newer log is larger, or another one.
+        let verified =
+            run(&house, &["audit", "verify", "--data-dir", &data_dir, "--checkpoint", "kept"]).await;
+        assert_eq!(verified.code, Some(1), "{}", verified.stdout);
+    }
+
+    // A newer log and older keys, or a key that has left no word: nobody may sign.
+    for (name, backup, escrow) in
+        [("older-keys", "after", "before.escrow"), ("no-word", "before", "after.escrow")]
+    {
+        let data_dir = house.dir.path().join(name).display().to_string();
+        fine(&with_passphrase(&house, WORDS, &format!("restore {escrow} --data-dir '{data_dir}'")).await);
+        let _ = fs::remove_file(Path::new(&data_dir).join("keys/signer.past"));
+        fine(&run(&house, &["restore", backup, "--data-dir", &data_dir]).await);
+        for args in [&["serve"][..], &["serve", "--without-keys"], &["sessions", "list"]] {
+            let refused = run(&house, &[args, &["--data-dir", &data_dir]].concat()).await;
+            assert_eq!(refused.code, Some(3), "{}", refused.stderr);
+            for said in ["keys/ has another signing key than the one this log names", "doorbook keys restore"]
+            {
+                assert!(refused.stderr.contains(said), "{}", refused.stderr);
+            }
+        }
+        // It can be read all the same, and its keys open it.
+        let log = run(&house, &["audit", "log", "--data-dir", &data_dir]).await;
+        assert!(fine(&log).contains("Marisol"), "{}", log.stdout);
+        assert!(
+            fine(&run(&house, &["audit", "verify", "--data-dir", &data_dir]).await).starts_with("intact")
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_has_lost_the_record_of_another_key_goes_on_with_it_where_the_loss_is_accepted() {
+    let mut house = House::open().await;
+    house.signed_in(MARISOL).await;
+    house.stop().await;
+    let (log, then) = (house.data_dir().join("log"), house.dir.path().join("then"));
+    copy_files(&log, &then);
+    house.start().await.unwrap();
+    let rotated = house.doorbook().app.rotate_signer(&By::SYSTEM).await.unwrap();
+    house.stop().await;
+    fs::remove_dir_all(&log).unwrap();
+    copy_files(&then, &log);
+    assert!(house.start().await.is_err(), "acknowledged records are gone");
+    house.plan().accepted.loss = true;
+    house.start().await.unwrap();
+    house.signed_in(QUIETFOX).await;
+    house.stop().await;
+    let events = house.events();
+    let lost = events.iter().position(|(_, event)| matches!(event, Event::LogLossAccepted { .. })).unwrap();
+    let Event::KeyRotated { signer: Some(signer), .. } = &events[lost + 1].1 else { panic!("{events:?}") };
+    assert_eq!(signer.public_key, rotated.key.public());
+    each_signature_is_of_the_key_that_counts(&events);
+}
+
+/// Copies a directory, without those in it.
+fn copy_files(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap).filter(|entry| entry.path().is_file()) {
+        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -52,10 +52,10 @@ pub enum OpenError {
     },
     /// The key that the log names is not here, and nobody else may sign for it.
     #[error(
-        "keys/ has another signing key than the one this log names: the log is older than the last \
-         `doorbook keys rotate --signer`, which left nothing of the key before it, or these are not its keys; \
-         restore a backup from after that rotation, or give back the escrow from before it \
-         (`doorbook keys restore`, into an empty keys/); without either it can be read and verified, but not served"
+        "keys/ has another signing key than the one this log names, and no word of that one on it: one of them is \
+         from before a `doorbook keys rotate --signer` and the other from after it, or these are not its keys; \
+         give back the escrow that belongs to this log (`doorbook keys restore`, into an empty keys/), or restore \
+         the backup that belongs to these keys; without either it can be read and verified, but not served"
     )]
     SignerGone(#[source] KeyError),
     /// The key that the log names is here, and its file could not be put in order.
