@@ -170,7 +170,7 @@ impl App {
         disk: Arc<dyn Disk>,
     ) -> Result<Opened, OpenError> {
         let accept_loss = matches!(settings.role, Role::Server { accept_loss: true, .. });
-        if matches!(settings.role, Role::Command) && !settings.data_dir.join("HEAD").exists() {
+        if matches!(settings.role, Role::Command) && !start::is_begun(&settings.data_dir)? {
             start::check_path(&settings.data_dir)?;
             return Err(OpenError::NoLog { data_dir: settings.data_dir });
         }
