@@ -21,6 +21,7 @@ mod restart;
 mod revoke;
 mod sessions;
 mod storage;
+mod tampering;
 mod tidy;
 
 /// Compares with `snapshots/NAME.snap`; nothing in a story is random, so nothing is filtered.
