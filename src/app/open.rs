@@ -128,7 +128,7 @@ impl App {
         disk: Arc<dyn Disk>,
     ) -> Result<Opened, OpenError> {
         let accept_loss = settings.accepted().loss;
-        if matches!(settings.role, Role::Command) && !settings.data_dir.join("HEAD").exists() {
+        if matches!(settings.role, Role::Command) && !start::is_begun(&settings.data_dir)? {
             start::check_path(&settings.data_dir)?;
             return Err(OpenError::NoLog { data_dir: settings.data_dir });
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::crypto::KeyRing;
 use crate::domain::event::{Membership, Origin, Private, Profile};
-use crate::domain::id::{DiscordId, Sub};
+use crate::domain::id::{DiscordId, LogId, Sub};
 use crate::domain::record::{Owner, Record, SealedBox};
 use crate::domain::state::{Fact, User};
 use crate::domain::time::Timestamp;
@@ -20,6 +20,11 @@ impl Opener {
     /// Opens with these keys; with none, everything sealed is unknown.
     pub fn new(keys: Option<Arc<KeyRing>>) -> Opener {
         Opener { keys }
+    }
+
+    /// Returns the log whose keys these are.
+    pub fn log_id(&self) -> Option<LogId> {
+        self.keys.as_ref().map(|keys| keys.log_id())
     }
 
     /// Returns the personal fact of an event of the record.

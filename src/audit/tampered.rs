@@ -56,6 +56,18 @@ pub enum Tampered {
         /// Where.
         position: Position,
     },
+    /// More records were signed for than stand before the signature.
+    #[error(
+        "the checkpoint at position {position} signs for {size} records, and only {position} stand before it: some are gone; the last one that fits signs for {fits}"
+    )]
+    Gone {
+        /// Where the checkpoint stands.
+        position: Position,
+        /// For how many records it signs.
+        size: u64,
+        /// For how many the last one signs that fits.
+        fits: u64,
+    },
     /// The records are not those that were signed.
     #[error(
         "the first {size} records are not those that were signed: the checkpoint at position {position} has another root; the last one that fits signs for {fits}"
@@ -89,6 +101,16 @@ pub enum Tampered {
         owned_up: OwnedUp,
     },
     /// A checkpoint kept elsewhere is of another log.
+    #[error(
+        "the checkpoint that was kept elsewhere is of {found}, and this log is {log}: it is the wrong file, or this is not the log that was there"
+    )]
+    KeptOther {
+        /// The log that it names.
+        found: String,
+        /// The log that is there.
+        log: String,
+    },
+    /// A checkpoint kept elsewhere is not signed by a key of this log.
     #[error("the checkpoint that was kept elsewhere is not signed by this log")]
     KeptSignature {
         /// Why not.
@@ -112,7 +134,9 @@ pub enum Tampered {
 }
 
 impl Tampered {
-    /// Returns the first position that is known to be bad, where one is.
+    /// Returns the first position that may be bad, where that is known.
+    ///
+    /// The first bad record stands there or, where only roots can be compared, not behind [`last`](Self::last).
     pub fn position(&self) -> Option<Position> {
         match self {
             Tampered::NotARecord { position, .. }
@@ -124,10 +148,20 @@ impl Tampered {
             | Tampered::Unsigned { position }
             | Tampered::State { position, .. } => Some(*position),
             // Somewhere among the records since the last signature that fits.
-            Tampered::Root { fits, .. } => Some(Position(*fits)),
+            Tampered::Root { fits, .. } | Tampered::Gone { fits, .. } => Some(Position(*fits)),
             Tampered::NoBeginning => Some(Position(0)),
             Tampered::Cut { has, .. } => Some(Position(*has)),
-            Tampered::KeptRoot { .. } | Tampered::KeptSignature { .. } => None,
+            Tampered::KeptRoot { .. } | Tampered::KeptSignature { .. } | Tampered::KeptOther { .. } => None,
+        }
+    }
+
+    /// Returns the last position at which the first bad record may stand, where that is not known exactly.
+    pub fn last(&self) -> Option<Position> {
+        match self {
+            Tampered::Root { size, .. } => size.checked_sub(1).map(Position),
+            // One of those that were signed for, or the place where the last of them should stand.
+            Tampered::Gone { position, .. } => Some(*position),
+            _ => None,
         }
     }
 }

@@ -94,8 +94,8 @@ impl Reader {
         kept: &[String],
         mut progress: impl FnMut(u64),
     ) -> Result<Verdict, VerifyError> {
-        let Some(head) = self.head().await? else { return Ok(Verdict::default()) };
         let mut look = Look::new(kept);
+        let Some(head) = self.head().await? else { return look.nothing().map_err(Into::into) };
         let mut records = self.source().records(Position(0), Some(head)).await?;
         while let Some(chunk) = records.next().await? {
             for (position, frame) in chunk {
@@ -309,8 +309,11 @@ impl Look {
         let key = self.succession.as_ref().and_then(Succession::current).ok_or(Tampered::NoBeginning)?;
         let signed = note::verify(text.as_bytes(), key);
         let signed = signed.map_err(|source| Tampered::Signature { position, source })?;
-        if signed.size != size || signed.root != root || size > position.0 {
+        if signed.size != size || signed.root != root {
             return Err(Tampered::Note { position });
+        }
+        if size > position.0 {
+            return Err(Tampered::Gone { position, size, fits: self.signed });
         }
         let behind = usize::try_from(self.verdict.records - size).unwrap_or(usize::MAX);
         let recent =
@@ -325,10 +328,25 @@ impl Look {
         for (_, key) in self.succession.iter().flat_map(Succession::keys) {
             opened = note::verify(text.as_bytes(), key).map_err(|source| Tampered::KeptSignature { source });
             if opened.is_ok() {
-                break;
+                return opened;
             }
         }
-        opened
+        // Nobody's word yet, but enough to say which file it may be.
+        let found = text.lines().next().filter(|_| text.contains("\n\n\u{2014} "));
+        match (found, self.verdict.origin.as_deref()) {
+            (Some(found), Some(log)) if found != log => {
+                Err(Tampered::KeptOther { found: found.into(), log: log.into() })
+            }
+            _ => opened,
+        }
+    }
+
+    /// A log without a record is nothing to prove, unless it is known to have had some.
+    fn nothing(self) -> Result<Verdict, Tampered> {
+        match self.kept.iter().map(|kept| kept.size.unwrap_or(0)).max() {
+            Some(size) => Err(Tampered::Cut { size, has: 0, owned_up: OwnedUp(None) }),
+            None => Ok(self.verdict),
+        }
     }
 
     fn finish(mut self) -> Result<(Verdict, Vec<SignedState>), Tampered> {

@@ -69,6 +69,15 @@ impl Reader {
         self.source.head().await
     }
 
+    /// Returns the log that the first record begins, where it can be read.
+    pub async fn log_id(&self) -> Option<LogId> {
+        let (first, _) = self.record(Position(0)).await.ok()?;
+        match first.events.first()? {
+            Event::LogCreated { log, .. } => Some(*log),
+            _ => None,
+        }
+    }
+
     /// Returns the state at that moment; `None` where the log had not begun.
     pub async fn view(&self, when: When, now: Timestamp) -> Result<Option<View>, ReadError> {
         let Some(position) = self.position(when).await? else { return Ok(None) };

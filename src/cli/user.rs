@@ -17,6 +17,7 @@ use crate::audit::{Certificate, Person, Reader, When};
 use crate::control::{Answers, Client, Trouble};
 use crate::domain::event::{Question, Requester};
 use crate::domain::id::{Position, Sub};
+use crate::serve::keys_of_another_log;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -101,12 +102,13 @@ fn export(args: Export, outside: &mut Outside) -> Result<(), Failure> {
     let local = open_config(args.flags, outside)?;
     let (opener, without_keys) = crate::serve::opener(&local, &outside.world());
     if let Some(error) = without_keys {
-        return Err(Failure::Trouble(Trouble::Failed(format!(
-            "nothing can be opened without the keys: {error}"
-        ))));
+        return Err(nothing_opens(&error));
     }
     let output = begin(output)?;
-    let holdings = with_taking_of(local, opener, outside, async |taking, outside| {
+    let holdings = with_taking_of(local.clone(), opener, outside, async |taking, outside| {
+        if let Some(error) = keys_of_another_log(&taking.reader, &local).await {
+            return Err(nothing_opens(&error));
+        }
         let now = outside.clock.now();
         let head = taking.head().await?.ok_or_else(|| Failure::No("the log is empty".to_owned()))?;
         let today = taking.reader.view(When::After(head), now).await?;
@@ -116,6 +118,10 @@ fn export(args: Export, outside: &mut Outside) -> Result<(), Failure> {
         Ok(taking.reader.holdings(sub, head, now).await?)
     })?;
     write(output, &holdings, outside)
+}
+
+fn nothing_opens(error: &dyn std::error::Error) -> Failure {
+    Failure::Trouble(Trouble::Failed(format!("nothing can be opened without the keys: {error}")))
 }
 
 /// Returns where the answer is to be written, if nothing stands there.

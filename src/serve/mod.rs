@@ -32,9 +32,9 @@ use crate::discord::webhook::PublicKey;
 use crate::discord::{self, CallError, Client, ClientError};
 use crate::disk::{Disk, RealDisk};
 use crate::domain::event::MadeBy;
-use crate::domain::id::{NotAnId, Secret};
+use crate::domain::id::{NotAnId, Position, Secret};
 use crate::entropy::{Entropy, SystemEntropy};
-use crate::event_log::start::check_path;
+use crate::event_log::start::{StartError, check_path};
 use crate::event_log::{Health, Probe};
 use crate::grants::{self, Grants};
 use crate::http::{self, Gate};
@@ -46,7 +46,7 @@ pub use demo::{DemoOptions, demo};
 pub use forgetting::{ForgetError, Gone, forget_gone};
 pub use importing::{ImportError, Imported, check_copy, import};
 pub use keys::{KeysError, NewEscrow, RestoredKeys, escrow, remember_escrow, restore_keys};
-pub use reading::{Reading, opener, read};
+pub use reading::{Reading, keys_of_another_log, opener, read};
 
 /// The version of doorbook.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -134,6 +134,14 @@ impl ServeError {
             ServeError::ClientId(_) | ServeError::ClientRejected => true,
             ServeError::Client(ClientError::NotAUrl { .. }) => true,
             _ => false,
+        }
+    }
+
+    /// Returns where another record stands than the one that was acknowledged, if that is why.
+    pub fn changed_at(&self) -> Option<Position> {
+        match self {
+            ServeError::Open(OpenError::Start(StartError::Changed { position })) => Some(*position),
+            _ => None,
         }
     }
 }

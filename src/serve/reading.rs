@@ -38,6 +38,10 @@ pub async fn read(local: &Local, world: World) -> Result<Reading, ServeError> {
     };
     let (opener, without_keys) = opener(local, &world);
     let mut reader = Reader::new(source, opener);
+    let without_keys = match without_keys {
+        None => keys_of_another_log(&reader, local).await,
+        some => some,
+    };
     if let Ok(Some(log_id)) = KeyRing::log_of(&local.data_dir.join("keys")) {
         let states = StatesDir::new(local.data_dir.join("states"), world.disk.clone());
         reader = reader.with_states(states, log_id);
@@ -64,7 +68,7 @@ impl Reading {
 /// Opens the log itself; where nobody can write to it, a copy that is gone afterwards.
 pub(super) async fn open(local: &Local, world: World) -> Result<(EventLog, Option<Aside>), ServeError> {
     let data_dir = local.data_dir.clone();
-    if !data_dir.join("HEAD").exists() {
+    if !start::is_begun(&data_dir).map_err(OpenError::Start)? {
         return Err(OpenError::NoLog { data_dir }.into());
     }
     let opening = tokio::task::spawn_blocking(move || -> Result<_, OpenError> {
@@ -87,7 +91,7 @@ fn open_in(data_dir: PathBuf, world: World) -> Result<EventLog, OpenError> {
     let settings =
         StartSettings { data_dir, accept_loss: false, probe, disk, clock, entropy, pace: Pace::default() };
     match start::begin(settings)? {
-        Begun::Existing(existing) => Ok(EventLog::new(existing.open()?.engine)),
+        Begun::Existing(existing) => Ok(EventLog::new(existing.open_to_read()?.engine)),
         Begun::New(_) => Err(OpenError::Unfinished),
     }
 }
@@ -98,6 +102,13 @@ pub fn opener(local: &Local, world: &World) -> (Opener, Option<KeyError>) {
         Ok(keys) => (Opener::new(Some(Arc::new(keys))), None),
         Err(error) => (Opener::default(), Some(error)),
     }
+}
+
+/// Returns why the keys that are there open nothing of what is read, if they are another log's.
+pub async fn keys_of_another_log(reader: &Reader, local: &Local) -> Option<KeyError> {
+    let (found, expected) = (reader.opener().log_id()?, reader.log_id().await?);
+    let file = local.data_dir.join("keys").join("kek");
+    (found != expected).then_some(KeyError::OtherLog { file, found, expected })
 }
 
 fn look(local: &Local, world: &World) -> Result<KeyRing, KeyError> {

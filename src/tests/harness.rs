@@ -671,7 +671,7 @@ impl Drop for Process {
 }
 
 /// As `event_log` opens it.
-const SLED_SEGMENT: usize = 8 << 20;
+pub const SLED_SEGMENT: usize = 8 << 20;
 
 /// A port that nobody has, below those that the system gives to whoever asks for any.
 pub fn free_port() -> u16 {

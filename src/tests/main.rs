@@ -29,6 +29,7 @@ mod restart;
 mod revoke;
 mod sessions;
 mod storage;
+mod tampering;
 mod tickets;
 mod tidy;
 mod webhook;

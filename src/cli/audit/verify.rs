@@ -7,15 +7,14 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::with_reading;
-use crate::audit::{
-    Certificate, MAX_CERTIFICATE, Proven, Signed, Tampered, UNSIGNED_LIMIT, Verdict, VerifyError,
-};
+use crate::audit::{Certificate, MAX_CERTIFICATE, Proven, Signed, UNSIGNED_LIMIT, Verdict, VerifyError};
 use crate::cli::failure::Failure;
 use crate::cli::flags::BriefFlags;
 use crate::cli::outside::Outside;
 use crate::cli::progress::Progress;
 use crate::cli::rows::visible;
 use crate::config::duration;
+use crate::domain::id::Position;
 use crate::domain::time::Timestamp;
 use crate::event_log::note::VerifierKey;
 
@@ -57,7 +56,7 @@ pub(super) fn run(args: Args, outside: &mut Outside) -> Result<(), Failure> {
     }
     let kept =
         args.checkpoint.iter().map(|file| read(file, LONGEST, outside)).collect::<Result<Vec<_>, _>>()?;
-    with_reading(args.flags, outside, async |reading, outside| {
+    let looked = with_reading(args.flags, outside, async |reading, outside| {
         let records = reading.reader.head().await?.map_or(0, |head| head.0 + 1);
         let progress = Progress::new(outside, "verifying", records);
         let outcome = reading.reader.verify(&kept, |done| progress.done(done)).await;
@@ -68,10 +67,67 @@ pub(super) fn run(args: Args, outside: &mut Outside) -> Result<(), Failure> {
                 write!(outside.stdout, "{text}").map_err(Failure::Output)?;
                 args.require_anchor.map_or(Ok(()), |age| anchored(&verdict, age, outside.clock.now()))
             }
-            Err(VerifyError::Tampered(tampered)) => Err(Failure::No(said(&tampered))),
+            Err(VerifyError::Tampered(tampered)) => {
+                let (first, last) = (tampered.position(), tampered.last());
+                tampered_with(&Found { why: in_one_line(&tampered), first, last }, args.json, outside)
+            }
             Err(VerifyError::Read(error)) => Err(Failure::Read(error)),
         }
-    })
+    });
+    match looked {
+        // Found before anything was read: the last record is not the one that was acknowledged.
+        Err(Failure::Serve(error)) if error.changed_at().is_some() => tampered_with(
+            &Found { why: in_one_line(&error), first: error.changed_at(), last: None },
+            args.json,
+            outside,
+        ),
+        looked => looked,
+    }
+}
+
+/// What is wrong with the log, and where.
+struct Found {
+    why: String,
+    first: Option<Position>,
+    last: Option<Position>,
+}
+
+/// Says so: to programs as a result too, and to people where nobody overlooks it.
+fn tampered_with(found: &Found, json: bool, outside: &mut Outside) -> Result<(), Failure> {
+    let Found { why, first, last } = found;
+    if json {
+        let (position, to) = (first.map(|first| first.0), last.or(*first).map(|last| last.0));
+        let json = JsonTampered { verdict: "tampered", why, position, to };
+        let text = serde_json::to_string_pretty(&json).unwrap_or_default();
+        writeln!(outside.stdout, "{text}").map_err(Failure::Output)?;
+    }
+    let place = match (first, last) {
+        (Some(first), Some(last)) if first < last => {
+            format!("; the first bad record stands at one of the positions {first} to {last}")
+        }
+        (Some(first), _) => format!("; the first bad position is {first}"),
+        (None, _) => String::new(),
+    };
+    Err(Failure::No(format!("TAMPERED: {why}{place}")))
+}
+
+#[derive(Serialize)]
+struct JsonTampered<'a> {
+    verdict: &'static str,
+    why: &'a str,
+    /// The first bad record stands there or, where only roots can be compared, not later than at `to`.
+    position: Option<u64>,
+    to: Option<u64>,
+}
+
+fn in_one_line(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    text
 }
 
 /// Says what a certificate proves, to somebody who may have nothing else.
@@ -124,19 +180,6 @@ fn anchored(verdict: &Verdict, age: Duration, now: Timestamp) -> Result<(), Fail
         ))),
         None => Err(Failure::No("no checkpoint that was kept elsewhere says when it is from".to_owned())),
     }
-}
-
-fn said(tampered: &Tampered) -> String {
-    let mut text = format!("TAMPERED: {tampered}");
-    let mut source = std::error::Error::source(tampered);
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    if let Some(position) = tampered.position() {
-        text.push_str(&format!("; the first bad position is {position}"));
-    }
-    text
 }
 
 fn in_words(verdict: &Verdict) -> String {

@@ -200,7 +200,7 @@ pub enum StartError {
         behind: u64,
     },
     /// A whole record means nothing to this version.
-    #[error("the record at position {position} cannot be read: {why}; start the doorbook that wrote it")]
+    #[error("the record at position {position} cannot be read: {why}")]
     Unreadable {
         /// Where.
         position: Position,
