@@ -202,12 +202,18 @@ impl Rules {
 
     /// Returns the guilds about which anything is asked.
     pub fn guilds(&self) -> BTreeSet<DiscordId> {
-        self.terms()
-            .filter_map(|term| match term {
-                Term::Guild(guild) | Term::Role { guild, .. } => Some(*guild),
-                _ => None,
-            })
-            .collect()
+        self.terms().filter_map(Term::guild).collect()
+    }
+
+    /// Returns the guilds that decide who may sign in, by themselves or in a group.
+    pub fn guilds_of_allow(&self) -> BTreeSet<DiscordId> {
+        let terms = self.allow.iter().flatten();
+        let of_groups = terms.clone().flat_map(|term| match term {
+            Term::Group(name) => self.group(name).map(|group| group.any.as_slice()).unwrap_or_default(),
+            Term::Admin => &self.admins,
+            _ => &[],
+        });
+        terms.chain(of_groups).filter_map(Term::guild).collect()
     }
 
     /// Returns the roles that are asked for, each with its guild.
@@ -268,6 +274,16 @@ impl Rules {
     /// Returns how far apart two recorded sightings of a session stand at least.
     pub fn seen_quantum(&self) -> Duration {
         (self.session_idle / 8).clamp(Duration::from_secs(60), Duration::from_secs(24 * 3600))
+    }
+}
+
+impl Term {
+    /// Returns the guild that it asks about.
+    pub fn guild(&self) -> Option<DiscordId> {
+        match self {
+            Term::Guild(guild) | Term::Role { guild, .. } => Some(*guild),
+            _ => None,
+        }
     }
 }
 
@@ -424,6 +440,32 @@ mod tests {
         assert_eq!(rules.asked(&configured), ["email", "identify", "guilds.members.read"]);
         assert_eq!(Rules::default().asked(&configured), configured);
         assert!(Rules::default().scopes().is_empty());
+    }
+
+    #[test]
+    fn the_guilds_that_decide_about_a_sign_in_are_told_from_the_others() {
+        let group = |name: &str, guild| Group {
+            name: name.into(),
+            any: vec![Term::Guild(DiscordId(guild))],
+            title: None,
+            help: None,
+            invite: None,
+        };
+        let rules = Rules {
+            allow: Some(vec![
+                Term::Role { guild: DiscordId(1), role: DiscordId(9) },
+                Term::Group("in".into()),
+                Term::User(DiscordId(8)),
+            ]),
+            admins: vec![Term::Guild(DiscordId(4))],
+            groups: vec![group("in", 2), group("out", 3)],
+            ..Rules::default()
+        };
+        assert_eq!(rules.guilds_of_allow().into_iter().collect::<Vec<_>>(), [DiscordId(1), DiscordId(2)]);
+        assert_eq!(rules.guilds().len(), 4);
+        let admins = Rules { allow: Some(vec![Term::Admin]), ..rules };
+        assert_eq!(admins.guilds_of_allow().into_iter().collect::<Vec<_>>(), [DiscordId(4)]);
+        assert!(Rules::default().guilds_of_allow().is_empty());
     }
 
     #[test]

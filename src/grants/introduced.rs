@@ -77,7 +77,11 @@ impl Grants {
             found.untold = Some(Untold::Scope);
             return found;
         }
-        let calls: Vec<_> = guilds.iter().map(|guild| self.client.member(access, id, *guild)).collect();
+        let of_allow = found.asked.rules.guilds_of_allow();
+        // Those first that decide whether they come in: Discord may not be willing to tell of all in time.
+        let mut in_order = guilds.to_vec();
+        in_order.sort_by_key(|guild| !of_allow.contains(guild));
+        let calls: Vec<_> = in_order.into_iter().map(|guild| self.client.member(access, id, guild)).collect();
         let mut answers = pin!(stream::iter(calls).buffer_unordered(AT_ONCE));
         let mut late = pin!(self.clock.sleep(PATIENCE));
         loop {
