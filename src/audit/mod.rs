@@ -87,6 +87,14 @@ pub enum ReadError {
         /// What is known about it.
         why: String,
     },
+    /// A position was asked for at which nothing stands yet.
+    #[error("there is no record at position {position}: the log ends at position {head}")]
+    BehindTheEnd {
+        /// What was asked for.
+        position: Position,
+        /// Where the log ends.
+        head: Position,
+    },
     /// A record makes no sense to this version.
     #[error("the record at position {position} cannot be read")]
     Decode {

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::audit::{person, view, when, with_reading};
+use super::audit::{not_begun, person, view, when, with_reading};
 use super::failure::Failure;
 use super::flags::BriefFlags;
 use super::outside::Outside;
@@ -29,14 +29,14 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args, outside: &mut Outside) -> Result<(), Failure> {
-    let at = args.at.as_deref().map_or(Ok(When::Now), |text| when(text, outside))?;
+    let at = args.at.as_deref().map_or(Ok(When::Now), |text| when("at", text, outside))?;
     with_reading(args.flags, outside, async |reading, outside| {
         let reader = &reading.reader;
         // By the names of today: who changed theirs is still found.
         let today = view(reader, When::Now, outside).await?;
         let sub = person(&args.user, &today.people, reader.opener())?;
         let story = reader.story(sub, at, outside.clock.now()).await?;
-        let story = story.ok_or_else(|| Failure::No("the log had not begun by then".to_owned()))?;
+        let Some(story) = story else { return Err(not_begun(reader).await) };
         if story.story.is_empty() {
             return Err(Failure::No("the log tells nothing about them by then".to_owned()));
         }

@@ -57,7 +57,9 @@ impl Failure {
     pub(super) fn exit_code(&self) -> u8 {
         match self {
             Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
-            Failure::No(_) | Failure::Trouble(Trouble::No(_)) => 1,
+            Failure::No(_)
+            | Failure::Trouble(Trouble::No(_))
+            | Failure::Read(ReadError::BehindTheEnd { .. }) => 1,
             Failure::Usage(_)
             | Failure::Config(_)
             | Failure::Ambiguous(_)

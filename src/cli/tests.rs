@@ -457,7 +457,10 @@ fn every_filter_reaches_the_server() {
     assert_eq!(lines(&["--since", "2026-01-02T06:00:00Z"]), 1);
     let nobody = shell.run(&["sessions", "list", "--user", "nobody"]);
     nobody.exits(1);
-    assert_eq!(nobody.err, "doorbook: no live session fits\n");
+    assert_eq!(nobody.err, "doorbook: nobody in this log goes by that name\n");
+    let nothing = shell.run(&["sessions", "list", "--user", "bob", "--ip", "192.0.2.77"]);
+    nothing.exits(1);
+    assert_eq!(nothing.err.lines().last(), Some("doorbook: no live session fits"));
 }
 
 #[test]

@@ -62,7 +62,6 @@ async fn questions_are_answered_over_the_socket() {
     let full = SessionFilter {
         user: Some("80351110224678912".to_owned()),
         session: Some(SessionId([1; 16])),
-        network: "192.0.2.0/24".parse().ok(),
         since: Some(Timestamp(0)),
         key: Some(Fake::token().key()),
     };

@@ -168,7 +168,6 @@ pub(super) enum Say {
 pub(super) struct Filter {
     user: Option<String>,
     session: Option<String>,
-    network: Option<String>,
     since: Option<i64>,
     key: Option<String>,
 }
@@ -264,7 +263,6 @@ impl From<&SessionFilter> for Filter {
         Filter {
             user: filter.user.clone(),
             session: filter.session.map(|id| id.to_string()),
-            network: filter.network.map(|network| network.to_string()),
             since: filter.since.map(|at| at.0),
             key: filter.key.map(|key| key.to_string()),
         }
@@ -278,7 +276,6 @@ impl TryFrom<Filter> for SessionFilter {
         Ok(SessionFilter {
             user: filter.user,
             session: filter.session.map(|id| id.parse()).transpose()?,
-            network: filter.network.map(|network| network.parse().map_err(|_| NotAnId)).transpose()?,
             since: filter.since.map(Timestamp),
             key: filter.key.map(|key| key.parse()).transpose()?,
         })

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::listing::{Lines, Listing, Shown};
-use super::{only, person, view, with_reading};
+use super::{in_order, only, person, view, with_reading};
 use crate::audit::{Filter, ReadError, Reader, Rows, When};
 use crate::cli::failure::Failure;
 use crate::cli::flags::BriefFlags;
@@ -78,6 +78,7 @@ pub(super) fn run(args: Args, outside: &mut Outside) -> Result<(), Failure> {
     }
     let since = args.since.as_deref().map(|text| outside.moment("since", text)).transpose()?;
     let until = args.until.as_deref().map(|text| outside.moment("until", text)).transpose()?;
+    in_order(since, until)?;
     let filter = Filter {
         session: args.session,
         kind: args.kind.clone(),
