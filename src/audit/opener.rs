@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::crypto::KeyRing;
-use crate::domain::event::{Origin, Private, Profile};
+use crate::domain::event::{Membership, Origin, Private, Profile};
 use crate::domain::id::{DiscordId, Sub};
 use crate::domain::record::{Owner, Record, SealedBox};
 use crate::domain::state::Fact;
@@ -46,9 +46,24 @@ impl Opener {
 
     /// Returns the profile that a fact of the state holds.
     pub fn profile(&self, fact: &Fact) -> Option<Profile> {
-        let plaintext = self.keys.as_ref()?.unseal(fact.record, &fact.sealed).ok()?;
-        match codec::private_in(&plaintext, fact.index, codec::PROFILE_OBSERVED).ok()?? {
+        match self.private_of(fact, codec::PROFILE_OBSERVED)? {
             Private::Profile(profile) => Some(profile),
+            _ => None,
+        }
+    }
+
+    /// Returns the membership that a fact of the state holds.
+    pub fn membership(&self, fact: &Fact) -> Option<Membership> {
+        match self.private_of(fact, codec::MEMBERSHIP_OBSERVED)? {
+            Private::Membership(membership) => Some(membership),
+            _ => None,
+        }
+    }
+
+    /// Returns the rules that a fact of the state holds, as a text.
+    pub fn rules(&self, fact: &Fact) -> Option<String> {
+        match self.private_of(fact, codec::RULES_CHANGED)? {
+            Private::Rules(text) => Some(text),
             _ => None,
         }
     }
@@ -67,6 +82,11 @@ impl Opener {
     /// Returns the pseudonym of a Discord user who has a key.
     pub fn sub_of(&self, id: DiscordId) -> Option<Sub> {
         self.keys.as_ref()?.sub_of(id)
+    }
+
+    fn private_of(&self, fact: &Fact, kind: u16) -> Option<Private> {
+        let plaintext = self.keys.as_ref()?.unseal(fact.record, &fact.sealed).ok()?;
+        codec::private_in(&plaintext, fact.index, kind).ok()?
     }
 
     fn open(&self, record: &Record, sealed: &SealedBox) -> Option<zeroize::Zeroizing<Vec<u8>>> {

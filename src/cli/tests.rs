@@ -188,7 +188,7 @@ impl Came {
 
 #[test]
 fn every_command_explains_itself_with_an_example() {
-    let all: [&[&str]; 34] = [
+    let all: [&[&str]; 36] = [
         &[],
         &["serve"],
         &["demo"],
@@ -220,6 +220,8 @@ fn every_command_explains_itself_with_an_example() {
         &["keys", "restore"],
         &["retention"],
         &["retention", "apply"],
+        &["rules"],
+        &["rules", "replay"],
         &["health"],
         &["completions"],
         &["man"],

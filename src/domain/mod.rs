@@ -6,6 +6,7 @@ pub mod access;
 pub mod command;
 pub mod decide;
 pub mod event;
+pub mod forwarded;
 pub mod host;
 pub mod id;
 pub mod identity;
