@@ -17,6 +17,8 @@ use crate::control::{Answers, RotatedKey, Server};
 use crate::disk::RealDisk;
 use crate::domain::time::Timestamp;
 
+mod access;
+
 const NOW: Timestamp = Timestamp(1_767_337_200_000); // 2026-01-02T07:00:00Z
 
 #[derive(Clone, Default)]
