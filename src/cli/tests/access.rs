@@ -187,7 +187,7 @@ fn rules_with_a_mistake_are_compared_with_nothing() {
     let came = replay(&village, BAD_RULES, &[]);
     came.exits(2);
     assert!(came.out.is_empty(), "{}", came.shown());
-    assert!(came.err.contains("new.toml:2") && came.err.contains("new.toml:14"), "{}", came.shown());
+    assert!(came.err.contains("new.toml:2") && came.err.contains("new.toml:15"), "{}", came.shown());
     let shell = Shell::new();
     let missing = asked(&village, &shell, &["rules", "replay", "--rules", "nowhere.toml"]);
     missing.exits(2);
