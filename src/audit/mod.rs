@@ -39,7 +39,7 @@ pub use person::Holdings;
 pub use portable::{Copied, CopyError, CopyReader, ExportError, Next, Noted, Survey};
 pub use proof::StandingCheckpoint;
 pub use record::{OneBox, OneEvent, Related, WholeRecord};
-pub use replay::{AccessChange, Replay, Shift};
+pub use replay::{AccessChange, Replay, Shift, Whom};
 pub use rows::{Actor, EventRow, Filter, Rows};
 pub use signed_in::SignedIn;
 pub use source::LogSource;

@@ -4,19 +4,20 @@
 //! signed in at all. The facts are those last seen. What is unknown grants nothing, so who has access now and
 //! would depend on a fact that nobody has asked for may lose it.
 
+mod crowd;
 mod questions;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+pub use self::crowd::Whom;
+use self::crowd::{Came, Crowd, Somebody};
 use self::questions::Question;
-use super::access::{Known, Places, RulesThen, Seen, Unanswered, code, flat, reason_name, sentence};
-use super::{People, Person, ReadError, Reader, View, When};
+use super::access::{Known, Places, RulesThen, Unanswered, code, flat, reason_name, sentence};
+use super::{People, ReadError, Reader, View, When};
 use crate::domain::access::{Person as Asked, Reason, Truth, Verdict, check};
-use crate::domain::event::{Event, Private};
-use crate::domain::id::{DiscordId, Position, RecordId, SessionId, Sub};
-use crate::domain::record::Record;
+use crate::domain::id::{Position, RecordId, Sub};
 use crate::domain::rules::{Grants, Rule, Rules, Term};
 use crate::domain::state::{State, Verdict as Counts};
 use crate::domain::time::Timestamp;
@@ -35,8 +36,10 @@ pub struct Replay {
     pub questions: usize,
     /// Whether there would have been more questions.
     pub is_cut: bool,
-    /// How many people it changes something for, by what it changes.
+    /// For how many people it changes something, by what becomes of it.
     pub changed: BTreeMap<AccessChange, usize>,
+    /// What it changes for whoever is not signed in.
+    pub changed_for_anybody: BTreeSet<AccessChange>,
     /// How many differences were found and are not told.
     pub untold: usize,
     /// The differences, losses first.
@@ -91,34 +94,6 @@ pub struct Shift {
     place: Came,
 }
 
-/// A person, who may be a stranger without a pseudonym.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Whom {
-    /// The Discord id.
-    pub id: Option<String>,
-    /// The handle.
-    pub username: Option<String>,
-    /// The name that is shown.
-    pub name: Option<String>,
-    /// The pseudonym, once they were let in.
-    pub sub: Option<String>,
-}
-
-/// Where somebody came in, or was turned away.
-#[derive(Clone, Copy, Debug, Default)]
-struct Came {
-    sub: Option<Sub>,
-    at: Option<Position>,
-    session: Option<SessionId>,
-}
-
-/// Somebody who is asked about; nobody is whoever is not signed in.
-struct Somebody {
-    whom: Option<Whom>,
-    known: Option<Known>,
-    came: Came,
-}
-
 impl AccessChange {
     /// Returns whether somebody has access now and may not have it then.
     pub fn is_loss(self) -> bool {
@@ -143,6 +118,13 @@ impl AccessChange {
             (Truth::Unknown, Truth::Yes) | (Truth::No, Truth::Unknown) => Some(AccessChange::MayGain),
             (Truth::Yes, Truth::Yes) | (Truth::No, Truth::No) | (Truth::Unknown, Truth::Unknown) => None,
         }
+    }
+}
+
+impl Replay {
+    /// Returns whether anybody loses access, or may lose it.
+    pub fn has_losses(&self) -> bool {
+        self.changed.keys().chain(&self.changed_for_anybody).any(|change| change.is_loss())
     }
 }
 
@@ -200,85 +182,6 @@ impl Reader {
     }
 }
 
-/// Everybody who was there or came since.
-struct Crowd {
-    users: BTreeMap<Sub, Came>,
-    turned_away: HashMap<DiscordId, (Known, Position)>,
-}
-
-impl Crowd {
-    /// Begins with those who were signed in at that moment.
-    fn at(view: &View, since: Timestamp) -> Crowd {
-        let live = view.state.sessions().filter(|session| session.is_live(since));
-        let mut newest: Vec<_> = live.map(|session| (session.opened_at, session.id, session.user)).collect();
-        newest.sort_unstable();
-        let came = |(_, session, sub)| (sub, Came { sub: Some(sub), at: None, session: Some(session) });
-        Crowd { users: newest.into_iter().map(came).collect(), turned_away: HashMap::new() }
-    }
-
-    fn hear(&mut self, reader: &Reader, position: Position, record: &Record, at: Timestamp, counts: bool) {
-        let sub = record.subject.map(|subject| subject.sub);
-        for (index, event) in record.events.iter().enumerate() {
-            match (event, sub) {
-                (Event::SessionOpened { .. }, Some(sub)) if counts => {
-                    self.users.insert(sub, Came { sub: Some(sub), at: Some(position), session: None });
-                    // They have been let in since.
-                    if let Some(id) = reader.opener().id_of(sub) {
-                        self.turned_away.remove(&id);
-                    }
-                }
-                (Event::SignInDenied { .. }, _) => {
-                    if let Some(Private::Denied(stranger)) = reader.opener().private(record, index) {
-                        let seen = Seen { record: record.id, at };
-                        let known = Known::of_stranger(*stranger, seen);
-                        if let Some(id) = known.id {
-                            self.turned_away.insert(id, (known, position));
-                        }
-                    }
-                }
-                _ => {}
-            }
-        }
-    }
-
-    /// Returns them with what is known of them, and nobody at their head.
-    fn everybody(mut self, reader: &Reader, view: &View) -> Vec<Somebody> {
-        let opener = reader.opener();
-        let mut all = Vec::new();
-        for (sub, came) in self.users {
-            if view.state.user(sub).is_none() {
-                continue;
-            }
-            let mut known = Known::of(&view.state, sub, opener);
-            if let Some((later, _)) = known.id.and_then(|id| self.turned_away.remove(&id)) {
-                known = later.over(known);
-            }
-            let Person { sub: text, id, username, name } = view.people.person(sub, opener);
-            let whom = Whom { id, username, name, sub: Some(text) };
-            all.push(Somebody { whom: Some(whom), known: Some(known), came });
-        }
-        for (id, (known, position)) in self.turned_away {
-            let sub = opener.sub_of(id);
-            let known = match sub {
-                Some(sub) => known.over(Known::of(&view.state, sub, opener)),
-                None => known,
-            };
-            let profile = known.profile.as_ref().map(|(profile, _)| profile);
-            let whom = Whom {
-                id: Some(id.to_string()),
-                username: profile.map(|profile| profile.username.clone()),
-                name: profile.map(|profile| profile.display_name().to_owned()),
-                sub: sub.map(|sub| sub.to_string()),
-            };
-            let came = Came { sub, at: Some(position), session: None };
-            all.push(Somebody { whom: Some(whom), known: Some(known), came });
-        }
-        all.sort_by(|a, b| a.whom.cmp(&b.whom));
-        all.insert(0, Somebody { whom: None, known: None, came: Came::default() });
-        all
-    }
-}
-
 /// What rules say to a question.
 enum Said<'r> {
     /// About a request.
@@ -314,7 +217,7 @@ struct Comparison<'a> {
 impl Comparison<'_> {
     fn of(&self, everybody: &[Somebody], questions: &[Question]) -> Replay {
         let (mut told, mut changed) = (BTreeMap::<AccessChange, Vec<Shift>>::new(), BTreeMap::new());
-        let mut untold = 0;
+        let (mut untold, mut changed_for_anybody) = (0, BTreeSet::new());
         for somebody in everybody {
             let mut of_them = BTreeSet::new();
             for question in questions {
@@ -323,7 +226,10 @@ impl Comparison<'_> {
                 let told = told.entry(shift.change).or_default();
                 if told.len() < TOLD { told.push(shift) } else { untold += 1 }
             }
-            of_them.into_iter().for_each(|change| *changed.entry(change).or_default() += 1);
+            match somebody.whom {
+                None => changed_for_anybody = of_them,
+                Some(_) => of_them.into_iter().for_each(|change| *changed.entry(change).or_default() += 1),
+            }
         }
         Replay {
             rules_at: None,
@@ -331,6 +237,7 @@ impl Comparison<'_> {
             questions: questions.len(),
             is_cut: false,
             changed,
+            changed_for_anybody,
             untold,
             shifts: told.into_values().flatten().collect(),
         }
@@ -368,7 +275,7 @@ impl Comparison<'_> {
             url: place.map(|place| format!("https://{}{}", place.host, place.path.normal())),
             before: before.code(),
             after: after.code(),
-            why: format!("now {then}; then {now}"),
+            why: format!("before: {then}; after: {now}"),
             position: None,
             depends,
             place: somebody.came,
@@ -396,7 +303,7 @@ fn words(rules: &Rules, question: &Question, person: Option<&Asked<'_>>, said: &
     match said.truth() {
         Truth::Yes => format!("{list} names them"),
         Truth::No => format!("{list} does not name them"),
-        Truth::Unknown => format!("{list} asks for what nobody knows"),
+        Truth::Unknown => format!("{list} depends on what is not known"),
     }
 }
 

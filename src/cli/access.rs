@@ -59,6 +59,11 @@ pub(super) fn unanswered(why: Unanswered) -> Failure {
 fn request(question: &Question) -> Result<Request, Failure> {
     let Question { url, method, ip, .. } = question;
     let method = method.as_deref().unwrap_or("GET").to_uppercase();
+    if url.contains('#') {
+        return Err(Failure::Usage(format!(
+            "{url}: no browser sends a # or what is behind it; leave that out"
+        )));
+    }
     // As browsers do, where nothing stands behind the host.
     let bare = url.split_once("://").is_some_and(|(_, rest)| !rest.contains(['/', '?', '#', '\\']));
     let whole = if bare { format!("{url}/") } else { url.clone() };

@@ -74,18 +74,22 @@ fn conclude(replay: &Replay, outside: &mut Outside) -> Result<(), Failure> {
     if replay.untold > 0 {
         outside.say(format_args!("{} more differences are not shown", replay.untold))?;
     }
-    let word = |(change, many): (&AccessChange, &usize)| {
-        let who = if *many == 1 { "1 person" } else { &format!("{many} people") };
-        let verb = change.word();
-        // One gains, many gain.
-        let verb = if *many == 1 { verb.to_owned() } else { verb.trim_end_matches('s').to_owned() };
-        format!("{who} {verb} access")
-    };
-    let changed = replay.changed.iter().map(word).collect::<Vec<_>>().join(", ");
-    match replay.changed.keys().any(|change| change.is_loss()) {
+    let of_nobody =
+        replay.changed_for_anybody.iter().map(|change| format!("anybody {} access", change.word()));
+    let changed = of_nobody.chain(replay.changed.iter().map(|(change, many)| counted(*change, *many)));
+    let changed = changed.collect::<Vec<_>>().join(", ");
+    match replay.has_losses() {
         true => Err(Failure::No(changed)),
         false if changed.is_empty() => outside.say("nobody gains or loses access"),
         false => outside.say(changed),
+    }
+}
+
+fn counted(change: AccessChange, many: usize) -> String {
+    match many {
+        1 => format!("1 person {} access", change.word()),
+        // One gains, many gain.
+        many => format!("{many} people {} access", change.word().trim_end_matches('s')),
     }
 }
 

@@ -36,7 +36,10 @@ pub(in crate::audit) struct Seen {
 impl Known {
     /// Opens what a state has of a user.
     pub(in crate::audit) fn of(state: &State, sub: Sub, opener: &Opener) -> Known {
-        let Some(user) = state.user(sub) else { return Known::default() };
+        let Some(user) = state.user(sub) else {
+            let id = if state.is_erased(sub) { None } else { opener.id_of(sub) };
+            return Known { id, ..Known::default() };
+        };
         let profile = user.profile.as_ref().and_then(|fact| {
             Some((opener.profile(fact)?, Seen { record: fact.record, at: user.profile_at }))
         });

@@ -6,11 +6,11 @@ use super::*;
 use crate::audit::town::{GUILD, STAFF, Town, Village, member};
 use crate::audit::{LogSource, Opener};
 use crate::clock::Clock as _;
-use crate::domain::access::Person as Asked;
+use crate::domain::access::{Person as Asked, check};
 use crate::domain::event::{Event, Requester};
 use crate::domain::host::HostPattern;
 use crate::domain::path::RulePath;
-use crate::domain::rules::Group;
+use crate::domain::rules::{Grants, Group, Rule, Term};
 
 fn rule(host: &str, path: &str, allow: Vec<Term>) -> Rule {
     Rule {

@@ -47,7 +47,10 @@ pub(in crate::audit) fn sentence(
         },
         Verdict::Unknown(reason) => {
             let asked = reason_name(rules, *reason);
-            format!("{asked} asks for what nobody knows: {}", missing(rules, *reason, person, Truth::Unknown))
+            format!(
+                "{asked} depends on what is not known: {}",
+                missing(rules, *reason, person, Truth::Unknown)
+            )
         }
         Verdict::NotAllowed(Reason::Rule(rule @ Rule { grant: Grants::To { deny, .. }, .. }))
             if person.is_some_and(|person| rules.any(deny, person) == Truth::Yes) =>
@@ -131,12 +134,11 @@ pub(in crate::audit) fn truth(truth: Truth) -> &'static str {
 /// Returns why a term holds for somebody or not, in a few words. No address is in them.
 pub(super) fn why(rules: &Rules, term: &Term, known: &Known) -> String {
     match term {
-        Term::User(_) => {
-            match known.person().is_some_and(|person| rules.holds(term, &person) == Truth::Yes) {
-                true => "it is them".to_owned(),
-                false => "it is somebody else".to_owned(),
-            }
-        }
+        Term::User(id) => match known.id {
+            Some(own) if own == *id => "it is them".to_owned(),
+            Some(_) => "it is somebody else".to_owned(),
+            None => "who they are is not known".to_owned(),
+        },
         Term::EmailDomain(_) => email(rules, term, known).to_owned(),
         Term::Guild(guild) => match known.membership(*guild) {
             None => "nothing is recorded about that guild".to_owned(),
@@ -161,7 +163,7 @@ pub(super) fn why(rules: &Rules, term: &Term, known: &Known) -> String {
 
 fn email(rules: &Rules, term: &Term, known: &Known) -> &'static str {
     match known.profile.as_ref().map(|(profile, _)| profile) {
-        None => "the profile cannot be opened",
+        None => "no profile is known",
         Some(profile) => match profile.email_verified {
             None => "Discord was not asked for the address",
             Some(false) => "the address is not verified",

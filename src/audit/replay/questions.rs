@@ -189,14 +189,8 @@ mod tests {
 
     #[test]
     fn there_are_never_more_questions_than_the_most() {
-        let networks = (0..=255u8).map(|n| format!("10.0.{n}.0/24").parse().unwrap()).collect();
-        let rules = |n: usize| Rule {
-            networks: Some(networks_of(&networks)),
-            ..rule("a.example.org", &format!("/{n}"))
-        };
-        fn networks_of(all: &Vec<ipnet::IpNet>) -> Vec<ipnet::IpNet> {
-            all.clone()
-        }
+        let networks: Vec<_> = (0..=255u8).map(|n| format!("10.0.{n}.0/24").parse().unwrap()).collect();
+        let rules = |n| Rule { networks: Some(networks.clone()), ..rule("a.example.org", &format!("/{n}")) };
         let old = Rules { rules: (0..50).map(rules).collect(), ..Rules::default() };
         let (questions, more) = of(&old, &Rules::default());
         assert_eq!((questions.len(), more), (MOST, true));

@@ -8,6 +8,7 @@ use crate::clock::Clock as _;
 use crate::domain::command::Command;
 use crate::domain::event::{Membership, Requester};
 use crate::domain::host::HostPattern;
+use crate::domain::id::DiscordId;
 use crate::domain::path::RulePath;
 
 fn open(allow: Vec<Term>) -> Rules {
