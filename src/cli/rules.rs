@@ -74,8 +74,10 @@ fn conclude(replay: &Replay, outside: &mut Outside) -> Result<(), Failure> {
     if replay.untold > 0 {
         outside.say(format_args!("{} more differences are not shown", replay.untold))?;
     }
-    let of_nobody =
-        replay.changed_for_anybody.iter().map(|change| format!("anybody {} access", change.word()));
+    let of_nobody = replay
+        .changed_for_anybody
+        .iter()
+        .map(|change| format!("whoever is not signed in {} access", change.word()));
     let changed = of_nobody.chain(replay.changed.iter().map(|(change, many)| counted(*change, *many)));
     let changed = changed.collect::<Vec<_>>().join(", ");
     match replay.has_losses() {

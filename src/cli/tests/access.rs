@@ -72,7 +72,7 @@ fn an_address_is_explained_with_the_records_that_prove_it() {
     let lines: [(&str, &[&str]); 13] = [
         ("the role was fresh", &[admin, "--user", "person.0", "--at", "2026-01-02T04:00:00Z"]),
         ("how fresh it was is in no log", &[admin, "--user", "person.0", "--at", "2026-01-02T05:00:00Z"]),
-        ("the role is lost", &[admin, "--user", "person.1"]),
+        ("without the role", &[admin, "--user", "person.1"]),
         ("kept out", &[admin, "--user", "person.2", "--at", "2026-01-02T04:00:00Z"]),
         ("no longer kept out", &[admin, "--user", "person.2", "--at", "2026-01-02T05:28:00Z"]),
         ("by a verified address", &[wiki, "--user", "person.3", "--at", "2026-01-02T04:00:00Z"]),
