@@ -27,7 +27,7 @@ impl App {
         self.tasks.spawn(self.clone().run_clerk());
         let log = self.log.clone();
         self.tasks.spawn(async move {
-            if let Err(error) = log.keep_index().await {
+            if let Err(error) = log.keep_index() {
                 tracing::warn!(%error, "the index of the log is not kept; questions about the log take longer");
             }
         });
@@ -37,20 +37,9 @@ impl App {
 
     async fn run_retention(&self, retention: Duration) {
         let mut at_start = true;
+        let mut yesterday = None;
         loop {
-            match self.apply_retention(retention, &By::SYSTEM).await {
-                Ok(months) if months.is_empty() => {}
-                Ok(months) => {
-                    tracing::info!(?months, "addresses and user agents of past months were made unreadable")
-                }
-                Err(error) => {
-                    let error: &dyn std::error::Error = &error;
-                    tracing::error!(
-                        error,
-                        "past months could not be made unreadable; it is tried again tomorrow"
-                    );
-                }
-            }
+            yesterday = Some(self.settle_what_is_gone(retention, yesterday).await);
             self.look_at_escrow(at_start);
             at_start = false;
             tokio::select! {

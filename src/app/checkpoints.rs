@@ -1,7 +1,7 @@
 //! Signing for the log: when it is due, what is signed, and the stored states that a signature vouches for.
 //!
 //! Whoever appends signs. A server does so off everybody's way, after 256 records or an hour after the first that
-//! nobody signed for; where 1,024 are unsigned, whoever wants to append waits for the signature first. A command
+//! nobody signed for; where 1,024 may be unsigned, whoever wants to append signs first (see [`super::room`]). A command
 //! that changed something signs before it closes the log, and a server at its end, with the state beside it.
 
 use std::sync::Arc;
@@ -18,15 +18,13 @@ use crate::domain::state::{FOLD, State, Unsigned};
 use crate::domain::time::Timestamp;
 use crate::event_log::codec;
 use crate::event_log::note::{self, Checkpoint, NotAKey, NoteError, VerifierKey, origin_of};
-use crate::event_log::states::{EVERY, nearest_before};
+use crate::event_log::states::{EVERY, REACH, nearest_before};
 use crate::event_log::tree::Frontier;
 
 /// After so many records a signature is due.
 const DUE_RECORDS: u64 = 256;
 /// And so long after the first of them.
 const DUE_AFTER: Duration = Duration::from_secs(3_600);
-/// Where so many are unsigned, appends wait.
-const LIMIT: u64 = 1_024;
 /// How often the clock is looked at for what is due.
 const LOOK: Duration = Duration::from_secs(10);
 
@@ -61,29 +59,42 @@ struct Over {
 impl App {
     /// Signs for everything that has been applied; nothing happens where that was done already.
     pub async fn sign_checkpoint(&self) -> Result<Option<Position>, SignError> {
-        self.sign_from(1).await
-    }
-
-    /// Signs for everything that has been applied, where so many records or more are unsigned by then.
-    async fn sign_from(&self, records: u64) -> Result<Option<Position>, SignError> {
         let _one_at_a_time = self.signing.lock().await;
-        if self.state().unsigned().records < records {
+        if self.state().unsigned().records == 0 {
             return Ok(None);
         }
-        let frontier = self.frontier();
-        self.sign(Over { size: frontier.size(), root: frontier.root(), state: None }).await
+        self.sign_for_all().await
     }
 
-    /// Lets appends through while few enough records are unsigned; otherwise signs first.
-    pub(super) async fn make_room_for_records(&self) {
-        if self.state().unsigned().records < LIMIT {
-            return;
+    /// Lets appends through while few enough records may be unsigned; otherwise signs first.
+    ///
+    /// Of all who wait here one signs, and the others find that done. Where nobody can, nothing is appended: more
+    /// than twice as many without a signature would be a log that nobody believes any more.
+    pub(super) async fn make_room_for_records(&self) -> Result<(), ExecuteError> {
+        if self.room.is_there(self.signed_for()) {
+            return Ok(());
         }
-        // Of all who wait here one signs; the others find that done.
-        if let Err(error) = self.sign_from(LIMIT).await {
-            // The append will meet the same trouble, and say so to whoever asked.
-            tracing::debug!(error = &error as &dyn std::error::Error, "the log could not be signed for");
+        let _one_at_a_time = self.signing.lock().await;
+        // So that one signature is enough for all of them.
+        self.room.is_settled().await;
+        if self.room.is_there(self.signed_for()) {
+            return Ok(());
         }
+        match self.sign_for_all().await {
+            Ok(_) => Ok(()),
+            Err(SignError::Execute(error)) => Err(error),
+            Err(error) => Err(ExecuteError::Unsigned(Box::new(error))),
+        }
+    }
+
+    /// Returns for how many records somebody has signed.
+    pub(super) fn signed_for(&self) -> u64 {
+        self.state().checkpoint().map_or(0, |known| known.size)
+    }
+
+    async fn sign_for_all(&self) -> Result<Option<Position>, SignError> {
+        let frontier = self.frontier();
+        self.sign(Over { size: frontier.size(), root: frontier.root(), state: None }).await
     }
 
     /// Tells whoever signs that something was appended.
@@ -156,10 +167,9 @@ impl App {
     ///
     /// It is made by a fold of its own from the stored state before it, so that nobody waits.
     fn store_every_so_often(self: &Arc<Self>) {
-        let size = self.frontier().size() / EVERY * EVERY;
-        if size == 0 || self.last_stored.fetch_max(size, Ordering::Relaxed) >= size {
-            return;
-        }
+        let last_stored = self.last_stored.load(Ordering::Relaxed);
+        let Some(size) = to_store(self.frontier().size(), last_stored) else { return };
+        self.last_stored.fetch_max(size, Ordering::Relaxed);
         let app = self.clone();
         self.tasks.spawn(async move {
             let folding = {
@@ -172,6 +182,10 @@ impl App {
             match stored {
                 Ok((root, hash)) => {
                     let _one_at_a_time = app.signing.lock().await;
+                    if app.frontier().size() - size >= REACH {
+                        tracing::warn!(size, "a state was stored too late to be vouched for; it is removed");
+                        return app.remove_state(size);
+                    }
                     let state = Some(StateHash { fold: FOLD, hash });
                     said(app.sign(Over { size, root, state }).await);
                 }
@@ -213,6 +227,15 @@ fn said(signed: Result<Option<Position>, SignError>) {
     }
 }
 
+/// Returns of how many records a state is to be stored, where one is.
+///
+/// Not where it is a long way behind: it counts only where a signature soon after it vouches for it, and to make
+/// it takes time, at every start anew.
+fn to_store(records: u64, last_stored: u64) -> Option<u64> {
+    let size = records / EVERY * EVERY;
+    (size > last_stored && records - size < REACH / 2).then_some(size)
+}
+
 fn is_due(unsigned: Unsigned, now: Timestamp) -> bool {
     unsigned.records >= DUE_RECORDS || unsigned.since.is_some_and(|since| now.since(since) >= DUE_AFTER)
 }
@@ -220,6 +243,25 @@ fn is_due(unsigned: Unsigned, now: Timestamp) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_state_is_stored_once_and_only_while_a_signature_can_still_vouch_for_it() {
+        for (records, last_stored, expected) in [
+            (0, 0, None),
+            (EVERY - 1, 0, None),
+            (EVERY, 0, Some(EVERY)),
+            (EVERY, EVERY, None),
+            // A start that went on from the state of an orderly stop.
+            (EVERY + 10, EVERY + 8, None),
+            (EVERY + 10, EVERY - 8, Some(EVERY)),
+            (EVERY + REACH / 2 - 1, 0, Some(EVERY)),
+            (EVERY + REACH / 2, 0, None),
+            (2 * EVERY - 1, 0, None),
+            (2 * EVERY, EVERY, Some(2 * EVERY)),
+        ] {
+            assert_eq!(to_store(records, last_stored), expected, "{records} {last_stored}");
+        }
+    }
 
     #[test]
     fn a_signature_is_due_after_enough_records_or_an_hour_after_the_first() {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tokio::sync::oneshot;
 
-use super::{App, Applied, By};
+use super::{App, Applied, By, SignError};
 use crate::crypto::{KeyError, SealError};
 use crate::domain::command::{Command, Facts};
 use crate::domain::decide::{Decision, Refusal, decide};
@@ -28,6 +28,9 @@ pub enum ExecuteError {
     /// The log could not be written; the change may be found in it later, and then it counts.
     #[error("the log cannot be written")]
     Append(#[source] AppendError),
+    /// So many records are unsigned that no more may come, and nobody can sign.
+    #[error("too many records wait for a signature")]
+    Unsigned(#[source] Box<SignError>),
     /// The record was appended, but the fold did not come to it.
     #[error("the log cannot be read on")]
     FoldStopped,
@@ -95,14 +98,16 @@ impl App {
             matches!(command, Command::SignCheckpoint(_) | Command::RotateKey { signer: Some(_), .. });
         // What a start owns up to comes before everything else, a signature included.
         let owns_up = matches!(command, Command::AcceptLoss(_) | Command::RestoreLog { .. });
-        if !signs && !owns_up {
-            self.make_room_for_records().await;
+        let needs_room = !signs && !owns_up;
+        if needs_room {
+            self.make_room_for_records().await?;
         }
         let _held = match subject_of(&command, self) {
             Some(sub) => Some(self.locks.lock(sub).await),
             None => None,
         };
-        for _ in 0..TRIES {
+        let mut tries = 0;
+        while tries < TRIES {
             let now = self.clock.now();
             let facts = self.facts_for(&command);
             let decided = decide(&self.state(), &facts, &self.rules(), command.clone(), now);
@@ -110,7 +115,12 @@ impl App {
             if decisions.is_empty() {
                 return Ok(Executed::default());
             }
-            let executed = self.append(decisions, by, now).await?;
+            let Some(executed) = self.append(decisions, by, now, needs_room).await? else {
+                // Others took it meanwhile; what was decided may be another thing afterwards.
+                self.make_room_for_records().await?;
+                continue;
+            };
+            tries += 1;
             if !signs {
                 self.appended();
             }
@@ -122,12 +132,14 @@ impl App {
         Err(ExecuteError::Overtaken)
     }
 
+    /// Returns nothing, and has appended nothing, where there is no room for unsigned records.
     async fn append(
         &self,
         decisions: Vec<Decision>,
         by: &By,
         now: Timestamp,
-    ) -> Result<Executed, ExecuteError> {
+        needs_room: bool,
+    ) -> Result<Option<Executed>, ExecuteError> {
         if self.progress.borrow().stopped {
             return Err(ExecuteError::FoldStopped);
         }
@@ -139,8 +151,14 @@ impl App {
             frames.push(codec::encode_record(&record).map_err(ExecuteError::Encode)?);
             answers.expect(record.id);
         }
-        self.log.append(frames, None).await.map_err(ExecuteError::Append)?;
-        answers.wait().await
+        let append = || self.log.append(frames, None);
+        let handed_over = self.room.hand_over(answers.ids.len(), self.signed_for(), needs_room, append);
+        // Until they are applied they are under way: whoever signs waits for that.
+        let Some((ticket, appending)) = handed_over else { return Ok(None) };
+        let answer = appending.await;
+        ticket.answered(&answer);
+        answer.map_err(ExecuteError::Append)?;
+        answers.wait().await.map(Some)
     }
 
     /// Makes the record: everything personal goes into one box for each owner.

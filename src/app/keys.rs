@@ -102,12 +102,4 @@ impl App {
             None => Ok(()),
         }
     }
-
-    /// Brings the keys in line with the log at a start: what it says is gone goes, and the key signs that it names.
-    pub(super) async fn take_over_keys(&self) -> Result<(), super::OpenError> {
-        if let Some(named) = self.state().log().map(|log| log.public_key) {
-            self.keys.signer_is(named).await.map_err(super::OpenError::Signer)?;
-        }
-        self.forget_again().await.map_err(super::OpenError::Forget)
-    }
 }

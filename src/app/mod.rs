@@ -15,6 +15,7 @@ mod open;
 mod retention;
 #[cfg(test)]
 mod rig;
+mod room;
 mod ruling;
 mod sightings;
 mod stored;
@@ -46,7 +47,7 @@ pub use escrowed::Escrowed;
 pub use execute::{ExecuteError, Executed};
 pub use keys::{NewRoot, NewSigningKey, RotateError};
 pub use locks::{Held, KeyedLocks};
-pub use open::{OpenError, Opened, Replayed, Role, Settings};
+pub use open::{Accepted, OpenError, Opened, Replayed, Role, Settings};
 pub use retention::RetentionError;
 pub use stored::StoreError;
 pub use strangers::network;
@@ -121,6 +122,7 @@ pub struct App {
     sightings_due: mpsc::Sender<sightings::Due>,
     sightings_queue: std::sync::Mutex<Option<mpsc::Receiver<sightings::Due>>>,
     strangers: strangers::Strangers,
+    room: room::Room,
     /// One signature at a time, and none while another key takes over.
     signing: tokio::sync::Mutex<()>,
     signature_due: tokio::sync::Notify,

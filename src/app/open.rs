@@ -1,28 +1,32 @@
 //! Start: claim the data directory, open the keys, replay the log, and write down that we are here.
 
+mod error;
+mod ready;
+
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use super::applier::{self, FoldError, Folded, Progress};
-use super::{App, By, ExecuteError, KeyedLocks, stored};
+pub use self::error::OpenError;
+use super::applier::{self, Folded, Progress};
+use super::{App, By, KeyedLocks, stored};
 use crate::clock::Clock;
-use crate::crypto::{KeyError, KeyRing, KeySettings};
+use crate::crypto::{KeyRing, KeySettings};
 use crate::disk::Disk;
-use crate::domain::command::{AcceptLoss, Command, CreateLog};
+use crate::domain::command::{Command, CreateLog};
 use crate::domain::decide::decide;
 use crate::domain::event::{MadeBy, RestoredFrom};
 use crate::domain::id::{Hash, LogId, Position, Secret, WriterId};
 use crate::domain::record::{Context, Record};
-use crate::domain::rules::{Rules, RulesTooLong};
+use crate::domain::rules::Rules;
 use crate::domain::state::State;
 use crate::entropy::Entropy;
 use crate::event_log::EventLog;
-use crate::event_log::codec::{self, EncodeError};
-use crate::event_log::start::{self, Begun, Loss, StartError, StartSettings, Started};
+use crate::event_log::codec;
+use crate::event_log::start::{self, Begun, Loss, StartSettings, Started};
 use crate::event_log::states::StatesDir;
 use crate::event_log::{Pace, Probe};
 
@@ -51,6 +55,15 @@ pub struct Settings {
     pub probe: Probe,
 }
 
+impl Settings {
+    fn accepted(&self) -> Accepted {
+        match self.role {
+            Role::Server { accepted, .. } => accepted,
+            Role::Command => Accepted::default(),
+        }
+    }
+}
+
 /// On whose behalf a log is opened.
 #[derive(Debug, Clone)]
 pub enum Role {
@@ -62,78 +75,20 @@ pub enum Role {
         origin: String,
         /// SHA-256 of the configuration without its secrets.
         config: Hash,
-        /// Whether to go on although acknowledged records are gone.
-        accept_loss: bool,
+        /// What it may go on without.
+        accepted: Accepted,
     },
     /// A command of the operator while no server runs.
     Command,
 }
 
-/// Why doorbook cannot start on this directory.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// A command makes no log.
-    #[error("there is no log in {}", data_dir.display())]
-    NoLog {
-        /// Where it was looked for.
-        data_dir: PathBuf,
-    },
-    /// The log, or the directory.
-    #[error(transparent)]
-    Start(#[from] StartError),
-    /// The keys.
-    #[error(transparent)]
-    Key(#[from] KeyError),
-    /// A record.
-    #[error(transparent)]
-    Fold(#[from] FoldError),
-    /// The fold ended without a word.
-    #[error("the log could not be replayed to its end")]
-    Unfinished,
-    /// A log for play is not one for a front door.
-    #[error(
-        "this log was made by `doorbook {made_by}` and cannot be used by `doorbook {wanted}`; use another data directory"
-    )]
-    MadeByAnother {
-        /// The command that made it.
-        made_by: MadeBy,
-        /// The command that was given.
-        wanted: MadeBy,
-    },
-    /// A user without a key: their tokens and profile can never be read again.
-    #[error(
-        "the key file `subjects` lacks {missing} of the log's users; put the whole of keys/ back as it was"
-    )]
-    SubjectsMissing {
-        /// How many.
-        missing: usize,
-    },
-    /// The key that the log names does not sign.
-    #[error(
-        "the key that signs for this log cannot be used; put the whole of keys/ back as it was, or the escrow that belongs to this log"
-    )]
-    Signer(#[source] KeyError),
-    /// Keys that were destroyed are here again: nobody may be revived.
-    #[error("keys that the log says were destroyed are here again, and could not be destroyed")]
-    Forget(#[source] KeyError),
-    /// The rules have no place in the log; nothing was written.
-    #[error(transparent)]
-    Rules(#[from] RulesTooLong),
-    /// The first records could not be written.
-    #[error("the start could not be recorded")]
-    Record(#[source] ExecuteError),
-    /// The keys of people, and no log that knows them.
-    #[error("keys/ knows {users} users, but the log is empty; put the log back that belongs to these keys")]
-    UsersWithoutLog {
-        /// How many.
-        users: usize,
-    },
-    /// The fold has no thread to run on.
-    #[error("a thread could not be started")]
-    Thread(#[source] std::io::Error),
-    /// The first record has no bytes.
-    #[error("the first record cannot be written")]
-    Encode(#[source] EncodeError),
+/// What the operator gives up, so that a start goes on where it would refuse.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Accepted {
+    /// Acknowledged records that are gone.
+    pub loss: bool,
+    /// Users whose keys are gone: they are erased, because nothing of theirs can ever be read again.
+    pub missing_keys: bool,
 }
 
 /// A log that is open but not yet replayed.
@@ -172,8 +127,8 @@ impl App {
         entropy: Arc<dyn Entropy>,
         disk: Arc<dyn Disk>,
     ) -> Result<Opened, OpenError> {
-        let accept_loss = matches!(settings.role, Role::Server { accept_loss: true, .. });
-        if matches!(settings.role, Role::Command) && !settings.data_dir.join("HEAD").exists() {
+        let accept_loss = settings.accepted().loss;
+        if matches!(settings.role, Role::Command) && !start::is_begun(&settings.data_dir)? {
             start::check_path(&settings.data_dir)?;
             return Err(OpenError::NoLog { data_dir: settings.data_dir });
         }
@@ -196,7 +151,7 @@ impl App {
             cookie_secret: settings.cookie_secret.clone(),
         };
         let writer = WriterId(entropy.draw());
-        let (log_id, keys, started) = match begun {
+        let (keys, started) = match begun {
             Begun::New(new) => {
                 let log_id = new.log_id();
                 let keys = KeyRing::create(keys_of(log_id), entropy.clone(), disk.clone())?;
@@ -205,16 +160,30 @@ impl App {
                     return Err(OpenError::UsersWithoutLog { users: keys.subject_count() });
                 }
                 let frame = first_record(&settings, log_id, &keys, writer, &*clock, &*entropy)?;
-                (log_id, keys, new.finish(frame)?)
+                (keys, new.finish(frame)?)
             }
             Begun::Existing(existing) => {
                 let log_id = existing.log_id();
                 // The keys first: a wrong ENCRYPT_SECRET is found before anything is written.
                 let keys = KeyRing::open(keys_of(log_id), entropy.clone(), disk.clone())?;
-                (log_id, keys, existing.open()?)
+                (keys, existing.open()?)
             }
         };
+        App::assemble(settings, clock, entropy, disk, keys, writer, started)
+    }
+
+    /// Puts the parts together, and begins to replay.
+    fn assemble(
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        disk: Arc<dyn Disk>,
+        keys: KeyRing,
+        writer: WriterId,
+        started: Started,
+    ) -> Result<Opened, OpenError> {
         let Started { engine, head, clean, loss, restored } = started;
+        let log_id = keys.log_id();
         let log = EventLog::new(engine);
         let states = Arc::new(StatesDir::new(settings.data_dir.join("states"), disk));
         let folded = Arc::new(RwLock::new(Folded::default()));
@@ -254,6 +223,7 @@ impl App {
             sightings_due,
             sightings_queue: Mutex::new(Some(sightings_queue)),
             strangers: super::strangers::Strangers::default(),
+            room: super::room::Room::new(),
             signing: tokio::sync::Mutex::new(()),
             signature_due: tokio::sync::Notify::new(),
             has_appended: AtomicBool::new(false),
@@ -297,77 +267,25 @@ impl Opened {
             });
         }
         let took = self.app.clock.monotonic().saturating_sub(began);
-        let checked = match self.check() {
-            Ok(()) => self.app.take_over_keys().await,
-            refused => refused,
+        self.app.room.begin_at(self.app.frontier().size());
+        let recorded = match self.check().await {
+            Ok(handed) => self.record_start(handed).await.map_err(OpenError::Record),
+            Err(error) => Err(error),
         };
-        if let Err(error) = checked {
+        if let Err(error) = recorded {
             let _ = self.app.close_log().await;
             return Err(error);
-        }
-        if let Err(error) = self.record_start().await {
-            let _ = self.app.close_log().await;
-            return Err(OpenError::Record(error));
         }
         let now = self.app.clock.now();
         let sessions = self.app.state().sessions().filter(|session| session.is_live(now)).count();
         let Progress { events, begun_at, .. } = *self.app.progress.borrow();
         let stored = begun_at.map_or(0, |beginning| beginning.records);
+        self.app.last_stored.fetch_max(stored, Ordering::Relaxed);
         let records = self.app.frontier().size().saturating_sub(stored);
         if let Some(beginning) = begun_at.filter(|_| self.app.is_server) {
             self.app.check_beginning(beginning);
         }
         Ok((self.app, Replayed { stored, records, events, sessions, took }))
-    }
-
-    fn check(&self) -> Result<(), OpenError> {
-        let state = self.app.state();
-        if let (Some(log), Role::Server { made_by, .. }) = (state.log(), &self.settings.role)
-            && log.made_by != *made_by
-        {
-            return Err(OpenError::MadeByAnother { made_by: log.made_by, wanted: *made_by });
-        }
-        let missing = state.users().filter(|(sub, _)| !self.app.keys.has_subject(*sub)).count();
-        if missing > 0 {
-            return Err(OpenError::SubjectsMissing { missing });
-        }
-        Ok(())
-    }
-
-    async fn record_start(&self) -> Result<(), ExecuteError> {
-        let app = &self.app;
-        if let Some(loss) = &self.loss {
-            let lost = AcceptLoss {
-                head_sequence: loss.head_sequence,
-                head_position: loss.head_position,
-                head_leaf: loss.head_leaf,
-                last_found: loss.last_found,
-                salvaged: loss.salvaged.as_ref().map(|(_, hash)| *hash),
-                created: loss.is_total().then(|| create_log(&self.settings, self.log_id, &app.keys)),
-            };
-            app.execute(Command::AcceptLoss(lost), &By::SYSTEM).await?;
-        } else if let Some(source) = self.restored {
-            // Whoever signed out since the copy was taken is signed in by it: that ends here.
-            let tree = app.frontier();
-            tracing::warn!(%source, "this log was put back from a copy; every session ends");
-            let restore = Command::RestoreLog { size: tree.size(), root: tree.root(), source };
-            app.execute(restore, &By::SYSTEM).await?;
-        }
-        let (from, to) = (app.state().eff(), app.clock.now());
-        if from.since(to) > STEP {
-            tracing::warn!(%from, %to, "the wall clock is behind the log's last record");
-            app.execute(Command::StepClock { from, to }, &By::SYSTEM).await?;
-        } else if self.head.is_some() && to.since(from) > A_DAY {
-            tracing::warn!(last_record = %from, now = %to, "the log's last record is more than a day old; is the clock right?");
-        }
-        if !self.clean && self.restored.is_none() {
-            tracing::warn!("the last stop was not clean; the log was checked and is whole");
-        }
-        let Role::Server { config, .. } = self.settings.role else { return Ok(()) };
-        let log_size = self.records();
-        let command =
-            Command::StartServer { version: app.version.clone(), writer: app.writer, config, log_size };
-        app.execute(command, &By::SYSTEM).await.map(drop)
     }
 }
 

@@ -5,7 +5,21 @@ use std::time::Duration;
 use super::{App, By, ExecuteError};
 use crate::crypto::{Forget, KeyError};
 use crate::domain::command::Command;
+use crate::domain::id::Position;
 use crate::domain::time::{Month, Timestamp};
+use crate::event_log::codec;
+
+const A_DAY: Duration = Duration::from_secs(86_400);
+
+/// A server that stands still for longer waits for a day before it ends a month.
+const A_WEEK: Duration = Duration::from_secs(7 * 86_400);
+
+/// When both clocks were looked at.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Look {
+    wall: Timestamp,
+    monotonic: Duration,
+}
 
 /// Why months were not destroyed, or not wholly.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +55,93 @@ impl App {
         Ok(past)
     }
 
+    /// Makes go what is to be gone, once a day: keys that the log says were destroyed, and those of past months.
+    ///
+    /// Months end for good, so a clock that has just been found far ahead must not end any: the server waits
+    /// until that is also the time a day later. Returns when it looked, for the next time.
+    pub(super) async fn settle_what_is_gone(&self, retention: Duration, yesterday: Option<Look>) -> Look {
+        let look = Look { wall: self.clock.now(), monotonic: self.clock.monotonic() };
+        if let Err(error) = self.forget_again().await {
+            let error: &dyn std::error::Error = &error;
+            tracing::error!(
+                error,
+                "keys that the log says were destroyed are still here; it is tried again tomorrow"
+            );
+        }
+        let due = self.retention_due(retention);
+        if due.is_empty() {
+            return look;
+        }
+        if !self.is_about_now(look, yesterday).await {
+            tracing::warn!(
+                now = %look.wall,
+                months = ?due,
+                "the clock is far ahead of what the log knows, so no month is ended today; is it right?"
+            );
+            return look;
+        }
+        match self.apply_retention(retention, &By::SYSTEM).await {
+            Ok(months) => {
+                tracing::info!(?months, "addresses and user agents of past months were made unreadable");
+            }
+            Err(error) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::error!(
+                    error,
+                    "past months could not be made unreadable; it is tried again tomorrow"
+                );
+            }
+        }
+        look
+    }
+
+    /// Returns whether the wall clock has stood about here for a day: by the look before this one, or, at a
+    /// start, by what was written to the log.
+    async fn is_about_now(&self, look: Look, yesterday: Option<Look>) -> bool {
+        match yesterday {
+            Some(before) => {
+                let passed = look.monotonic.saturating_sub(before.monotonic);
+                look.wall.since(before.wall.plus(passed)) <= A_DAY
+            }
+            None => {
+                let written = self.newest_until(look.wall.minus(A_DAY)).await;
+                written.is_some_and(|written| look.wall.since(written) <= A_WEEK + A_DAY)
+            }
+        }
+    }
+
+    /// Returns when the newest record was written that is not younger than this.
+    ///
+    /// It steps back from the end, twice as far each time: a day may have very many records.
+    async fn newest_until(&self, limit: Timestamp) -> Option<Timestamp> {
+        let mut old = self.state().position()?.0;
+        let (mut young, mut step) = (old + 1, 1);
+        while self.written_at(old).await? > limit {
+            if old == 0 {
+                return None;
+            }
+            young = old;
+            old = old.saturating_sub(step);
+            step *= 2;
+        }
+        while young - old > 1 {
+            let middle = old + (young - old) / 2;
+            if self.written_at(middle).await? > limit { young = middle } else { old = middle }
+        }
+        self.written_at(old).await
+    }
+
+    async fn written_at(&self, position: u64) -> Option<Timestamp> {
+        let mut follow = self.log.follow(Position(position));
+        let chunk = tokio::select! {
+            biased;
+            () = self.stopping.cancelled() => return None,
+            chunk = follow.next() => chunk.ok()?,
+        };
+        let (_, frame) = chunk.first()?;
+        codec::decode_record(frame).ok().map(|record| record.at)
+    }
+
     /// Destroys again what the log says is gone: the keys may have been restored from before that.
     pub(super) async fn forget_again(&self) -> Result<(), KeyError> {
         let gone = {
@@ -67,22 +168,4 @@ fn past_months(months: impl IntoIterator<Item = Month>, now: Timestamp, retentio
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_month_is_past_once_all_of_it_is_older_than_what_is_kept() {
-        let months = || [202_510, 202_511, 202_512, 202_601].map(Month);
-        let now = Timestamp(1_767_323_045_000); // 2026-01-02T03:04:05Z
-        let past = |days: u64| past_months(months(), now, Duration::from_secs(days * 86_400));
-        assert_eq!(past(1), [202_510, 202_511, 202_512].map(Month), "yesterday was January already");
-        assert_eq!(
-            past(2),
-            [202_510, 202_511].map(Month),
-            "the last days of December are kept, so all of it is"
-        );
-        assert_eq!(past(32), [202_510, 202_511].map(Month));
-        assert_eq!(past(33), [202_510].map(Month));
-        assert_eq!(past(400), []);
-    }
-}
+mod tests;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{App, By, OpenError, Replayed, Role, Settings};
+use super::{Accepted, App, By, OpenError, Replayed, Role, Settings};
 use crate::clock::{Clock as _, ManualClock};
 use crate::disk::RealDisk;
 use crate::domain::command::{Command, SignIn};
@@ -38,7 +38,7 @@ impl House {
                 made_by: MadeBy::Serve,
                 origin: "https://login.example.org".into(),
                 config: Hash([0; 32]),
-                accept_loss: false,
+                accepted: Accepted::default(),
             },
             version: "0.1.0".into(),
             rules,

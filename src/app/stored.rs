@@ -44,6 +44,14 @@ impl App {
         writing.await.unwrap_or_else(|panicked| Err(StoreError::Unfinished { why: panicked.to_string() }))
     }
 
+    /// Removes a stored state that is of no use.
+    pub(super) fn remove_state(&self, size: u64) {
+        if let Err(error) = self.states.remove(size) {
+            let error: &dyn std::error::Error = &error;
+            tracing::warn!(error, size, "a stored state that is of no use could not be removed");
+        }
+    }
+
     /// Returns the edge of the tree over all records that have been applied: its size says how many.
     pub fn frontier(&self) -> Frontier {
         StateGuard::new(&self.folded).frontier().clone()
@@ -151,4 +159,4 @@ async fn check(
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

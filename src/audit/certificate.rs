@@ -5,9 +5,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
 use super::view::decode;
-use super::{ReadError, Reader};
+use super::{EventRow, Filter, ReadError, Reader};
 use crate::domain::event::{Event, Requester};
-use crate::domain::id::Position;
+use crate::domain::id::{Position, Sub};
 use crate::domain::record::Record;
 use crate::event_log::note::VerifierKey;
 use crate::event_log::proof::{self, ProofError};
@@ -46,6 +46,8 @@ pub struct Proven {
     pub size: u64,
     /// What was proven, in words.
     pub says: String,
+    /// By whose signature. Where no other one was expected, it is only the one that the certificate names.
+    pub key: VerifierKey,
 }
 
 /// A certificate proves nothing.
@@ -73,13 +75,34 @@ pub enum CertificateError {
 }
 
 impl Reader {
+    /// Finds the record of a person's erasure.
+    pub async fn erasure_of(&self, sub: Sub) -> Result<Option<Position>, ReadError> {
+        let Some(head) = self.head().await? else { return Ok(None) };
+        let kind = Some("user.erased".to_owned());
+        let filter = Filter { users: Some([sub].into()), kind, ..Filter::default() };
+        let mut found = None;
+        let is_theirs = |row: &EventRow| {
+            row.without_effect.is_none() && row.user.as_ref().is_some_and(|user| user.sub == sub.to_string())
+        };
+        self.rows(filter, head, |row| {
+            if is_theirs(&row) {
+                found = row.position.map(Position);
+            }
+        })
+        .await?;
+        Ok(found)
+    }
+
     /// Makes the certificate of an erasure; `None` while nobody has signed for the record.
     pub async fn certificate(&self, position: Position) -> Result<Option<Certificate>, ReadError> {
         let (record, frame) = self.record(position).await?;
         let not_one = || ReadError::Broken { position, why: "it is not the record of an erasure".into() };
         let says = says(&record).ok_or_else(not_one)?;
         let Some(proof) = self.prove(position).await? else { return Ok(None) };
-        let Some(key) = self.verifier_keys().await?.pop() else { return Ok(None) };
+        let (keys, text) = (self.verifier_keys().await?, proof.to_string());
+        // Another key may have taken over since the newest signature.
+        let has_signed = |key: &VerifierKey| proof::verify(text.as_bytes(), &frame, key).is_ok();
+        let Some(key) = keys.into_iter().rev().find(has_signed) else { return Ok(None) };
         Ok(Some(Certificate {
             doorbook_certificate: FORM,
             says,
@@ -92,13 +115,16 @@ impl Reader {
             ],
             key: key.to_string(),
             record: STANDARD.encode(&frame),
-            proof: proof.to_string(),
+            proof: text,
         }))
     }
 }
 
 impl Certificate {
     /// Checks the certificate with nothing but itself and, where it is given, a key from elsewhere.
+    ///
+    /// Anybody can make a log of their own and sign for it: without a key from elsewhere, it is only proven that
+    /// whoever has the key in the certificate says so.
     pub fn verify(&self, expected: Option<&VerifierKey>) -> Result<Proven, CertificateError> {
         if self.doorbook_certificate != FORM {
             return Err(CertificateError::Newer { form: self.doorbook_certificate });
@@ -113,7 +139,7 @@ impl Certificate {
         let record = decode(position, &frame).map_err(|_| CertificateError::NotAnErasure)?;
         let says = says(&record).ok_or(CertificateError::NotAnErasure)?;
         let (origin, size) = (verified.checkpoint.origin, verified.checkpoint.size);
-        Ok(Proven { origin, position, size, says })
+        Ok(Proven { origin, position, size, says, key })
     }
 
     /// Reads a certificate.

@@ -11,7 +11,7 @@ use super::{People, Person, ReadError, Reader, View, When, in_words};
 use crate::domain::event::Event;
 use crate::domain::id::{GrantId, Position, SessionId, Sub};
 use crate::domain::record::Record;
-use crate::domain::state::Session;
+use crate::domain::state::{Session, State};
 use crate::domain::time::Timestamp;
 
 /// Something that is there at the second moment and not at the first, or the other way round.
@@ -57,16 +57,19 @@ struct Between {
 }
 
 impl Reader {
-    /// Returns what changed from one moment to a later one; `None` where the log had not begun by the first.
+    /// Returns what changed from one moment to a later one; `None` where the log had not begun by the second.
+    ///
+    /// Where it had not begun by the first, nothing was there, and everything is new.
     pub async fn diff(&self, from: When, to: When, now: Timestamp) -> Result<Option<Vec<Change>>, ReadError> {
-        let Some(first) = self.view(from, now).await? else { return Ok(None) };
         let Some(last) = self.position(to).await? else { return Ok(None) };
+        let first = self.view(from, now).await?;
+        let nothing = || View { state: State::default(), people: People::default(), now: Timestamp(0) };
+        let first = first.unwrap_or_else(nothing);
         let mut second = first.clone();
         let mut between = Between::default();
-        if let Some(begun) = first.state.position()
-            && begun < last
-        {
-            self.each(begun.next(), last, |position, record| {
+        let begins = first.state.position().map_or(Position(0), Position::next);
+        if begins <= last {
+            self.each(begins, last, |position, record| {
                 second.state.apply(position, record);
                 second.people.hear(record);
                 between.hear(position, second.state.eff(), record);

@@ -8,12 +8,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::view::decode;
 use super::{EventRow, Filter, ReadError, Reader, Rows};
 use crate::domain::id::{Position, Sub};
+use crate::domain::record::Record;
+use crate::domain::state::Timeline;
 use crate::domain::time::Timestamp;
-use crate::event_log::codec;
-use crate::event_log::{Chunk, Lookup};
+use crate::event_log::{Lookup, codec};
 
 /// So many people at most are looked up for one question; for more the whole log is read.
 const PEOPLE: usize = 64;
+
+/// So many records at most are in memory at once.
+const PIECE: usize = 256;
 
 impl Reader {
     /// Hands over the rows of a filter up to a record, and returns what goes on from there.
@@ -23,29 +27,59 @@ impl Reader {
         up_to: Position,
         mut row: impl FnMut(EventRow),
     ) -> Result<Rows, ReadError> {
+        let go_on = |found| {
+            row(found);
+            true
+        };
+        self.rows_while(filter, up_to, go_on).await
+    }
+
+    /// Hands over the rows of a filter up to a record, until that is enough.
+    pub async fn rows_while(
+        &self,
+        filter: Filter,
+        up_to: Position,
+        mut row: impl FnMut(EventRow) -> bool,
+    ) -> Result<Rows, ReadError> {
         let mut rows = Rows::new(self.opener().clone(), filter.clone());
+        let each =
+            |position, record: &Record, eff| rows.take_at(position, record, eff).into_iter().all(&mut row);
+        self.what_matters(&filter, up_to, each).await?;
+        Ok(rows)
+    }
+
+    /// Hands over each record on which the rows of a filter depend, with its effective time, until that is enough.
+    ///
+    /// Where the filter is not narrow, that is every record.
+    pub(super) async fn what_matters(
+        &self,
+        filter: &Filter,
+        up_to: Position,
+        mut take: impl FnMut(Position, &Record, Timestamp) -> bool,
+    ) -> Result<(), ReadError> {
+        let mut time = Timeline::default();
         let mut from = Position(0);
-        if let Some(Narrow { places, known_to: Some((known_to, eff)) }) = self.narrow(&filter, up_to).await? {
+        if let Some(Narrow { places, known_to: Some((known_to, eff)) }) = self.narrow(filter, up_to).await? {
             let positions: Vec<Position> = places.keys().copied().collect();
-            for part in positions.chunks(4_096) {
+            for part in positions.chunks(PIECE) {
                 for (position, frame) in self.source().pick(part.to_vec()).await? {
                     let record = decode(position, &frame)?;
                     let at = places.get(&position).copied().unwrap_or(record.at);
-                    rows.take_at(position, &record, at).into_iter().for_each(&mut row);
+                    if !take(position, &record, at) {
+                        return Ok(());
+                    }
                 }
             }
-            rows.go_to(eff);
-            from = known_to.next();
+            (time, from) = (Timeline::starting_at(eff), known_to.next());
         }
-        if from <= up_to {
-            let mut records = self.source().records(from, Some(up_to)).await?;
-            rows.read(&mut *records, |found| {
-                row(found);
-                true
-            })
-            .await?;
+        if from > up_to {
+            return Ok(());
         }
-        Ok(rows)
+        self.each_while(from, up_to, |position, record| {
+            time.advance(record);
+            take(position, record, time.eff())
+        })
+        .await
     }
 
     /// Finds everything that the rows of a filter depend on; `None` where reading the whole log is no worse.
@@ -61,14 +95,16 @@ impl Reader {
         if narrow.places.len() as u64 > up_to.0 / 4 {
             return Ok(None);
         }
-        let seeds: Chunk = self.source().pick(narrow.places.keys().copied().collect()).await?;
-        for (position, frame) in seeds {
-            let record = decode(position, &frame)?;
-            people.extend(record.subject.map(|subject| subject.sub));
-            people.extend(record.context.actor.sub);
-        }
-        if people.len() > PEOPLE {
-            return Ok(None);
+        let seeds: Vec<Position> = narrow.places.keys().copied().collect();
+        for part in seeds.chunks(PIECE) {
+            for (position, frame) in self.source().pick(part.to_vec()).await? {
+                let record = decode(position, &frame)?;
+                people.extend(record.subject.map(|subject| subject.sub));
+                people.extend(record.context.actor.sub);
+            }
+            if people.len() > PEOPLE {
+                return Ok(None);
+            }
         }
         // What ends everybody's sessions is about everybody.
         let all = [codec::LOG_LOSS_ACCEPTED, codec::LOG_RESTORED].map(Lookup::Kind);

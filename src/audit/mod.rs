@@ -4,6 +4,7 @@
 //! Everything else happens in the asking process: it folds the records, opens the boxes with the keys that it
 //! was given, and checks what is to be checked. A server that is being looked into cannot talk its way out.
 
+mod access;
 mod certificate;
 mod describe;
 mod diff;
@@ -14,17 +15,21 @@ mod person;
 mod portable;
 mod proof;
 mod record;
+mod replay;
 mod rows;
 mod signed_in;
 mod source;
 mod stats;
 mod story;
+mod succession;
+mod tampered;
 mod verify;
 mod view;
 mod words;
 
 use futures_util::future::BoxFuture;
 
+pub use access::{Access, Ground, Request, Unanswered};
 pub use certificate::{Certificate, CertificateError, MAX_CERTIFICATE, Proven};
 pub use describe::describe;
 pub use diff::Change;
@@ -34,12 +39,14 @@ pub use person::Holdings;
 pub use portable::{Copied, CopyError, CopyReader, ExportError, Next, Noted, Survey};
 pub use proof::StandingCheckpoint;
 pub use record::{OneBox, OneEvent, Related, WholeRecord};
+pub use replay::{AccessChange, Replay, Shift, Whom};
 pub use rows::{Actor, EventRow, Filter, Rows};
 pub use signed_in::{MembershipRow, SignedIn};
 pub use source::LogSource;
 pub use stats::{Address, Count, Span, Stats};
 pub use story::{Line, Story};
-pub use verify::{Break, OwnedUp, Signed, Tampered, UNSIGNED_LIMIT, Verdict, VerifyError};
+pub use tampered::{OwnedUp, Tampered};
+pub use verify::{Break, Signed, UNSIGNED_LIMIT, Verdict, VerifyError};
 pub use view::{Reader, View, When};
 pub use words::in_words;
 
@@ -83,6 +90,14 @@ pub enum ReadError {
         position: Position,
         /// What is known about it.
         why: String,
+    },
+    /// A position was asked for at which nothing stands yet.
+    #[error("there is no record at position {position}: the log ends at position {head}")]
+    BehindTheEnd {
+        /// What was asked for.
+        position: Position,
+        /// Where the log ends.
+        head: Position,
     },
     /// A record makes no sense to this version.
     #[error("the record at position {position} cannot be read")]

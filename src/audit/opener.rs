@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::crypto::KeyRing;
 use crate::domain::event::{Membership, Origin, Private, Profile};
-use crate::domain::id::{DiscordId, Sub};
+use crate::domain::id::{DiscordId, LogId, Sub};
 use crate::domain::record::{Owner, Record, SealedBox};
 use crate::domain::state::{Fact, User};
 use crate::domain::time::Timestamp;
@@ -20,6 +20,11 @@ impl Opener {
     /// Opens with these keys; with none, everything sealed is unknown.
     pub fn new(keys: Option<Arc<KeyRing>>) -> Opener {
         Opener { keys }
+    }
+
+    /// Returns the log whose keys these are.
+    pub fn log_id(&self) -> Option<LogId> {
+        self.keys.as_ref().map(|keys| keys.log_id())
     }
 
     /// Returns the personal fact of an event of the record.
@@ -47,8 +52,7 @@ impl Opener {
 
     /// Returns the profile that a fact of the state holds.
     pub fn profile(&self, fact: &Fact) -> Option<Profile> {
-        let plaintext = self.keys.as_ref()?.unseal(fact.record, &fact.sealed).ok()?;
-        match codec::private_in(&plaintext, fact.index, codec::PROFILE_OBSERVED).ok()?? {
+        match self.private_of(fact, codec::PROFILE_OBSERVED)? {
             Private::Profile(profile) => Some(profile),
             _ => None,
         }
@@ -63,9 +67,16 @@ impl Opener {
 
     /// Returns the membership that a fact of the state holds.
     pub fn membership(&self, fact: &Fact) -> Option<Membership> {
-        let plaintext = self.keys.as_ref()?.unseal(fact.record, &fact.sealed).ok()?;
-        match codec::private_in(&plaintext, fact.index, codec::MEMBERSHIP_OBSERVED).ok()?? {
+        match self.private_of(fact, codec::MEMBERSHIP_OBSERVED)? {
             Private::Membership(membership) => Some(membership),
+            _ => None,
+        }
+    }
+
+    /// Returns the rules that a fact of the state holds, as a text.
+    pub fn rules(&self, fact: &Fact) -> Option<String> {
+        match self.private_of(fact, codec::RULES_CHANGED)? {
+            Private::Rules(text) => Some(text),
             _ => None,
         }
     }
@@ -84,6 +95,11 @@ impl Opener {
     /// Returns the pseudonym of a Discord user who has a key.
     pub fn sub_of(&self, id: DiscordId) -> Option<Sub> {
         self.keys.as_ref()?.sub_of(id)
+    }
+
+    fn private_of(&self, fact: &Fact, kind: u16) -> Option<Private> {
+        let plaintext = self.keys.as_ref()?.unseal(fact.record, &fact.sealed).ok()?;
+        codec::private_in(&plaintext, fact.index, kind).ok()?
     }
 
     fn open(&self, record: &Record, sealed: &SealedBox) -> Option<zeroize::Zeroizing<Vec<u8>>> {

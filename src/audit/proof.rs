@@ -1,11 +1,12 @@
 //! What to give to somebody who has neither the log nor a secret: the newest checkpoint, and the proof of one record.
 
+use super::succession::Succession;
 use super::{ReadError, Reader};
 use crate::domain::event::Event;
 use crate::domain::id::Position;
 use crate::domain::record::Record;
 use crate::event_log::codec::leaf_hash;
-use crate::event_log::note::{VerifierKey, origin_of};
+use crate::event_log::note::VerifierKey;
 use crate::event_log::proof::Proof;
 use crate::event_log::tree::Tree;
 
@@ -24,23 +25,27 @@ pub struct StandingCheckpoint {
 const PIECE: u64 = 4_096;
 
 impl Reader {
-    /// Returns the newest checkpoint that stands in the log.
+    /// Returns the newest checkpoint that stands in the log: the one that signs for the most records.
+    ///
+    /// One that vouches for a stored state may stand behind it and sign for fewer.
     pub async fn newest_checkpoint(&self) -> Result<Option<StandingCheckpoint>, ReadError> {
         let Some(head) = self.head().await? else { return Ok(None) };
+        let mut newest: Option<StandingCheckpoint> = None;
         let mut end = head.next().0;
-        while end > 0 {
+        // Whatever stands before `end` signs for no more than that.
+        while newest.as_ref().map_or(0, |newest| newest.size) < end {
             let begin = end.saturating_sub(PIECE);
-            let mut newest = None;
             self.each(Position(begin), Position(end - 1), |position, record| {
-                newest = checkpoint_in(position, record).or(newest.take());
+                let found = checkpoint_in(position, record);
+                let size = newest.as_ref().map_or(0, |newest| newest.size);
+                if let Some(found) = found.filter(|found| found.size >= size) {
+                    newest = Some(found);
+                }
             })
             .await?;
-            if newest.is_some() {
-                return Ok(newest);
-            }
             end = begin;
         }
-        Ok(None)
+        Ok(newest)
     }
 
     /// Proves that a record stands in the log; `None` where nobody has signed for it yet.
@@ -61,29 +66,29 @@ impl Reader {
     /// Returns the keys that this log has signed with, as others' tools read them, the current one last.
     pub async fn verifier_keys(&self) -> Result<Vec<VerifierKey>, ReadError> {
         let Some(head) = self.head().await? else { return Ok(Vec::new()) };
-        let mut keys = Vec::new();
-        let mut name = String::new();
-        self.each(Position(0), head, |_, record| {
-            for event in &record.events {
-                let public = match event {
-                    Event::LogCreated { log, origin, public_key, .. } => {
-                        name = origin_of(origin, *log);
-                        public_key
-                    }
-                    Event::KeyRotated { signer: Some(signer), .. } => &signer.public_key,
-                    _ => continue,
-                };
-                keys.extend(VerifierKey::new(&name, public).ok());
-            }
+        let mut succession: Option<Succession> = None;
+        let mut broken = None;
+        self.each_while(Position(0), head, |position, record| {
+            let heard = record.events.iter().try_for_each(|event| match &mut succession {
+                Some(succession) => succession.hear(position, event).map(drop).map_err(|why| why.to_string()),
+                none => {
+                    *none = Succession::begin(event);
+                    none.as_ref().map(drop).ok_or_else(|| "it does not begin a log".to_owned())
+                }
+            });
+            broken = heard.err().map(|why| ReadError::Broken { position, why });
+            broken.is_none()
         })
         .await?;
-        Ok(keys)
+        let keys = succession.map(|succession| succession.keys().to_vec()).unwrap_or_default();
+        broken.map_or(Ok(keys.into_iter().map(|(_, key)| key).collect()), Err)
     }
 }
 
 fn checkpoint_in(position: Position, record: &Record) -> Option<StandingCheckpoint> {
     record.events.iter().find_map(|event| match event {
-        Event::CheckpointSigned { size, note, .. } => {
+        // Nobody can sign for what is not there yet.
+        Event::CheckpointSigned { size, note, .. } if *size <= position.0 => {
             Some(StandingCheckpoint { position, size: *size, note: note.clone() })
         }
         _ => None,

@@ -137,11 +137,6 @@ impl Rows {
         self.take_at(position, record, self.time.eff())
     }
 
-    /// Goes on from a moment, where the records before it were not all taken in.
-    pub(super) fn go_to(&mut self, eff: Timestamp) {
-        self.time = Timeline::starting_at(eff);
-    }
-
     /// Takes one record in whose effective time is known.
     pub(super) fn take_at(&mut self, position: Position, record: &Record, eff: Timestamp) -> Vec<EventRow> {
         let verdict = self.state.apply(position, record);

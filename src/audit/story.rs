@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::rows::{Actor, actor_of};
 use super::words::membership;
 use super::{Filter, People, Person, ReadError, Reader, Rows, SignedIn, View, When, in_words};
-use crate::domain::id::{Position, Sub};
+use crate::domain::id::Sub;
 use crate::domain::time::Timestamp;
 
 /// Everything that the log tells of one person, up to some moment.
@@ -47,18 +47,18 @@ impl Reader {
     /// Tells the story of a person up to a moment; `None` where the log had not begun by then.
     pub async fn story(&self, sub: Sub, when: When, now: Timestamp) -> Result<Option<Story>, ReadError> {
         let Some(end) = self.position(when).await? else { return Ok(None) };
-        let mut view = View { state: Default::default(), people: People::default(), now };
+        let Some(view) = self.view(when, now).await? else { return Ok(None) };
         let filter = Filter { users: Some([sub].into()), ..Filter::default() };
-        let mut rows = Rows::new(self.opener().clone(), filter);
+        let mut rows = Rows::new(self.opener().clone(), filter.clone());
+        let mut people = People::default();
         let mut story = Vec::new();
-        self.each(Position(0), end, |position, record| {
-            view.state.apply(position, record);
-            view.people.hear(record);
-            let found = rows.take(position, record);
+        self.what_matters(&filter, end, |position, record, eff| {
+            people.hear(record);
+            let found = rows.take_at(position, record, eff);
             let (derived, told): (Vec<_>, Vec<_>) = found.into_iter().partition(|row| row.derived);
             story.extend(derived.into_iter().map(|row| expired(row.time)));
             if told.is_empty() {
-                return;
+                return true;
             }
             let origin = self.opener().origin(record);
             let words = record
@@ -72,20 +72,16 @@ impl Reader {
             }
             story.push(Line {
                 position: Some(position.0),
-                time: view.state.eff().to_string(),
+                time: eff.to_string(),
                 what,
-                by: by(&actor_of(record, &view.people, self.opener()), sub),
+                by: by(&actor_of(record, &people, self.opener()), sub),
                 ip: origin.as_ref().and_then(|origin| origin.ip),
                 user_agent: origin.and_then(|origin| origin.user_agent),
                 derived: false,
             });
+            true
         })
         .await?;
-        view.now = match when {
-            When::Now => now,
-            When::At(at) => at,
-            When::After(_) => view.state.eff(),
-        };
         story.extend(rows.expired(view.now).into_iter().map(|row| expired(row.time)));
         Ok(Some(self.told(sub, &view, story)))
     }

@@ -31,14 +31,18 @@ pub(super) struct Written {
 impl Written {
     pub(super) fn new() -> Written {
         let mut log = Written { frames: Vec::new(), key: SigningKey::from_bytes(&[1; 32]), next_id: 1 };
-        log.add(Event::LogCreated {
+        log.add(Written::created(&log.key));
+        log
+    }
+
+    fn created(key: &SigningKey) -> Event {
+        Event::LogCreated {
             log: LOG,
             origin: ORIGIN.into(),
             made_by: MadeBy::Serve,
-            public_key: log.key.verifying_key().to_bytes(),
+            public_key: key.verifying_key().to_bytes(),
             version: "0".into(),
-        });
-        log
+        }
     }
 
     /// A log with a checkpoint behind each so many records.
@@ -143,7 +147,9 @@ async fn a_record_that_is_gone_or_in_another_place_is_found() {
     let log = Written::of(600, 100);
     let mut removed = log.clone();
     removed.frames.remove(150);
-    assert!(matches!(removed.verify(&[]).await, Err(Tampered::Root { .. } | Tampered::Note { .. })));
+    assert!(
+        matches!(removed.verify(&[]).await, Err(Tampered::Gone { position: Position(p), size, fits: 100 }) if p < size)
+    );
     let mut swapped = log.clone();
     swapped.frames.swap(150, 151);
     assert!(matches!(swapped.verify(&[]).await, Err(Tampered::Root { .. })));
@@ -229,7 +235,7 @@ async fn a_checkpoint_that_says_another_thing_than_its_note_is_found() {
     let note = early.note_over(60, root);
     early.add(Event::CheckpointSigned { size: 60, root, note, state: None });
     assert!(
-        matches!(early.verify(&[]).await, Err(Tampered::Note { .. })),
+        matches!(early.verify(&[]).await, Err(Tampered::Gone { size: 60, fits: 0, .. })),
         "it signs for what is not there yet"
     );
 }
@@ -251,6 +257,8 @@ async fn another_key_takes_over_only_with_the_word_of_the_one_before_it() {
     forged.add(rotated(next.sign(&said).to_bytes()));
     let tampered = forged.verify(&[]).await.unwrap_err();
     assert!(matches!(tampered, Tampered::Succession { position: Position(51) }), "{tampered}");
+    let refused = forged.reader().verifier_keys().await.unwrap_err();
+    assert!(matches!(refused, ReadError::Broken { position: Position(51), .. }), "{refused}");
 
     log.add(rotated(log.key.sign(&said).to_bytes()));
     let old = log.key.clone();
@@ -258,9 +266,77 @@ async fn another_key_takes_over_only_with_the_word_of_the_one_before_it() {
     log.sign();
     let verdict = log.verify(&[kept]).await.unwrap();
     assert_eq!((verdict.keys, verdict.kept.len()), (vec![Position(51)], 1));
+    assert_eq!(log.reader().verifier_keys().await.unwrap().len(), 2);
+    let mut twice = log.clone();
+    twice.frames.insert(52, twice.frames[51].clone());
+    twice.frames.truncate(53);
+    twice.sign();
+    assert_eq!(twice.verify(&[]).await.unwrap().keys, [Position(51)], "storage kept it twice");
+    assert_eq!(twice.reader().verifier_keys().await.unwrap().len(), 2);
     log.key = old;
     log.sign();
     assert!(matches!(log.verify(&[]).await, Err(Tampered::Signature { .. })), "the old key signs no more");
+}
+
+#[tokio::test]
+async fn a_log_begins_once_and_a_second_beginning_names_no_signer() {
+    let log = Written::of(50, 20);
+    let (keys, newest) = (log.reader().verifier_keys().await.unwrap(), log.frames.len() as u64);
+    let mut forged = log.clone();
+    forged.key = SigningKey::from_bytes(&[4; 32]);
+    forged.add(Written::created(&forged.key));
+    forged.sign();
+    let tampered = forged.verify(&[]).await.unwrap_err();
+    assert!(matches!(tampered, Tampered::SecondBeginning { position } if position.0 == newest), "{tampered}");
+    let refused = forged.reader().verifier_keys().await.unwrap_err();
+    assert!(matches!(refused, ReadError::Broken { position, .. } if position.0 == newest), "{refused}");
+
+    // The same once more changes no key; still a log begins once, unless storage kept the record twice.
+    let mut again = log.clone();
+    again.add(Written::created(&log.key));
+    assert!(matches!(again.verify(&[]).await, Err(Tampered::SecondBeginning { .. })));
+    let mut twice = log.clone();
+    twice.frames.push(twice.frames[0].clone());
+    twice.sign();
+    twice.verify(&[]).await.unwrap();
+    assert_eq!(twice.reader().verifier_keys().await.unwrap(), keys);
+}
+
+#[tokio::test]
+async fn a_log_of_which_nothing_was_left_begins_again_with_the_loss_that_was_owned_up_to() {
+    let mut log = Written::new();
+    log.add(Event::LogLossAccepted {
+        head_sequence: 9,
+        head_position: Some(Position(400)),
+        head_leaf: Hash([4; 32]),
+        last_found: None,
+        salvaged: None,
+        checkpoint: None,
+    });
+    log.sign();
+    let verdict = log.verify(&[]).await.unwrap();
+    assert_eq!(verdict.breaks, [Break { position: Position(1), restored: false }]);
+}
+
+#[tokio::test]
+async fn the_newest_checkpoint_is_the_one_that_signs_for_the_most() {
+    let mut log = Written::of(300, 150);
+    log.sign();
+    // What vouches for a stored state of before stands behind it.
+    let (root, note) = (log.root(120), log.note(120));
+    log.add(Event::CheckpointSigned { size: 120, root, note, state: None });
+    let verdict = log.verify(&[]).await.unwrap();
+    let newest = verdict.newest.unwrap();
+    assert_eq!((newest.size, verdict.unsigned), (301, 2));
+    let standing = log.reader().newest_checkpoint().await.unwrap().unwrap();
+    assert_eq!((Some(standing.position), standing.size), (newest.position, 301));
+    // However far behind it others stand.
+    while log.frames.len() < 9_000 {
+        log.add(Event::ServerStopped { clean: true });
+    }
+    let (root, note) = (log.root(120), log.note(120));
+    log.add(Event::CheckpointSigned { size: 120, root, note, state: None });
+    assert_eq!(log.reader().newest_checkpoint().await.unwrap().unwrap(), standing);
 }
 
 #[tokio::test]

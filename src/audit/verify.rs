@@ -6,16 +6,17 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use super::succession::{Succession, Usurped};
+use super::tampered::{OwnedUp, Tampered};
 use super::view::decode;
 use super::{ReadError, Reader};
-use crate::crypto::verify_signer_succession;
-use crate::domain::event::{Event, NewSigner, StateHash};
+use crate::domain::event::{Event, StateHash};
 use crate::domain::id::{Hash, LogId, Position, RecordId};
 use crate::domain::record::Record;
 use crate::domain::state::{FOLD, REMEMBERED, State};
 use crate::domain::time::Timestamp;
 use crate::event_log::codec::{self, DecodeError, leaf_hash};
-use crate::event_log::note::{self, Checkpoint, NoteError, VerifierKey, origin_of};
+use crate::event_log::note::{self, Checkpoint};
 use crate::event_log::tree::{Frontier, Tree};
 
 /// So many records may stand without a signature, from the first one on.
@@ -39,7 +40,7 @@ pub struct Verdict {
     pub checkpoints: u64,
     /// How many stored states were made again and had the hash that was signed.
     pub states: u64,
-    /// The newest checkpoint in the log.
+    /// The newest checkpoint in the log: the one that signs for the most records.
     pub newest: Option<Signed>,
     /// Records behind it, that nobody has signed for.
     pub unsigned: u64,
@@ -73,139 +74,6 @@ pub struct Break {
     pub restored: bool,
 }
 
-/// The log is not what was signed.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Tampered {
-    /// What stands there is no record.
-    #[error("what stands at position {position} is not a record")]
-    NotARecord {
-        /// Where.
-        position: Position,
-        /// Why not.
-        #[source]
-        source: DecodeError,
-    },
-    /// The first record does not begin a log.
-    #[error("the record at position 0 does not begin a log")]
-    NoBeginning,
-    /// Two different records have one id, or one stands twice far apart.
-    #[error("the record at position {position} has the id of another one, at {other}")]
-    SameId {
-        /// Where.
-        position: Position,
-        /// Where the other one stands.
-        other: Position,
-    },
-    /// A signature does not fit.
-    #[error("the checkpoint at position {position} is not signed by this log")]
-    Signature {
-        /// Where.
-        position: Position,
-        /// Why not.
-        #[source]
-        source: NoteError,
-    },
-    /// A key takes over without the word of the one before it.
-    #[error("at position {position} another key takes over without the signature of the one before it")]
-    Succession {
-        /// Where.
-        position: Position,
-    },
-    /// A record says another thing than its note, or signs for records behind it.
-    #[error("the checkpoint at position {position} says another thing than its signed note")]
-    Note {
-        /// Where.
-        position: Position,
-    },
-    /// The records are not those that were signed.
-    #[error(
-        "the first {size} records are not those that were signed: the checkpoint at position {position} has another root; the last one that fits signs for {fits}"
-    )]
-    Root {
-        /// Where the checkpoint stands.
-        position: Position,
-        /// For how many records it signs.
-        size: u64,
-        /// For how many the last one signs that fits.
-        fits: u64,
-    },
-    /// Records are not those that a checkpoint kept elsewhere has.
-    #[error("the first {size} records are not those of the checkpoint that was kept elsewhere{owned_up}")]
-    KeptRoot {
-        /// For how many it signs.
-        size: u64,
-        /// Whether the operator said so.
-        owned_up: OwnedUp,
-    },
-    /// Records are gone that a checkpoint kept elsewhere signs for.
-    #[error(
-        "the checkpoint that was kept elsewhere signs for {size} records, and the log has {has}{owned_up}"
-    )]
-    Cut {
-        /// For how many it signs.
-        size: u64,
-        /// How many there are.
-        has: u64,
-        /// Whether the operator said so.
-        owned_up: OwnedUp,
-    },
-    /// A checkpoint kept elsewhere is of another log.
-    #[error("the checkpoint that was kept elsewhere is not signed by this log")]
-    KeptSignature {
-        /// Why not.
-        #[source]
-        source: NoteError,
-    },
-    /// Too many records without a signature.
-    #[error("more than {UNSIGNED_LIMIT} records before position {position} were not signed for")]
-    Unsigned {
-        /// Where that was found.
-        position: Position,
-    },
-    /// The state that was signed is not what the records give.
-    #[error("the state after {size} records is not the one that the checkpoint at position {position} names")]
-    State {
-        /// Where the checkpoint stands.
-        position: Position,
-        /// For how many records it signs.
-        size: u64,
-    },
-}
-
-impl Tampered {
-    /// Returns the first position that is known to be bad, where one is.
-    pub fn position(&self) -> Option<Position> {
-        match self {
-            Tampered::NotARecord { position, .. }
-            | Tampered::SameId { position, .. }
-            | Tampered::Signature { position, .. }
-            | Tampered::Note { position }
-            | Tampered::Succession { position }
-            | Tampered::Unsigned { position }
-            | Tampered::State { position, .. } => Some(*position),
-            // Somewhere among the records since the last signature that fits.
-            Tampered::Root { fits, .. } => Some(Position(*fits)),
-            Tampered::NoBeginning => Some(Position(0)),
-            Tampered::Cut { has, .. } => Some(Position(*has)),
-            Tampered::KeptRoot { .. } | Tampered::KeptSignature { .. } => None,
-        }
-    }
-}
-
-/// Whether a missing end is one that the operator owned up to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OwnedUp(pub Option<Position>);
-
-impl std::fmt::Display for OwnedUp {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            Some(position) => write!(f, "; the operator owned up to a loss at position {position}"),
-            None => Ok(()),
-        }
-    }
-}
-
 /// Why there is no verdict that all is well.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
@@ -226,8 +94,8 @@ impl Reader {
         kept: &[String],
         mut progress: impl FnMut(u64),
     ) -> Result<Verdict, VerifyError> {
-        let Some(head) = self.head().await? else { return Ok(Verdict::default()) };
         let mut look = Look::new(kept);
+        let Some(head) = self.head().await? else { return look.nothing().map_err(Into::into) };
         let mut records = self.source().records(Position(0), Some(head)).await?;
         while let Some(chunk) = records.next().await? {
             for (position, frame) in chunk {
@@ -283,8 +151,8 @@ struct Look {
     /// What the tree was after each of the last records, the newest last.
     recent: VecDeque<Frontier>,
     ids: HashMap<RecordId, (Position, Hash)>,
-    /// Every key that this log has signed with, the current one last.
-    keys: Vec<VerifierKey>,
+    /// The keys that this log has signed with; nobody's before the first record.
+    succession: Option<Succession>,
     signed: u64,
     state: Option<State>,
     kept: Vec<Kept>,
@@ -307,7 +175,7 @@ impl Look {
             tree: Tree::new(),
             recent: VecDeque::from([Frontier::new()]),
             ids: HashMap::new(),
-            keys: Vec::new(),
+            succession: None,
             signed: 0,
             state: Some(State::default()),
             stored: Vec::new(),
@@ -326,8 +194,10 @@ impl Look {
     fn take(&mut self, position: Position, frame: &[u8]) -> Result<(), Tampered> {
         let raw = codec::decode_raw(frame).map_err(|source| Tampered::NotARecord { position, source })?;
         let leaf = leaf_hash(frame);
-        self.check_id(position, raw.id, leaf)?;
+        let is_repeated = self.check_id(position, raw.id, leaf)?;
         match codec::decode_record(frame) {
+            // Storage kept it twice; it counts once.
+            Ok(record) if is_repeated => self.fold(position, &record),
             Ok(record) => self.understand(position, &record)?,
             Err(error @ (DecodeError::Unknown { .. } | DecodeError::UnknownContext { .. })) => {
                 self.state = None;
@@ -358,27 +228,36 @@ impl Look {
     }
 
     /// A record that storage kept twice stands near the first, byte for byte; anything else is forged.
-    fn check_id(&mut self, position: Position, id: RecordId, leaf: Hash) -> Result<(), Tampered> {
+    fn check_id(&mut self, position: Position, id: RecordId, leaf: Hash) -> Result<bool, Tampered> {
         if let Some((other, known)) = self.ids.get(&id) {
             let near = position.0 - other.0 <= REMEMBERED as u64;
             if *known != leaf || !near {
                 return Err(Tampered::SameId { position, other: *other });
             }
-            return Ok(());
+            return Ok(true);
         }
         self.ids.insert(id, (position, leaf));
-        Ok(())
+        Ok(false)
+    }
+
+    fn fold(&mut self, position: Position, record: &Record) {
+        if let Some(state) = &mut self.state {
+            state.apply(position, record);
+        }
     }
 
     fn understand(&mut self, position: Position, record: &Record) -> Result<(), Tampered> {
-        let begins = matches!(record.events.first(), Some(Event::LogCreated { .. }));
-        if position == Position(0) && !begins {
-            return Err(Tampered::NoBeginning);
+        let mut events = record.events.iter();
+        if position == Position(0) {
+            let begun = events.next().and_then(Succession::begin).ok_or(Tampered::NoBeginning)?;
+            (self.verdict.log, self.verdict.origin) = (Some(begun.log), Some(begun.name.clone()));
+            self.succession = Some(begun);
         }
-        for event in &record.events {
+        for event in events {
             match event {
-                Event::LogCreated { log, origin, public_key, .. } => self.begin(*log, origin, public_key),
-                Event::KeyRotated { signer: Some(signer), .. } => self.succeed(position, signer)?,
+                // After a loss of everything it is written again, but then it is the first record again.
+                Event::LogCreated { .. } => return Err(Tampered::SecondBeginning { position }),
+                Event::KeyRotated { .. } => self.succeed(position, event)?,
                 Event::LogLossAccepted { .. } => {
                     self.verdict.breaks.push(Break { position, restored: false })
                 }
@@ -386,9 +265,7 @@ impl Look {
                 _ => {}
             }
         }
-        if let Some(state) = &mut self.state {
-            state.apply(position, record);
-        }
+        self.fold(position, record);
         let at = self.state.as_ref().map(State::eff);
         for event in &record.events {
             if let Event::CheckpointSigned { size, root, note, state } = event {
@@ -400,29 +277,25 @@ impl Look {
                     self.stored.push(SignedState { position, size: *size, hash });
                 }
                 self.verdict.checkpoints += 1;
-                self.verdict.newest = Some(Signed { position: Some(position), size: *size, at });
+                // One that vouches for a stored state signs for fewer than others before it may.
+                if self.verdict.newest.is_none_or(|newest| newest.size <= *size) {
+                    self.verdict.newest = Some(Signed { position: Some(position), size: *size, at });
+                }
                 self.signed = self.signed.max(*size);
             }
         }
         Ok(())
     }
 
-    fn begin(&mut self, log: LogId, origin: &str, public_key: &[u8; 32]) {
-        let name = origin_of(origin, log);
-        self.verdict.log = Some(log);
-        self.keys.extend(VerifierKey::new(&name, public_key).ok());
-        self.verdict.origin = Some(name);
-    }
-
     /// Another key takes over only with the word of the one before it.
-    fn succeed(&mut self, position: Position, next: &NewSigner) -> Result<(), Tampered> {
-        let (log, old) = self.verdict.log.zip(self.keys.last()).ok_or(Tampered::NoBeginning)?;
-        if !verify_signer_succession(log, &old.public(), &next.public_key, &next.signature) {
-            return Err(Tampered::Succession { position });
+    fn succeed(&mut self, position: Position, event: &Event) -> Result<(), Tampered> {
+        let succession = self.succession.as_mut().ok_or(Tampered::NoBeginning)?;
+        match succession.hear(position, event) {
+            Ok(true) => self.verdict.keys.push(position),
+            Ok(false) => {}
+            Err(Usurped::Beginning) => return Err(Tampered::SecondBeginning { position }),
+            Err(Usurped::NoWord) => return Err(Tampered::Succession { position }),
         }
-        let key = VerifierKey::new(old.name(), &next.public_key);
-        self.keys.push(key.map_err(|_| Tampered::Succession { position })?);
-        self.verdict.keys.push(position);
         Ok(())
     }
 
@@ -433,11 +306,14 @@ impl Look {
         root: Hash,
         text: &str,
     ) -> Result<(), Tampered> {
-        let key = self.keys.last().ok_or(Tampered::NoBeginning)?;
+        let key = self.succession.as_ref().and_then(Succession::current).ok_or(Tampered::NoBeginning)?;
         let signed = note::verify(text.as_bytes(), key);
         let signed = signed.map_err(|source| Tampered::Signature { position, source })?;
-        if signed.size != size || signed.root != root || size > position.0 {
+        if signed.size != size || signed.root != root {
             return Err(Tampered::Note { position });
+        }
+        if size > position.0 {
+            return Err(Tampered::Gone { position, size, fits: self.signed });
         }
         let behind = usize::try_from(self.verdict.records - size).unwrap_or(usize::MAX);
         let recent =
@@ -449,13 +325,28 @@ impl Look {
     /// Believes a checkpoint that was kept elsewhere: the log may sign with another key by now.
     fn open_kept(&self, text: &str) -> Result<Checkpoint, Tampered> {
         let mut opened = Err(Tampered::NoBeginning);
-        for key in &self.keys {
+        for (_, key) in self.succession.iter().flat_map(Succession::keys) {
             opened = note::verify(text.as_bytes(), key).map_err(|source| Tampered::KeptSignature { source });
             if opened.is_ok() {
-                break;
+                return opened;
             }
         }
-        opened
+        // Nobody's word yet, but enough to say which file it may be.
+        let found = text.lines().next().filter(|_| text.contains("\n\n\u{2014} "));
+        match (found, self.verdict.origin.as_deref()) {
+            (Some(found), Some(log)) if found != log => {
+                Err(Tampered::KeptOther { found: found.into(), log: log.into() })
+            }
+            _ => opened,
+        }
+    }
+
+    /// A log without a record is nothing to prove, unless it is known to have had some.
+    fn nothing(self) -> Result<Verdict, Tampered> {
+        match self.kept.iter().map(|kept| kept.size.unwrap_or(0)).max() {
+            Some(size) => Err(Tampered::Cut { size, has: 0, owned_up: OwnedUp(None) }),
+            None => Ok(self.verdict),
+        }
     }
 
     fn finish(mut self) -> Result<(Verdict, Vec<SignedState>), Tampered> {

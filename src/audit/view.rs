@@ -69,6 +69,23 @@ impl Reader {
         self.source.head().await
     }
 
+    /// Returns the log that the first record begins, where it can be read.
+    pub async fn log_id(&self) -> Option<LogId> {
+        let (first, _) = self.record(Position(0)).await.ok()?;
+        match first.events.first()? {
+            Event::LogCreated { log, .. } => Some(*log),
+            _ => None,
+        }
+    }
+
+    /// Returns the time of the first record; `None` where there is none.
+    pub async fn begins(&self) -> Result<Option<Timestamp>, ReadError> {
+        match self.head().await? {
+            Some(_) => Ok(Some(self.record(Position(0)).await?.0.at)),
+            None => Ok(None),
+        }
+    }
+
     /// Returns the state at that moment; `None` where the log had not begun.
     pub async fn view(&self, when: When, now: Timestamp) -> Result<Option<View>, ReadError> {
         let Some(position) = self.position(when).await? else { return Ok(None) };
@@ -103,10 +120,7 @@ impl Reader {
         let Some(head) = self.head().await? else { return Ok(None) };
         match when {
             When::Now => Ok(Some(head)),
-            When::After(position) if position > head => {
-                let why = format!("the log ends at {head}");
-                Err(ReadError::Broken { position, why })
-            }
+            When::After(position) if position > head => Err(ReadError::BehindTheEnd { position, head }),
             When::After(position) => Ok(Some(position)),
             When::At(at) => self.last_at(at, head).await,
         }
@@ -207,7 +221,7 @@ impl Reader {
     }
 
     /// Hands each record over, in order, until that is enough.
-    async fn each_while(
+    pub(super) async fn each_while(
         &self,
         from: Position,
         to: Position,

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use super::rows::visible;
+use super::rows::{visible, visible_lines};
 use crate::audit::{CopyError, Person, ReadError};
 use crate::config::ConfigErrors;
 use crate::control::{ControlError, Trouble};
@@ -57,7 +57,9 @@ impl Failure {
     pub(super) fn exit_code(&self) -> u8 {
         match self {
             Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
-            Failure::No(_) | Failure::Trouble(Trouble::No(_)) => 1,
+            Failure::No(_)
+            | Failure::Trouble(Trouble::No(_))
+            | Failure::Read(ReadError::BehindTheEnd { .. }) => 1,
             Failure::Usage(_)
             | Failure::Config(_)
             | Failure::Ambiguous(_)
@@ -81,7 +83,17 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
+        // Much of it is what others said: a server, Discord, a file that somebody sent.
+        f.write_str(&visible_lines(&Words(self).to_string()))
+    }
+}
+
+/// A failure in words, as they came.
+struct Words<'a>(&'a Failure);
+
+impl fmt::Display for Words<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
             Failure::No(text) | Failure::Usage(text) => f.write_str(text),
             Failure::Config(errors) => errors.fmt(f),
             Failure::Serve(error) => chain(f, error),
@@ -89,13 +101,8 @@ impl fmt::Display for Failure {
             Failure::Trouble(Trouble::Ambiguous(users)) => {
                 f.write_str("more than one person goes by that name; say which by id:")?;
                 for user in users {
-                    write!(
-                        f,
-                        "\n  {}  {} ({})",
-                        user.id,
-                        visible(&user.username),
-                        visible(&user.display_name)
-                    )?;
+                    let (id, username, name) = (user.id, &user.username, &user.display_name);
+                    write!(f, "\n  {id}  {} ({})", visible(username), visible(name))?;
                 }
                 Ok(())
             }
@@ -132,7 +139,16 @@ fn of_import(error: &ImportError) -> u8 {
     }
 }
 
-/// Writes an error and what caused it, one line each.
+/// An error and what caused it, in one line.
+pub(super) struct InOneLine<'a>(pub(super) &'a dyn Error);
+
+impl fmt::Display for InOneLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        chain(f, self.0)
+    }
+}
+
+/// Writes an error and what caused it, in one line.
 fn chain(f: &mut fmt::Formatter<'_>, error: &dyn Error) -> fmt::Result {
     write!(f, "{error}")?;
     let mut source = error.source();
@@ -182,5 +198,31 @@ impl From<ControlError> for Failure {
 impl From<Trouble> for Failure {
     fn from(trouble: Trouble) -> Failure {
         Failure::Trouble(trouble)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_said_tells_a_terminal_nothing() {
+        let evil = "no\u{1b}[2J\u{9b}31m\u{202e}\nsecond line";
+        let shown = "no\\u{1b}[2J\\u{9b}31m\\u{202e}\nsecond line";
+        let failed = || Trouble::Failed(evil.to_owned());
+        let read = ReadError::Unavailable { why: evil.to_owned() };
+        let io = || io::Error::other(evil);
+        for failure in [
+            Failure::No(evil.to_owned()),
+            Failure::Usage(evil.to_owned()),
+            Failure::Trouble(Trouble::No(evil.to_owned())),
+            Failure::Trouble(failed()),
+            Failure::Trouble(Trouble::Connection(io())),
+            Failure::Read(read),
+            Failure::File { what: "cannot be read", path: evil.into(), source: io() },
+        ] {
+            let text = failure.to_string();
+            assert!(text.contains(shown) && !text.contains(['\u{1b}', '\u{9b}', '\u{202e}']), "{text}");
+        }
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::failure::Failure;
 use super::flags::BriefFlags;
+use super::keys::forget_gone;
 use super::outside::Outside;
 use super::progress::Progress;
 use super::sessions::open_config;
@@ -82,6 +83,7 @@ pub(super) fn tell(imported: &Imported, local: &Local, outside: &mut Outside) ->
         ))?;
     }
     if *has_keys {
+        forget_gone(local, outside)?;
         return outside.say("Its keys are there. The next start writes down that the log was put back, and ends every session.");
     }
     outside.say(format_args!(

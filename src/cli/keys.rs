@@ -6,14 +6,16 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use super::failure::Failure;
+use super::failure::{Failure, InOneLine};
 use super::flags::BriefFlags;
 use super::new_file::NewFile;
 use super::outside::{Outside, block_on};
+use super::rows::visible;
 use super::sessions::{answers, open_config};
+use crate::config::Local;
 use crate::control::{Answers, Rotated, RotatedKey};
 use crate::domain::id::Secret;
-use crate::serve::{NewEscrow, RestoredKeys};
+use crate::serve::{Gone, NewEscrow, RestoredKeys};
 
 /// A passphrase is not shorter: whoever has the escrow may try as long as they like.
 const SHORTEST: usize = 12;
@@ -73,7 +75,7 @@ pub(super) struct Escrow {
 /// Give the keys of an escrow back to a data directory that has none
 ///
 /// Before `restore` or `import`, or after either with --without-keys. A key file that is another one is never
-/// replaced. Who was erased since the escrow was made is erased again by the next start, as far as the log knows.
+/// replaced. Where the log is there, the keys of whoever was erased since the escrow was made are destroyed at once.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example:\n  doorbook keys restore /mnt/usb/doorbook.escrow --data-dir /var/lib/doorbook"
@@ -132,6 +134,7 @@ async fn rotate_by(
     }
     for key in which {
         let Rotated { position, name } = answers.rotate_key(*key).await?;
+        let name = visible(&name);
         let said = match key {
             RotatedKey::Root => {
                 writeln!(outside.stdout, "root key     {name}, recorded at position {position}")
@@ -143,8 +146,9 @@ async fn rotate_by(
         said.map_err(Failure::Output)?;
     }
     if which.contains(&RotatedKey::Signer) {
-        outside
-            .say("Backups and escrows from before belong to the signing key that is gone: take both anew.")?;
+        outside.say(
+            "Escrows from before have the signing key that is gone, and not the new one: make one anew.",
+        )?;
     }
     Ok(())
 }
@@ -163,8 +167,7 @@ fn escrow(args: Escrow, outside: &mut Outside) -> Result<(), Failure> {
     let mut file = NewFile::create(&path)?;
     file.write_all(&bytes).map_err(|error| file.failed(error))?;
     file.finish()?;
-    let users = header.subject_count;
-    let of_whom = if users == 1 { "1 user".to_owned() } else { format!("{users} users") };
+    let of_whom = counted(usize::try_from(header.subject_count).unwrap_or(usize::MAX), "user");
     let text = format!(
         "the keys of {of_whom} are in {}\n  log          {}\n  fingerprint  {}\n",
         path.display(),
@@ -218,13 +221,37 @@ fn restore(args: Restore, outside: &mut Outside) -> Result<(), Failure> {
         .map_err(Failure::Output)?;
     outside
         .say(format_args!("They are as they were at {}: whoever came later has no key.", header.created))?;
-    if let Some(trouble) = trouble {
-        outside.say(format_args!("They open nothing yet: {trouble}"))?;
+    match trouble {
+        Some(trouble) => outside.say(format_args!("They open nothing yet: {trouble}"))?,
+        None => forget_gone(&local, outside)?,
     }
     if let Err(error) = crate::serve::remember_escrow(&local, &header, &world) {
         outside.say(format_args!("doorbook: which escrow it was could not be remembered: {error}"))?;
     }
     Ok(())
+}
+
+/// Destroys what the log says is gone, now that keys and log are together, and says so.
+pub(super) fn forget_gone(local: &Local, outside: &mut Outside) -> Result<(), Failure> {
+    let world = outside.world();
+    // Keys and log are back whatever comes of this: a start does it too, and no failure undoes them.
+    let forgotten = block_on(async { Ok(crate::serve::forget_gone(local, world).await) })?;
+    match forgotten {
+        Ok(Gone { users: 0, months: 0 }) => Ok(()),
+        Ok(Gone { users, months }) => outside.say(format_args!(
+            "What the log says is gone was in these keys again, and is gone now: {}, {}.",
+            counted(users, "user"),
+            counted(months, "month")
+        )),
+        Err(error) => outside.say(format_args!(
+            "doorbook: they may open what the log says is gone, until the next start: {}",
+            InOneLine(&error)
+        )),
+    }
+}
+
+fn counted(number: usize, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
 fn new_passphrase(from_stdin: bool, outside: &mut Outside) -> Result<Secret, Failure> {

@@ -105,7 +105,7 @@ impl Outside {
 
     /// Says something that is not a result.
     pub(super) fn say(&mut self, text: impl std::fmt::Display) -> Result<(), Failure> {
-        writeln!(self.stderr, "{text}").map_err(Failure::Output)
+        writeln!(self.stderr, "{}", rows::visible_lines(&text.to_string())).map_err(Failure::Output)
     }
 
     /// Reads a moment that somebody typed, and echoes it in UTC where something had to be supposed.
@@ -128,7 +128,7 @@ impl Outside {
                 "this changes something: without a terminal it needs --yes".to_owned(),
             ));
         }
-        write!(self.stderr, "{question} [y/N] ")
+        write!(self.stderr, "{} [y/N] ", rows::visible_lines(question))
             .and_then(|()| self.stderr.flush())
             .map_err(Failure::Output)?;
         let mut answer = String::new();

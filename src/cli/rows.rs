@@ -67,35 +67,76 @@ impl Screen {
 
 /// Prints rows; a table is fitted into the screen, where there is one.
 pub fn write<R: Row>(out: &mut dyn Write, format: Format, screen: Screen, rows: &[R]) -> io::Result<()> {
-    match format {
-        Format::Table => table(out, screen, rows),
-        Format::Json => {
-            let all: Vec<_> = rows.iter().map(Row::json).collect();
-            serde_json::to_writer_pretty(&mut *out, &all)?;
-            writeln!(out)
-        }
-        Format::Jsonl => {
-            for row in rows {
+    let Some(mut stream) = Stream::begin(format, screen) else { return table(out, screen, rows) };
+    rows.iter().try_for_each(|row| stream.row(out, row))?;
+    stream.end::<R>(out)
+}
+
+/// Rows that are printed as they come, so that none has to be kept.
+#[derive(Debug)]
+pub struct Stream {
+    format: Format,
+    on_terminal: bool,
+    has_begun: bool,
+}
+
+impl Stream {
+    /// Begins; `None` for a table, whose columns are as wide as the widest of all its rows.
+    pub fn begin(format: Format, screen: Screen) -> Option<Stream> {
+        let on_terminal = screen.width.is_some();
+        (format != Format::Table).then_some(Stream { format, on_terminal, has_begun: false })
+    }
+
+    /// Prints a row.
+    pub fn row<R: Row>(&mut self, out: &mut dyn Write, row: &R) -> io::Result<()> {
+        let is_first = !self.has_begun;
+        self.head::<R>(out)?;
+        match self.format {
+            Format::Json => {
+                let text = serde_json::to_string_pretty(&row.json())?;
+                let between = if is_first { "\n" } else { ",\n" };
+                write!(out, "{between}  {}", text.replace('\n', "\n  "))
+            }
+            Format::Jsonl | Format::Table => {
                 serde_json::to_writer(&mut *out, &row.json())?;
-                writeln!(out)?;
+                writeln!(out)
             }
-            Ok(())
+            Format::Csv => {
+                let as_it_is = |cell: Option<String>| cell.unwrap_or_default();
+                // A program gets what is there; a terminal would obey it.
+                let plain = |cell: Option<String>| visible(&cell.unwrap_or_default());
+                csv(out, row.cells().into_iter().map(if self.on_terminal { plain } else { as_it_is }))
+            }
         }
-        Format::Csv => {
-            let mut csv = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(out);
-            csv.write_record(R::COLUMNS)?;
-            for row in rows {
-                csv.write_record(row.cells().into_iter().map(Option::unwrap_or_default))?;
-            }
-            csv.flush()
+    }
+
+    /// Prints what stands above the first row, where nothing has been printed yet.
+    pub fn head<R: Row>(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        if std::mem::replace(&mut self.has_begun, true) {
+            return Ok(());
+        }
+        match self.format {
+            Format::Json => write!(out, "["),
+            Format::Csv => csv(out, R::COLUMNS),
+            Format::Jsonl | Format::Table => Ok(()),
+        }
+    }
+
+    /// Prints what stands below the last row.
+    pub fn end<R: Row>(mut self, out: &mut dyn Write) -> io::Result<()> {
+        let any = self.has_begun;
+        self.head::<R>(out)?;
+        match self.format {
+            Format::Json if any => writeln!(out, "\n]"),
+            Format::Json => writeln!(out, "]"),
+            _ => Ok(()),
         }
     }
 }
 
-/// Prints one row of comma-separated values, without the headings.
-pub fn write_csv_row<R: Row>(out: &mut dyn Write, row: &R) -> io::Result<()> {
+fn csv(out: &mut dyn Write, cells: impl IntoIterator<Item = impl AsRef<[u8]>>) -> io::Result<()> {
     let mut csv = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(out);
-    csv.write_record(row.cells().into_iter().map(Option::unwrap_or_default))?;
+    csv.write_record(cells)?;
     csv.flush()
 }
 
@@ -212,6 +253,13 @@ pub fn visible(text: &str) -> String {
     shown
 }
 
+/// Returns a text of several lines with everything else written out that a terminal would obey.
+///
+/// For sentences that end in what others said: causes of errors, answers of a server, paths.
+pub fn visible_lines(text: &str) -> String {
+    text.split('\n').map(visible).collect::<Vec<_>>().join("\n")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -261,6 +309,21 @@ mod tests {
         snapshot!("rows_json", printed(Format::Json, None));
         snapshot!("rows_jsonl", printed(Format::Jsonl, None));
         snapshot!("rows_csv", printed(Format::Csv, None).replace('\r', "<CR>"));
+    }
+
+    #[test]
+    fn a_terminal_is_never_told_what_to_do_and_lines_stay_lines() {
+        for format in [Format::Table, Format::Csv] {
+            let shown = printed(format, Some(80)).replace("\r\n", "\n");
+            assert!(
+                shown.chars().all(|c| c == '\n' || visible(&c.to_string()).len() == c.len_utf8()),
+                "{shown}"
+            );
+        }
+        let text = "one\r\n\u{1b}]0;two\u{7}\u{9b}31m\n\u{202e}three";
+        let shown = "one\\u{d}\n\\u{1b}]0;two\\u{7}\\u{9b}31m\n\\u{202e}three";
+        assert_eq!(visible_lines(text), shown);
+        assert_eq!(visible_lines(shown), shown, "twice is once");
     }
 
     #[test]

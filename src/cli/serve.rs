@@ -4,6 +4,7 @@ use super::failure::Failure;
 use super::flags::AllFlags;
 use super::outside::{Outside, block_on};
 use crate::config::Config;
+use crate::serve::Accepted;
 use crate::telemetry::DEFAULT_FILTER;
 
 /// Run the server
@@ -18,6 +19,9 @@ pub(super) struct Args {
     /// Start on a log that is shorter than what was acknowledged; the loss is recorded and ends every session
     #[arg(long)]
     accept_loss: bool,
+    /// Start although users of the log have no key any more; they are erased, and their sessions end
+    #[arg(long)]
+    without_keys: bool,
     #[command(flatten)]
     flags: AllFlags,
 }
@@ -27,5 +31,6 @@ pub(super) fn run(args: Args, outside: &mut Outside) -> Result<(), Failure> {
     let config = Config::read(&sources)?;
     let filter = config.local.filter.as_deref().unwrap_or(DEFAULT_FILTER);
     (outside.diagnostics)(config.local.log_format, filter);
-    block_on(async { Ok(crate::serve::run(config, &sources, args.accept_loss).await?) })
+    let accepted = Accepted { loss: args.accept_loss, missing_keys: args.without_keys };
+    block_on(async { Ok(crate::serve::run(config, &sources, accepted).await?) })
 }

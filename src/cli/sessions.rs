@@ -1,14 +1,18 @@
 //! `doorbook sessions`: who is signed in, and ending it.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead as _, Read as _};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde::Serialize;
 
+use super::audit::with_reading;
 use super::failure::Failure;
 use super::flags::BriefFlags;
 use super::outside::{Outside, block_on};
 use super::rows::{self, Format, Row};
+use crate::audit::{EventRow, Filter};
 use crate::config::Local;
 use crate::control::{Answers, Client, SessionFilter, SessionRow};
 use crate::domain::app_cookie::AppCookie;
@@ -70,7 +74,7 @@ struct Which {
     /// The one with that id
     #[arg(long, value_name = "ID", value_parser = session_id)]
     session: Option<SessionId>,
-    /// Last seen from that network or address
+    /// Ever used from that network or address, as far as the log says
     #[arg(long, value_name = "CIDR", value_parser = network)]
     ip: Option<IpNet>,
     /// Opened since then: 2h, 7d, a date, "2026-11-17 14:03" or RFC 3339
@@ -100,17 +104,16 @@ pub(super) fn run(command: Command, outside: &mut Outside) -> Result<(), Failure
 }
 
 fn list(args: List, outside: &mut Outside) -> Result<(), Failure> {
-    let local = open_config(args.flags, outside)?;
-    let filter = args.which.filter(outside)?;
-    let some = !filter.is_everything();
+    let local = open_config(args.flags.clone(), outside)?;
+    let chosen = args.which.chosen(args.flags, outside)?;
     let world = outside.world();
     let found = block_on(async {
         let answers = answers(local, world).await?;
-        let found = answers.sessions(filter).await;
+        let found = chosen.find(&*answers).await;
         answers.close().await?;
-        Ok(found?)
+        found
     })?;
-    if found.is_empty() && some {
+    if found.is_empty() && !chosen.is_everything() {
         return Err(Failure::No("no live session fits".to_owned()));
     }
     outside.print(args.format, &found)
@@ -124,9 +127,9 @@ fn revoke(args: Revoke, outside: &mut Outside) -> Result<(), Failure> {
     if !args.yes && !outside.stdin_is_terminal {
         outside.confirm("", false)?;
     }
-    let local = open_config(args.flags, outside)?;
-    let filter = args.which.filter(outside)?;
-    if filter.is_everything() {
+    let local = open_config(args.flags.clone(), outside)?;
+    let chosen = args.which.chosen(args.flags, outside)?;
+    if chosen.is_everything() {
         return Err(Failure::Usage(
             "say which sessions: --user, --session, --ip, --since or --token-stdin".to_owned(),
         ));
@@ -135,7 +138,7 @@ fn revoke(args: Revoke, outside: &mut Outside) -> Result<(), Failure> {
     let how = How { yes: args.yes, reason: args.reason, format: args.format };
     block_on(async {
         let answers = answers(local, world).await?;
-        let ended = end(&*answers, filter, how, outside).await;
+        let ended = end(&*answers, &chosen, how, outside).await;
         answers.close().await?;
         ended
     })
@@ -148,13 +151,8 @@ struct How {
     format: Format,
 }
 
-async fn end(
-    answers: &dyn Answers,
-    filter: SessionFilter,
-    how: How,
-    outside: &mut Outside,
-) -> Result<(), Failure> {
-    let found = answers.sessions(filter).await?;
+async fn end(answers: &dyn Answers, chosen: &Chosen, how: How, outside: &mut Outside) -> Result<(), Failure> {
+    let found = chosen.find(answers).await?;
     if found.is_empty() {
         return Err(Failure::No("no live session fits".to_owned()));
     }
@@ -194,11 +192,16 @@ pub(super) async fn answers(local: Local, world: World) -> Result<Box<dyn Answer
     }
 }
 
+/// What was chosen, and the sessions that the log has seen in the network that was named.
+struct Chosen {
+    filter: SessionFilter,
+    network: Option<(IpNet, BTreeSet<String>)>,
+}
+
 impl Which {
-    fn filter(self, outside: &mut Outside) -> Result<SessionFilter, Failure> {
+    fn chosen(self, flags: BriefFlags, outside: &mut Outside) -> Result<Chosen, Failure> {
         let since = self.since.as_deref().map(|text| outside.moment("since", text)).transpose()?;
-        let mut filter =
-            SessionFilter { user: self.user, session: self.session, network: self.ip, since, key: None };
+        let mut filter = SessionFilter { user: self.user, session: self.session, since, key: None };
         match self.token_stdin.then(|| read_token(outside)).transpose()? {
             None => {}
             Some(Leaked::Account(key)) => filter.key = Some(key),
@@ -211,8 +214,41 @@ impl Which {
                 ));
             }
         }
-        Ok(filter)
+        let network = match self.ip {
+            Some(network) => Some((network, used_from(network, flags, outside)?)),
+            None => None,
+        };
+        Ok(Chosen { filter, network })
     }
+}
+
+impl Chosen {
+    fn is_everything(&self) -> bool {
+        self.filter.is_everything() && self.network.is_none()
+    }
+
+    async fn find(&self, answers: &dyn Answers) -> Result<Vec<SessionRow>, Failure> {
+        let mut found = answers.sessions(self.filter.clone()).await?;
+        if let Some((network, used)) = &self.network {
+            let is_seen_there = |ip: &IpAddr| network.contains(&ip.to_canonical());
+            found.retain(|row| {
+                row.ip.as_ref().is_some_and(is_seen_there) || used.contains(&row.id.to_string())
+            });
+        }
+        Ok(found)
+    }
+}
+
+/// Finds every session that was ever used from a network: what is shown of a session is only where it was last.
+fn used_from(network: IpNet, flags: BriefFlags, outside: &mut Outside) -> Result<BTreeSet<String>, Failure> {
+    with_reading(flags, outside, async |reading, _| {
+        let Some(head) = reading.reader.head().await? else { return Ok(BTreeSet::new()) };
+        let filter = Filter { network: Some(network), ..Filter::default() };
+        let mut used = BTreeSet::new();
+        let note = |row: EventRow| used.extend(row.session.into_iter().chain(row.actor.via));
+        reading.reader.rows(filter, head, note).await?;
+        Ok(used)
+    })
 }
 
 /// A cookie that somebody found.

@@ -10,12 +10,16 @@ use jiff::tz::TimeZone;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
+mod proxy;
+
 use super::*;
 use crate::clock::ManualClock;
 use crate::control::fake::Fake;
 use crate::control::{Answers, RotatedKey, Server};
 use crate::disk::RealDisk;
 use crate::domain::time::Timestamp;
+
+mod access;
 
 const NOW: Timestamp = Timestamp(1_767_337_200_000); // 2026-01-02T07:00:00Z
 
@@ -188,7 +192,7 @@ impl Came {
 
 #[test]
 fn every_command_explains_itself_with_an_example() {
-    let all: [&[&str]; 34] = [
+    let all: [&[&str]; 37] = [
         &[],
         &["serve"],
         &["demo"],
@@ -220,6 +224,9 @@ fn every_command_explains_itself_with_an_example() {
         &["keys", "restore"],
         &["retention"],
         &["retention", "apply"],
+        &["proxy"],
+        &["rules"],
+        &["rules", "replay"],
         &["health"],
         &["completions"],
         &["man"],
@@ -454,7 +461,10 @@ fn every_filter_reaches_the_server() {
     assert_eq!(lines(&["--since", "2026-01-02T06:00:00Z"]), 1);
     let nobody = shell.run(&["sessions", "list", "--user", "nobody"]);
     nobody.exits(1);
-    assert_eq!(nobody.err, "doorbook: no live session fits\n");
+    assert_eq!(nobody.err, "doorbook: nobody in this log goes by that name\n");
+    let nothing = shell.run(&["sessions", "list", "--user", "bob", "--ip", "192.0.2.77"]);
+    nothing.exits(1);
+    assert_eq!(nothing.err.lines().last(), Some("doorbook: no live session fits"));
 }
 
 #[test]

@@ -17,6 +17,7 @@ use crate::audit::{Certificate, Person, Reader, When};
 use crate::control::{Answers, Client, Trouble};
 use crate::domain::event::{Question, Requester};
 use crate::domain::id::{Position, Sub};
+use crate::serve::keys_of_another_log;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -45,11 +46,15 @@ pub(super) struct Export {
 ///
 /// Their sessions end at once. Discord is asked to end the authorization, for 30 seconds at most. Then the erasure
 /// is recorded and their keys are destroyed: whatever was sealed of them can never be read again, in no copy of
-/// the log. The certificate proves the record to anybody, offline: `doorbook audit verify --certificate FILE`.
+/// the log. The certificate proves the record to anybody who has the key of the log, offline: `doorbook audit verify
+/// --certificate FILE --key KEY`. For somebody who was erased before, it is written again; only the pseudonym
+/// names them then.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  doorbook user erase nelly > nelly.certificate.json")]
+#[command(
+    after_help = "Examples:\n  doorbook user erase nelly --output nelly.certificate.json\n  doorbook user erase 7f3c5a0e9b1d48e2a6c4d0f1b2e38a97 > again.certificate.json"
+)]
 pub(super) struct Erase {
-    /// Whom: a Discord id, a username or a display name
+    /// Whom: a Discord id, a username, a display name or a pseudonym
     #[arg(value_name = "USER")]
     user: String,
     /// On whose wish
@@ -76,6 +81,15 @@ enum Wish {
     Operator,
 }
 
+impl From<Wish> for Requester {
+    fn from(wish: Wish) -> Requester {
+        match wish {
+            Wish::User => Requester::User,
+            Wish::Operator => Requester::Operator,
+        }
+    }
+}
+
 pub(super) fn run(command: Command, outside: &mut Outside) -> Result<(), Failure> {
     match command {
         Command::Export(args) => export(args, outside),
@@ -88,11 +102,13 @@ fn export(args: Export, outside: &mut Outside) -> Result<(), Failure> {
     let local = open_config(args.flags, outside)?;
     let (opener, without_keys) = crate::serve::opener(&local, &outside.world());
     if let Some(error) = without_keys {
-        return Err(Failure::Trouble(Trouble::Failed(format!(
-            "nothing can be opened without the keys: {error}"
-        ))));
+        return Err(nothing_opens(&error));
     }
-    let holdings = with_taking_of(local, opener, outside, async |taking, outside| {
+    let output = begin(output)?;
+    let holdings = with_taking_of(local.clone(), opener, outside, async |taking, outside| {
+        if let Some(error) = keys_of_another_log(&taking.reader, &local).await {
+            return Err(nothing_opens(&error));
+        }
         let now = outside.clock.now();
         let head = taking.head().await?.ok_or_else(|| Failure::No("the log is empty".to_owned()))?;
         let today = taking.reader.view(When::After(head), now).await?;
@@ -104,6 +120,11 @@ fn export(args: Export, outside: &mut Outside) -> Result<(), Failure> {
     write(output, &holdings, outside)
 }
 
+fn nothing_opens(error: &dyn std::error::Error) -> Failure {
+    Failure::Trouble(Trouble::Failed(format!("nothing can be opened without the keys: {error}")))
+}
+
+/// Returns where the answer is to be written, if nothing stands there.
 fn output(given: Option<&PathBuf>, outside: &Outside) -> Result<Option<PathBuf>, Failure> {
     let path = given.map(|path| outside.path(path));
     match path.as_ref().filter(|path| path.exists()) {
@@ -112,11 +133,15 @@ fn output(given: Option<&PathBuf>, outside: &Outside) -> Result<Option<PathBuf>,
     }
 }
 
-fn write(output: Option<PathBuf>, what: &impl Serialize, outside: &mut Outside) -> Result<(), Failure> {
+/// Begins the file before anything happens that cannot be undone: a place where none can be is told now.
+fn begin(output: Option<PathBuf>) -> Result<Option<NewFile>, Failure> {
+    output.map(|path| NewFile::create(&path)).transpose()
+}
+
+fn write(output: Option<NewFile>, what: &impl Serialize, outside: &mut Outside) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(what).map_err(|error| Failure::Output(error.into()))? + "\n";
     match output {
-        Some(path) => {
-            let mut file = NewFile::create(&path)?;
+        Some(mut file) => {
             file.write_all(text.as_bytes()).map_err(|error| file.failed(error))?;
             file.finish()
         }
@@ -130,32 +155,63 @@ fn erase(args: Erase, outside: &mut Outside) -> Result<(), Failure> {
         outside.confirm("", false)?;
     }
     let output = output(args.output.as_ref(), outside)?;
-    let (sub, who) = with_reading(args.flags.clone(), outside, async |reading, outside| {
-        let today = reading.reader.today(outside.clock.now()).await?;
-        let (_, today) = today.ok_or_else(|| Failure::No("the log is empty".to_owned()))?;
-        let sub = person(&args.user, &today.people, reading.reader.opener())?;
-        if today.state.is_erased(sub) {
-            return Err(Failure::No("they were erased before".to_owned()));
+    let Found { sub, who, before } = find(&args, outside)?;
+    if before.is_none() {
+        let question = format!("Erase {} for good? Nobody can undo it.", named(&who));
+        if !outside.confirm(&question, args.yes)? {
+            return Err(Failure::No("nothing was changed".to_owned()));
         }
-        Ok((sub, today.people.person(sub, reading.reader.opener())))
-    })?;
-    let question = format!("Erase {} for good? Nobody can undo it.", named(&who));
-    if !outside.confirm(&question, args.yes)? {
-        return Err(Failure::No("nothing was changed".to_owned()));
     }
-    let position = erase_by(&args, sub, outside)?;
+    let output = begin(output)?;
+    let position = match before {
+        Some(position) => again(&args, sub, position, outside)?,
+        None => erase_by(&args, sub, outside)?,
+    };
     let certificate =
-        with_reading(args.flags, outside, async |reading, _| certify(&reading.reader, position).await)?;
+        with_reading(args.flags, outside, async |reading, _| certify(&reading.reader, sub, position).await)?;
     write(output, &certificate, outside)
+}
+
+/// Who is to be erased.
+struct Found {
+    sub: Sub,
+    who: Person,
+    /// Where the log says so, if they were erased before.
+    before: Option<Position>,
+}
+
+fn find(args: &Erase, outside: &mut Outside) -> Result<Found, Failure> {
+    with_reading(args.flags.clone(), outside, async |reading, outside| {
+        let reader = &reading.reader;
+        let today = reader.today(outside.clock.now()).await?;
+        let (_, today) = today.ok_or_else(|| Failure::No("the log is empty".to_owned()))?;
+        let sub = person(&args.user, &today.people, reader.opener())?;
+        let before = if today.state.is_erased(sub) { reader.erasure_of(sub).await? } else { None };
+        Ok(Found { sub, who: today.people.person(sub, reader.opener()), before })
+    })
+}
+
+/// Lets a running server destroy the keys again, should the first time not have got that far; a start does so too.
+fn again(args: &Erase, sub: Sub, position: Position, outside: &mut Outside) -> Result<Position, Failure> {
+    let local = open_config(args.flags.clone(), outside)?;
+    let clock = outside.clock.clone();
+    let wish = args.requested_by.into();
+    block_on(async {
+        let Some(client) = Client::connect(&local.data_dir, clock).await? else { return Ok(()) };
+        match client.erase(sub, wish, args.now).await {
+            // It says that there is nobody to erase any more.
+            Ok(_) | Err(Trouble::No(_)) => Ok(()),
+            Err(trouble) => Err(trouble.into()),
+        }
+    })?;
+    outside.say(format_args!("they were erased before, at position {position}"))?;
+    Ok(position)
 }
 
 fn erase_by(args: &Erase, sub: Sub, outside: &mut Outside) -> Result<Position, Failure> {
     let local = open_config(args.flags.clone(), outside)?;
     let world = outside.world();
-    let wish = match args.requested_by {
-        Wish::User => Requester::User,
-        Wish::Operator => Requester::Operator,
-    };
+    let wish = args.requested_by.into();
     let sources = outside.sources(args.flags.0.clone());
     let erased = block_on(async {
         let answers: Box<dyn Answers> = match Client::connect(&local.data_dir, world.clock.clone()).await? {
@@ -171,14 +227,15 @@ fn erase_by(args: &Erase, sub: Sub, outside: &mut Outside) -> Result<Position, F
         Some(false) => "Discord has NOT confirmed the end of the authorization",
         None => "there was no authorization at Discord to end",
     };
-    outside.say(format_args!("erased at position {}; {discord}", erased.position))?;
+    outside
+        .say(format_args!("erased at position {}; {discord}; their pseudonym is {sub}", erased.position))?;
     Ok(erased.position)
 }
 
-async fn certify(reader: &Reader, position: Position) -> Result<Certificate, Failure> {
+async fn certify(reader: &Reader, sub: Sub, position: Position) -> Result<Certificate, Failure> {
     let certificate = reader.certificate(position).await?;
     let later = format!(
-        "they are erased, but nobody has signed for the record yet; in an hour, `doorbook audit show {position} --proof` proves it"
+        "they are erased, but nobody has signed for the record yet; in an hour, `doorbook user erase {sub}` writes the certificate"
     );
     certificate.ok_or(Failure::No(later))
 }

@@ -4,6 +4,7 @@
 mod dotenv;
 mod error;
 pub mod example;
+mod facade;
 mod file;
 mod headers;
 mod mistrust;
@@ -26,6 +27,7 @@ use ipnet::IpNet;
 use url::Url;
 
 pub use self::error::{ConfigErrors, Mistake, Place, Wrong};
+pub use self::facade::Facade;
 pub use self::mistrust::Mistrust;
 pub use self::reach::{GuardedHost, Reach};
 use self::reader::Reader;

@@ -11,7 +11,7 @@ use super::settings::{self as s, Kind, Setting};
 use super::sources::{Layers, Sources};
 use super::terms;
 use super::values::{self, Policy};
-use super::{Config, DiscordApp, InForce, Local};
+use super::{Config, DiscordApp, Facade, InForce, Local};
 use crate::domain::host::Host;
 use crate::domain::id::Hash;
 use crate::domain::rules::{DefaultPolicy, Rules, Term};
@@ -26,6 +26,7 @@ pub(super) struct Reader<'a> {
     pub(super) mistakes: Vec<Mistake>,
     report: Vec<InForce>,
     pub(super) local: Option<Local>,
+    pub(super) facade: Option<Facade>,
     /// Where we are, once that is known.
     public_host: Option<Host>,
     cookie_domain: Option<Host>,
@@ -45,6 +46,7 @@ impl<'a> Reader<'a> {
             mistakes,
             report: Vec::new(),
             local: None,
+            facade: None,
             public_host: None,
             cookie_domain: None,
         }
@@ -95,6 +97,13 @@ impl<'a> Reader<'a> {
 
         let local = self.local.clone()?;
         let listen = self.addresses(listen?, port?);
+        self.facade = Some(Facade {
+            listen: listen.clone(),
+            redirect_url: redirect_url.clone(),
+            trusted_proxies: trusted_proxies.clone()?,
+            identity_headers: identity_headers.clone()?,
+            rules: local.rules.clone(),
+        });
         let redirect_url = redirect_url?;
         let mut public_origin = redirect_url.clone();
         public_origin.set_path("/");

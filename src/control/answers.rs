@@ -7,8 +7,8 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 use super::{
-    Answers, Asked, Erased, Health, Listed, Rotated, RotatedKey, SessionFilter, SessionRow, SessionUser,
-    Trouble, select,
+    Answers, Asked, Erased, Health, Listed, Named, Rotated, RotatedKey, SessionFilter, SessionRow,
+    SessionUser, Trouble, select,
 };
 use crate::app::{App, By, NewRoot, NewSigningKey, RetentionError, RotateError};
 use crate::audit::{LogSource, Source};
@@ -70,12 +70,12 @@ impl AppAnswers {
                 tracing::error!(error, "an erasure could not be recorded");
                 Err(Trouble::LogUnavailable)
             }
-            Err(error @ (EraseError::Keys { .. } | EraseError::Died)) => {
+            Err(error @ (EraseError::Keys(_) | EraseError::Died)) => {
                 tracing::error!(
                     error = &error as &dyn std::error::Error,
                     "an erasure did not come to its end"
                 );
-                Err(Trouble::Failed(error.to_string()))
+                Err(Trouble::Failed(in_one_line(&error)))
             }
             Err(error) => Err(Trouble::No(error.to_string())),
         }
@@ -127,11 +127,7 @@ impl AppAnswers {
         let listed = self.app.sessions().into_iter().filter_map(|live| {
             let key = self.app.state().session(live.id)?.key;
             let origin = self.app.origin_of(live.id);
-            let user = self.app.profile_of(live.user).map(|known| SessionUser {
-                id: known.profile.id,
-                username: known.profile.username.clone(),
-                display_name: known.profile.display_name().to_owned(),
-            });
+            let user = self.user(live.user);
             let row = SessionRow {
                 id: live.id,
                 user,
@@ -141,9 +137,23 @@ impl AppAnswers {
                 ip: origin.as_ref().and_then(|origin| origin.ip),
                 user_agent: origin.and_then(|origin| origin.user_agent),
             };
-            Some(Listed { row, key })
+            Some(Listed { row, sub: live.user, key })
         });
         listed.collect()
+    }
+
+    fn user(&self, sub: Sub) -> Option<SessionUser> {
+        self.app.profile_of(sub).map(|known| SessionUser {
+            id: known.profile.id,
+            username: known.profile.username.clone(),
+            display_name: known.profile.display_name().to_owned(),
+        })
+    }
+
+    /// Everybody who has a name, signed in or not.
+    fn everybody(&self) -> Vec<Named> {
+        let subs: Vec<Sub> = self.app.state().users().map(|(sub, _)| sub).collect();
+        subs.into_iter().filter_map(|sub| Some(Named { sub, user: self.user(sub)? })).collect()
     }
 
     async fn end(&self, sessions: Vec<SessionId>, reason: Option<String>) -> Result<u32, Trouble> {
@@ -277,7 +287,7 @@ impl Answers for AppAnswers {
     }
 
     fn sessions(&self, filter: SessionFilter) -> BoxFuture<'_, Result<Vec<SessionRow>, Trouble>> {
-        Box::pin(async move { select(self.listed(), &filter) })
+        Box::pin(async move { select(self.listed(), || self.everybody(), &filter) })
     }
 
     fn revoke(

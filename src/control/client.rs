@@ -28,6 +28,9 @@ use crate::event_log::{Chunk, Found, Lookup, codec};
 /// A server that ends thousands of sessions on a slow disk still answers within this time.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// An erasure waits for Discord, for whoever is signing in meanwhile, and for all key files to be written anew.
+const ERASURE: Duration = Duration::from_secs(600);
+
 /// A day without a word is no reason to stop following.
 const A_LONG_TIME: Duration = Duration::from_secs(10 * 365 * 86_400);
 
@@ -71,10 +74,14 @@ impl Client {
 
     /// Asks, and returns the rows and the line that ended them.
     async fn ask(&self, ask: Ask) -> Result<(Vec<SessionRow>, Say), Trouble> {
+        self.ask_within(PATIENCE, ask).await
+    }
+
+    async fn ask_within(&self, patience: Duration, ask: Ask) -> Result<(Vec<SessionRow>, Say), Trouble> {
         let mut lines = self.begin(ask).await?;
         let mut rows = Vec::new();
         loop {
-            let line = lines.read(PATIENCE).await?;
+            let line = lines.read(patience).await?;
             match understand(line)? {
                 Say::Session(session) => {
                     rows.push(SessionRow::try_from(session).map_err(|_| Trouble::BadAnswer)?);
@@ -277,7 +284,7 @@ impl Answers for Client {
     fn erase(&self, whom: Sub, requested_by: Requester, now: bool) -> BoxFuture<'_, Result<Erased, Trouble>> {
         let ask = Ask::UserErase { sub: whom.to_string(), requested_by: requested_by.code(), now };
         Box::pin(async move {
-            match self.ask(ask).await? {
+            match self.ask_within(ERASURE, ask).await? {
                 (_, Say::Erased { position, sessions_ended, confirmed }) => {
                     Ok(Erased { position: Position(position), sessions_ended, confirmed })
                 }

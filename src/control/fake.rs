@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use futures_util::future::BoxFuture;
 
 use super::{
-    Answers, Asked, Erased, Health, Listed, Rotated, RotatedKey, SessionFilter, SessionRow, SessionUser,
-    Trouble, select,
+    Answers, Asked, Erased, Health, Listed, Named, Rotated, RotatedKey, SessionFilter, SessionRow,
+    SessionUser, Trouble, select,
 };
 use crate::audit::{LogSource, Source};
 use crate::domain::event::Requester;
@@ -64,7 +64,8 @@ fn session(n: u8, id: u64, username: &str, display_name: &str) -> Listed {
         ip: format!("192.0.2.{n}").parse().ok(),
         user_agent: (n != 2).then(|| "Mozilla/5.0 (X11; Linux)".to_owned()),
     };
-    Listed { row, key: SessionToken::new([n; 32]).key() }
+    let sub = Sub([u8::try_from(id % 251).unwrap(); 16]);
+    Listed { row, sub, key: SessionToken::new([n; 32]).key() }
 }
 
 impl Answers for Fake {
@@ -108,7 +109,10 @@ impl Answers for Fake {
 
     fn sessions(&self, filter: SessionFilter) -> BoxFuture<'_, Result<Vec<SessionRow>, Trouble>> {
         let all = self.sessions.lock().unwrap().clone();
-        Box::pin(async move { select(all, &filter) })
+        let named = |listed: &Listed| Some(Named { sub: listed.sub, user: listed.row.user.clone()? });
+        let mut people: Vec<Named> = all.iter().filter_map(named).collect();
+        people.dedup_by_key(|person| person.sub);
+        Box::pin(async move { select(all, || people, &filter) })
     }
 
     fn revoke(

@@ -19,11 +19,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use ipnet::IpNet;
 
 pub use self::answers::{AppAnswers, Starting};
 pub use self::client::Client;
-pub use self::select::{Listed, select};
+pub use self::select::{Listed, Named, select};
 pub use self::server::Server;
 pub use self::socket::SOCKET_NAME;
 use crate::audit::{ReadError, Source};
@@ -117,12 +116,10 @@ pub struct Erased {
 /// Which sessions are meant; what is `None` does not matter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SessionFilter {
-    /// A Discord id, a username or a display name.
+    /// A Discord id, a username, a display name or a pseudonym.
     pub user: Option<String>,
     /// One session.
     pub session: Option<SessionId>,
-    /// Last seen from there.
-    pub network: Option<IpNet>,
     /// Opened then or later.
     pub since: Option<Timestamp>,
     /// Opened by the cookie whose secret has this SHA-256.

@@ -1,37 +1,45 @@
 //! Which of the live sessions are meant.
 
 use super::{SessionFilter, SessionRow, SessionUser, Trouble};
-use crate::domain::id::SessionKey;
+use crate::domain::id::{DiscordId, SessionKey, Sub};
 
 /// A live session with what is never shown of it.
 #[derive(Clone, Debug)]
 pub struct Listed {
     /// What is shown.
     pub row: SessionRow,
+    /// Whose it is.
+    pub sub: Sub,
     /// The SHA-256 of its cookie's secret.
     pub key: SessionKey,
 }
 
+/// Somebody who has a name, signed in or not.
+#[derive(Clone, Debug)]
+pub struct Named {
+    /// The pseudonym.
+    pub sub: Sub,
+    /// The names.
+    pub user: SessionUser,
+}
+
 /// Returns the sessions that fit `filter`, newest first.
 ///
-/// A person is meant by their id, or by a username or display name in any case. Display names can be
-/// chosen freely, so a name that fits two people is [`Trouble::Ambiguous`] and never a guess.
-pub fn select(sessions: Vec<Listed>, filter: &SessionFilter) -> Result<Vec<SessionRow>, Trouble> {
-    let wanted = match &filter.user {
-        Some(name) => Some(find_user(&sessions, name)?),
-        None => None,
-    };
+/// A person is meant by their id or pseudonym, or by a username or display name in any case. Display names can be
+/// chosen freely, so a name that fits two people is [`Trouble::Ambiguous`] and never a guess, whether both are
+/// signed in or not.
+pub fn select(
+    sessions: Vec<Listed>,
+    people: impl FnOnce() -> Vec<Named>,
+    filter: &SessionFilter,
+) -> Result<Vec<SessionRow>, Trouble> {
+    let wanted = filter.user.as_ref().map(|name| find(people(), name)).transpose()?;
     let mut rows: Vec<SessionRow> = sessions
         .into_iter()
         .filter(|listed| {
             let row = &listed.row;
-            wanted
-                .as_ref()
-                .is_none_or(|wanted| wanted.is_some() && row.user.as_ref().map(|user| user.id) == *wanted)
+            wanted.is_none_or(|wanted| wanted == listed.sub)
                 && filter.session.is_none_or(|id| id == row.id)
-                && filter
-                    .network
-                    .is_none_or(|network| row.ip.is_some_and(|ip| network.contains(&ip.to_canonical())))
                 && filter.since.is_none_or(|since| row.opened_at >= since)
                 && filter.key.is_none_or(|key| key == listed.key)
         })
@@ -41,40 +49,43 @@ pub fn select(sessions: Vec<Listed>, filter: &SessionFilter) -> Result<Vec<Sessi
     Ok(rows)
 }
 
-fn find_user(sessions: &[Listed], name: &str) -> Result<Option<crate::domain::id::DiscordId>, Trouble> {
-    let users = || sessions.iter().filter_map(|listed| listed.row.user.as_ref());
+fn find(people: Vec<Named>, name: &str) -> Result<Sub, Trouble> {
+    if let Ok(sub) = name.parse() {
+        return Ok(sub);
+    }
     // Somebody may call themselves by another's id, but an id names one person only.
-    if let Ok(id) = name.parse()
-        && users().any(|user| user.id == id)
+    if let Ok(id) = name.parse::<DiscordId>()
+        && let Some(person) = people.iter().find(|person| person.user.id == id)
     {
-        return Ok(Some(id));
+        return Ok(person.sub);
     }
     let wanted = name.to_lowercase();
-    let mut candidates: Vec<SessionUser> = users()
-        .filter(|user| user.username.to_lowercase() == wanted || user.display_name.to_lowercase() == wanted)
-        .cloned()
-        .collect();
-    candidates.sort_by_key(|user| user.id);
-    candidates.dedup_by_key(|user| user.id);
-    match &candidates[..] {
-        [] => Ok(None),
-        [one] => Ok(Some(one.id)),
-        _ => Err(Trouble::Ambiguous(candidates)),
+    let goes_by = |user: &SessionUser| {
+        user.username.to_lowercase() == wanted || user.display_name.to_lowercase() == wanted
+    };
+    let mut found: Vec<Named> = people.into_iter().filter(|person| goes_by(&person.user)).collect();
+    found.sort_by_key(|person| (person.user.id, person.sub));
+    match &found[..] {
+        [] => Err(Trouble::No("nobody in this log goes by that name".to_owned())),
+        [one] => Ok(one.sub),
+        _ => Err(Trouble::Ambiguous(found.into_iter().map(|person| person.user).collect())),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::id::{DiscordId, SessionId};
+    use crate::domain::id::SessionId;
     use crate::domain::time::Timestamp;
 
-    fn listed(n: u8, user: u64, username: &str, display_name: &str) -> Listed {
-        let user = SessionUser {
-            id: DiscordId(user),
-            username: username.to_owned(),
-            display_name: display_name.to_owned(),
-        };
+    fn named(id: u64, username: &str, display_name: &str) -> Named {
+        let (username, display_name) = (username.to_owned(), display_name.to_owned());
+        let sub = Sub([u8::try_from(id).unwrap(); 16]);
+        Named { sub, user: SessionUser { id: DiscordId(id), username, display_name } }
+    }
+
+    fn listed(n: u8, whose: u64) -> Listed {
+        let Named { sub, user } = everybody().into_iter().find(|named| named.user.id.0 == whose).unwrap();
         let row = SessionRow {
             id: SessionId([n; 16]),
             user: Some(user),
@@ -84,21 +95,30 @@ mod tests {
             ip: format!("192.0.2.{n}").parse().ok(),
             user_agent: None,
         };
-        Listed { row, key: SessionKey([n; 32]) }
+        Listed { row, sub, key: SessionKey([n; 32]) }
     }
 
-    fn people() -> Vec<Listed> {
+    /// All but the last have sessions.
+    fn everybody() -> Vec<Named> {
         vec![
-            listed(1, 7, "nelly", "Nelly"),
-            listed(2, 7, "nelly", "Nelly"),
-            listed(3, 8, "bob", "NELLY"),
-            listed(4, 9, "eve", "8"),
+            named(7, "nelly", "Nelly"),
+            named(8, "bob", "NELLY"),
+            named(9, "eve", "8"),
+            named(10, "old", "Bob"),
         ]
+    }
+
+    fn sessions() -> Vec<Listed> {
+        vec![listed(1, 7), listed(2, 7), listed(3, 8), listed(4, 9)]
+    }
+
+    fn chosen(filter: &SessionFilter) -> Result<Vec<SessionRow>, Trouble> {
+        select(sessions(), everybody, filter)
     }
 
     #[track_caller]
     fn check(filter: SessionFilter, expected: &[u8]) {
-        let rows = select(people(), &filter).unwrap();
+        let rows = chosen(&filter).unwrap();
         let ids: Vec<u8> = rows.iter().map(|row| row.id.0[0]).collect();
         assert_eq!(ids, expected, "{filter:?}");
     }
@@ -108,10 +128,10 @@ mod tests {
         let none = SessionFilter::default;
         check(none(), &[4, 3, 2, 1]);
         check(SessionFilter { user: Some("7".into()), ..none() }, &[2, 1]);
-        check(SessionFilter { user: Some("BOB".into()), ..none() }, &[3]);
-        check(SessionFilter { user: Some("nobody".into()), ..none() }, &[]);
+        check(SessionFilter { user: Some("EVE".into()), ..none() }, &[4]);
+        check(SessionFilter { user: Some("old".into()), ..none() }, &[]);
+        check(SessionFilter { user: Some("08".repeat(16)), ..none() }, &[3]);
         check(SessionFilter { session: Some(SessionId([3; 16])), ..none() }, &[3]);
-        check(SessionFilter { network: "192.0.2.0/30".parse().ok(), ..none() }, &[3, 2, 1]);
         check(SessionFilter { since: Some(Timestamp(3_000)), ..none() }, &[4, 3]);
         check(SessionFilter { key: Some(SessionKey([2; 32])), ..none() }, &[2]);
         check(SessionFilter { user: Some("7".into()), since: Some(Timestamp(2_000)), ..none() }, &[2]);
@@ -119,9 +139,18 @@ mod tests {
 
     #[test]
     fn a_name_that_fits_two_people_is_never_a_guess() {
-        let filter = SessionFilter { user: Some("Nelly".into()), ..SessionFilter::default() };
-        let Err(Trouble::Ambiguous(candidates)) = select(people(), &filter) else { panic!("a guess") };
-        assert_eq!(candidates.iter().map(|user| user.id.0).collect::<Vec<_>>(), [7, 8]);
+        // The second Bob is not signed in; they may be meant all the same.
+        for (name, ids) in [("Nelly", [7, 8]), ("bob", [8, 10])] {
+            let filter = SessionFilter { user: Some(name.into()), ..SessionFilter::default() };
+            let Err(Trouble::Ambiguous(candidates)) = chosen(&filter) else { panic!("a guess") };
+            assert_eq!(candidates.iter().map(|user| user.id.0).collect::<Vec<_>>(), ids);
+        }
+    }
+
+    #[test]
+    fn a_name_that_nobody_has_is_another_answer_than_nobody_signed_in() {
+        let filter = SessionFilter { user: Some("nobody".into()), ..SessionFilter::default() };
+        assert!(matches!(chosen(&filter), Err(Trouble::No(_))));
     }
 
     #[test]
@@ -130,10 +159,11 @@ mod tests {
     }
 
     #[test]
-    fn a_session_whose_person_is_unknown_fits_no_name() {
-        let mut unknown = listed(5, 1, "", "");
+    fn a_session_whose_person_is_unknown_is_found_by_pseudonym_alone() {
+        let mut unknown = listed(5, 9);
         unknown.row.user = None;
-        let filter = SessionFilter { user: Some("nobody".into()), ..SessionFilter::default() };
-        assert_eq!(select(vec![unknown], &filter).unwrap(), []);
+        let by = |name: &str| SessionFilter { user: Some(name.into()), ..SessionFilter::default() };
+        assert!(select(vec![unknown.clone()], Vec::new, &by("eve")).is_err());
+        assert_eq!(select(vec![unknown], Vec::new, &by(&"09".repeat(16))).unwrap().len(), 1);
     }
 }

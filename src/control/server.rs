@@ -23,6 +23,9 @@ use crate::event_log::{Chunk, Found};
 /// Who asks at all, asks within this time, and takes the answer within it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Who takes records may stand still for so long: a person may be reading them page by page.
+const STANDSTILL: Duration = Duration::from_secs(120);
+
 /// So many may ask at once; the others wait.
 const AT_ONCE: usize = 16;
 
@@ -205,8 +208,8 @@ async fn send(lines: &mut Lines, chunk: &Chunk) -> Result<(), Trouble> {
     let mut all = Vec::with_capacity(bytes);
     chunk.iter().for_each(|(_, frame)| all.extend_from_slice(frame));
     let say = Say::Records { from: first.0, bytes };
-    lines.write(&Line { doorbook: VERSION, say }, PATIENCE).await?;
-    lines.write_bytes(&all, PATIENCE).await
+    lines.write(&Line { doorbook: VERSION, say }, STANDSTILL).await?;
+    lines.write_bytes(&all, STANDSTILL).await
 }
 
 /// Sends records as they are; whoever takes them checks them.
@@ -226,9 +229,24 @@ async fn stream_records(
         }
         (_, seat) => seat.ok().filter(|_| to.is_none()),
     };
-    let records = async { answers.source()?.records(from, to).await.map_err(Trouble::from) };
+    let records = async {
+        let source = answers.source()?;
+        let end = match to {
+            // What is not there yet would be waited for, without a seat and without an end.
+            Some(to) => match source.head().await? {
+                Some(head) => Some(to.min(head)),
+                None => return Ok(None),
+            },
+            None => None,
+        };
+        if end.is_some_and(|end| end < from) {
+            return Ok(None);
+        }
+        source.records(from, end).await.map(Some).map_err(Trouble::from)
+    };
     let mut records = match records.await {
-        Ok(records) => records,
+        Ok(Some(records)) => records,
+        Ok(None) => return lines.write(&say(Say::RecordsEnd), PATIENCE).await,
         Err(trouble) => return lines.write(&say(Say::trouble(&trouble)), PATIENCE).await,
     };
     loop {
@@ -241,7 +259,7 @@ async fn stream_records(
         };
         match next {
             Ok(Some(chunk)) => send(lines, &chunk).await?,
-            Ok(None) => return lines.write(&say(Say::RecordsEnd), PATIENCE).await,
+            Ok(None) => return lines.write(&say(Say::RecordsEnd), STANDSTILL).await,
             Err(ReadError::Broken { position, why }) => {
                 return lines.write(&say(Say::Broken { position: position.0, why }), PATIENCE).await;
             }

@@ -89,9 +89,16 @@ impl Lines {
         Ok(bytes)
     }
 
-    /// Writes bytes that follow a line.
-    pub(super) async fn write_bytes(&mut self, bytes: &[u8], within: Duration) -> Result<(), Trouble> {
-        in_time(&*self.clock, within, self.stream.get_mut().write_all(bytes)).await
+    /// Writes bytes that follow a line; only whoever takes none at all for so long is given up.
+    pub(super) async fn write_bytes(&mut self, mut bytes: &[u8], within: Duration) -> Result<(), Trouble> {
+        while !bytes.is_empty() {
+            let taken = in_time(&*self.clock, within, self.stream.get_mut().write(bytes)).await?;
+            if taken == 0 {
+                return Err(Trouble::Connection(io::ErrorKind::WriteZero.into()));
+            }
+            bytes = bytes.get(taken..).unwrap_or_default();
+        }
+        Ok(())
     }
 
     /// Waits until the other side hangs up or, against the rules, says something.

@@ -62,7 +62,6 @@ async fn questions_are_answered_over_the_socket() {
     let full = SessionFilter {
         user: Some("80351110224678912".to_owned()),
         session: Some(SessionId([1; 16])),
-        network: "192.0.2.0/24".parse().ok(),
         since: Some(Timestamp(0)),
         key: Some(Fake::token().key()),
     };
@@ -257,6 +256,59 @@ async fn records_come_over_the_socket_as_they_stand_in_the_log() {
     }
 }
 
+/// Asks for all records and takes nothing yet but the line before them; returns how many bytes are to come.
+async fn slow_reader(dir: &Path) -> (UnixStream, usize) {
+    let mut stream = UnixStream::connect(dir.join(SOCKET_NAME)).await.unwrap();
+    let ask = wire::Ask::LogRecords { from: 0, to: Some(59) };
+    let mut ask = serde_json::to_vec(&wire::Question { doorbook: wire::VERSION, ask }).unwrap();
+    ask.push(b'\n');
+    stream.write_all(&ask).await.unwrap();
+    let mut line = Vec::new();
+    while line.last() != Some(&b'\n') {
+        line.push(stream.read_u8().await.unwrap());
+    }
+    let line: serde_json::Value = serde_json::from_slice(&line).unwrap();
+    let bytes = line["say"]["records"]["bytes"].as_u64().unwrap_or_else(|| panic!("{line}"));
+    (stream, usize::try_from(bytes).unwrap())
+}
+
+#[tokio::test]
+async fn who_takes_records_slowly_gets_them_all_and_who_takes_none_is_let_go() {
+    let dir = TempDir::new().unwrap();
+    let running = start(dir.path(), Fake::new());
+    // Many times more than a socket holds.
+    running.fake.log.append((0..60).map(|_| frame(7, 65_535)).collect(), None).await.unwrap();
+    let client = client(dir.path()).await.unwrap();
+    // While others are answered, the server comes as far with the slow one as it can.
+    let others = async || {
+        for _ in 0..5 {
+            client.ping().await.unwrap();
+        }
+    };
+    let (mut stream, bytes) = slow_reader(dir.path()).await;
+    let mut some = vec![0; 600_000];
+    let mut left = bytes;
+    while left > 0 {
+        others().await;
+        running.clock.advance(Duration::from_secs(100));
+        let taken = left.min(some.len());
+        stream.read_exact(&mut some[..taken]).await.unwrap();
+        left -= taken;
+    }
+    let mut end = Vec::new();
+    stream.shutdown().await.unwrap();
+    stream.read_to_end(&mut end).await.unwrap();
+    assert!(String::from_utf8(end).unwrap().contains("records_end"));
+
+    let (mut stream, bytes) = slow_reader(dir.path()).await;
+    others().await;
+    running.clock.advance(Duration::from_secs(121));
+    let mut rest = Vec::new();
+    // Whatever is on the way already still comes.
+    let _ = stream.read_to_end(&mut rest).await;
+    assert!(rest.len() < bytes, "{} of {bytes}", rest.len());
+}
+
 #[tokio::test]
 async fn who_follows_gets_what_comes_and_frees_its_seat_when_it_hangs_up() {
     let dir = TempDir::new().unwrap();
@@ -292,6 +344,26 @@ async fn no_more_than_a_few_may_follow_and_the_others_are_told() {
 }
 
 #[tokio::test]
+async fn who_asks_for_more_than_there_is_gets_what_there_is_and_does_not_stay() {
+    let dir = TempDir::new().unwrap();
+    let running = start(dir.path(), Fake::new());
+    let source = client(dir.path()).await.unwrap().source().unwrap();
+    for (there, from, to, come) in
+        [(0, 0, 9, 0), (3, 0, 9, 3), (3, 2, u64::MAX, 1), (3, 3, 9, 0), (3, 7, 9, 0)]
+    {
+        while running.fake.log.head().await.unwrap().map_or(0, |head| head.0 + 1) < there {
+            running.fake.log.append(vec![frame(1, 20)], None).await.unwrap();
+        }
+        // More of them than may follow or ask at once.
+        for _ in 0..20 {
+            let mut records = source.records(Position(from), Some(Position(to))).await.unwrap();
+            let found = tokio::time::timeout(Duration::from_secs(30), all(&mut *records)).await;
+            assert_eq!(found.expect("it ends").len(), come, "{from} to {to} of {there}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_log_that_ends_ends_the_reading_with_its_reason() {
     let dir = TempDir::new().unwrap();
     let running = start(dir.path(), Fake::new());
@@ -311,6 +383,33 @@ async fn somebody_is_erased_over_the_socket_and_a_no_comes_over_as_one() {
     assert_eq!(erased, Erased { position: Position(4711), sessions_ended: 2, confirmed: Some(false) });
     let refused = client.erase(Sub([2; 16]), Requester::User, false).await.unwrap_err();
     assert!(matches!(&refused, Trouble::No(why) if why == "there is no such user"), "{refused}");
+}
+
+#[tokio::test]
+async fn an_erasure_is_waited_for_ten_minutes() {
+    for (answers_after, is_answered) in [(599, true), (601, false)] {
+        let (dir, clock) = (TempDir::new().unwrap(), ManualClock::new(Timestamp(0)));
+        let listener = tokio::net::UnixListener::bind(dir.path().join(SOCKET_NAME)).unwrap();
+        let client = Client::connect(dir.path(), Arc::new(clock.clone())).await.unwrap().unwrap();
+        let erasing =
+            tokio::spawn(async move { client.erase(Sub([1; 16]), Requester::User, false).await.map(drop) });
+        // The first one who comes only looks whether somebody is there.
+        let mut asking = loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            if stream.read(&mut [0; 1_024]).await.unwrap() > 0 {
+                break stream;
+            }
+        };
+        clock.advance(Duration::from_secs(answers_after));
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        let answer = "{\"doorbook\":1,\"say\":{\"erased\":{\"position\":7,\"sessions_ended\":1,\"confirmed\":true}}}\n";
+        let _ = asking.write_all(answer.as_bytes()).await;
+        let erased = erasing.await.unwrap();
+        assert_eq!(erased.is_ok(), is_answered, "{answers_after}: {erased:?}");
+        assert!(is_answered || matches!(erased, Err(Trouble::Timeout)));
+    }
 }
 
 #[tokio::test]

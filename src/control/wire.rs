@@ -67,7 +67,8 @@ pub(super) enum Ask {
     LogPick {
         positions: Vec<u64>,
     },
-    /// Frames from one position to another; without the second, what comes as well, until one side hangs up.
+    /// Frames from one position to another, or to the last one that is there; without the second, what comes as
+    /// well, until one side hangs up.
     LogRecords {
         from: u64,
         to: Option<u64>,
@@ -167,7 +168,6 @@ pub(super) enum Say {
 pub(super) struct Filter {
     user: Option<String>,
     session: Option<String>,
-    network: Option<String>,
     since: Option<i64>,
     key: Option<String>,
 }
@@ -263,7 +263,6 @@ impl From<&SessionFilter> for Filter {
         Filter {
             user: filter.user.clone(),
             session: filter.session.map(|id| id.to_string()),
-            network: filter.network.map(|network| network.to_string()),
             since: filter.since.map(|at| at.0),
             key: filter.key.map(|key| key.to_string()),
         }
@@ -277,7 +276,6 @@ impl TryFrom<Filter> for SessionFilter {
         Ok(SessionFilter {
             user: filter.user,
             session: filter.session.map(|id| id.parse()).transpose()?,
-            network: filter.network.map(|network| network.parse().map_err(|_| NotAnId)).transpose()?,
             since: filter.since.map(Timestamp),
             key: filter.key.map(|key| key.parse()).transpose()?,
         })

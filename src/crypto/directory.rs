@@ -10,10 +10,10 @@ use crate::entropy::Entropy;
 
 use super::error::KeyError;
 use super::files::{
-    COOKIE, Found, NAMES_AFTER_KEK, Sealed, grows, may_be_missing, newest_file, single_entry,
+    COOKIE, Found, NAMES_AFTER_KEK, Sealed, grows, may_be_missing, names, newest_file, single_entry,
 };
 use super::forget::Forget;
-use super::kek::{self, Kek};
+use super::kek::Kek;
 use super::key_file::{replace, sync_directory, temporary};
 use super::key_ring::KeySettings;
 use super::secret_key::SecretKey;
@@ -60,7 +60,7 @@ impl Found {
     pub(super) fn repair(&mut self, entropy: &dyn Entropy, disk: &dyn Disk) -> Result<(), KeyError> {
         let Found { files, known } = self;
         restrict(&files.settings.dir, 0o700);
-        for name in std::iter::once(kek::NAME).chain(NAMES_AFTER_KEK) {
+        for name in names() {
             let path = files.settings.dir.join(name);
             restrict(&path, 0o600);
             match fs::remove_file(temporary(&path)) {
@@ -121,6 +121,7 @@ fn restrict(path: &Path, mode: u32) {
 mod tests {
     use super::*;
     use crate::crypto::files::{LOG, MONTHS, SIGNER, SUBJECTS};
+    use crate::crypto::kek;
     use crate::crypto::key_ring::KeyRing;
     use crate::crypto::trial::{JUNE, MASON, NELLY, Trial, block_on};
     use crate::domain::id::{Hash, LogId, Secret};

@@ -23,7 +23,7 @@ use crate::entropy::Entropy;
 use super::block::Header;
 use super::error::EscrowError;
 use super::escrow_header::{Cost, EscrowHeader};
-use super::files::{Found, NAMES_AFTER_KEK, SIGNER, Sealed, SealedFile, may_be_missing};
+use super::files::{Found, NAMES_AFTER_KEK, SIGNER, Sealed, SealedFile, may_be_missing, names};
 use super::fingerprint::fingerprint;
 use super::kek;
 use super::key_ring::KeySettings;
@@ -153,7 +153,7 @@ fn unpack(mut text: &[u8]) -> Option<Vec<SealedFile>> {
     let mut files: Vec<SealedFile> = Vec::new();
     while let Some((length, rest)) = text.split_first() {
         let (name, rest) = rest.split_at_checked(usize::from(*length))?;
-        let name = std::iter::once(kek::NAME).chain(NAMES_AFTER_KEK).find(|ours| ours.as_bytes() == name)?;
+        let name = names().find(|ours| ours.as_bytes() == name)?;
         let (length, rest) = rest.split_first_chunk()?;
         let (bytes, rest) = rest.split_at_checked(usize::try_from(u64::from_be_bytes(*length)).ok()?)?;
         if files.iter().any(|(found, _)| *found == name) {

@@ -26,6 +26,8 @@ pub(super) const LOG: &str = "log";
 pub(super) const SIGNER: &str = "signer";
 /// The key that signs next; there only while it takes the place of the other one.
 pub(super) const NEXT_SIGNER: &str = "signer.next";
+/// What past signers said of those after them; the one file that is no key, and is not sealed.
+pub(super) const PAST_SIGNERS: &str = "signer.past";
 /// There only where `COOKIE_SECRET` is not given, or was not.
 pub(super) const COOKIE: &str = "cookie";
 
@@ -33,6 +35,11 @@ pub(super) const COOKIE: &str = "cookie";
 ///
 /// The next signer is read before the signer: one that moves meanwhile is then seen twice and not missed.
 pub(super) const NAMES_AFTER_KEK: [&str; 6] = [SUBJECTS, MONTHS, LOG, NEXT_SIGNER, SIGNER, COOKIE];
+
+/// Returns every name that a file of ours can have.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    std::iter::once(kek::NAME).chain(NAMES_AFTER_KEK).chain([PAST_SIGNERS])
+}
 
 /// Says whether a file takes in new entries.
 pub(super) fn grows(name: &str) -> bool {
@@ -57,7 +64,7 @@ impl Sealed {
     /// Reads the files that are there, `kek` first.
     pub(super) fn read(dir: &Path) -> Result<Sealed, KeyError> {
         let mut files = Vec::new();
-        for name in std::iter::once(kek::NAME).chain(NAMES_AFTER_KEK) {
+        for name in names() {
             if let Some(bytes) = read_if_there(&dir.join(name))? {
                 files.push((name, bytes));
             }

@@ -19,10 +19,11 @@ use crate::entropy::Entropy;
 use super::error::KeyError;
 use super::files::{Files, NEXT_SIGNER, SIGNER};
 use super::forget::Forget;
+use super::handover::{self, Handover};
 use super::key_file::Entry;
 use super::known::{Known, month_entry, subject_entry};
 use super::secret_key::SecretKey;
-use super::signer::{NewSigner, Signing, public_of, signer_succession};
+use super::signer::{NewSigner, Signing, public_of, sign_with, signer_succession};
 
 /// At most so many are written together.
 const GROUP: usize = 1_024;
@@ -221,6 +222,13 @@ impl Writer {
         self.signing.set(named);
         if !is_kept || !self.files.has_key(SIGNER) {
             self.settle()?;
+            if !is_kept {
+                // While the old key can still give its word.
+                let (log, old) = (self.files.settings.log_id, public_of(&kept));
+                let signature = sign_with(&kept, &signer_succession(log, &public));
+                let handover = Handover { old, next: NewSigner { public, signature } };
+                handover::keep(&self.files.settings.dir, log, handover, &*self.disk)?;
+            }
             self.files.put_key(SIGNER, named.clone(), &*self.entropy, &*self.disk)?;
         }
         if next.is_some() {

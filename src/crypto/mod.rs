@@ -8,6 +8,7 @@
 //! subjects     Discord id, pseudonym and key of each user      months    a key for each calendar month
 //! log, signer  one key each                                    cookie    one key, without COOKIE_SECRET
 //! signer.next  the key that signs next, until the log names it
+//! signer.past  what each key that signed said of the one after it; not secret
 //! ```
 //!
 //! It makes keys ([`KeyRing::ensure_subject`]), destroys them for good ([`KeyRing::forget`]), and hands the
@@ -24,10 +25,13 @@ mod files;
 mod fingerprint;
 mod forget;
 mod growing;
+mod handover;
 mod keeper;
 mod kek;
 mod key_file;
 mod key_ring;
+#[cfg(test)]
+mod kills;
 mod known;
 mod look;
 mod rekey;
@@ -43,5 +47,6 @@ pub use error::{EscrowError, KeyError, OpenError, SealError};
 pub use escrow::{Escrow, read_escrow, write_escrow};
 pub use escrow_header::EscrowHeader;
 pub use forget::Forget;
+pub use handover::handovers;
 pub use key_ring::{KeyRing, KeySettings};
 pub use signer::{NewSigner, signer_succession, verify_signature, verify_signer_succession};

@@ -6,7 +6,8 @@
 //! ```text
 //! prepare_signer     draws the new key into `signer.next`; the old key signs for it
 //! key.rotated        appended by whoever rotates
-//! signer_is(new)     the new key signs from now on, is written to `signer`, and `signer.next` goes
+//! signer_is(new)     the new key signs from now on, the old one's word on it is kept in `signer.past`, the new
+//!                    one is written to `signer`, and `signer.next` goes
 //! ```
 //!
 //! After a kill in between, the log says which of the two keys it is: a start asks `signer_is` with that one.
@@ -108,10 +109,16 @@ pub(super) fn public_of(key: &SecretKey) -> [u8; 32] {
     SigningKey::from_bytes(key.expose()).verifying_key().to_bytes()
 }
 
+/// Signs with a key that need not be the one that signs at the moment.
+pub(super) fn sign_with(key: &SecretKey, message: &[u8]) -> [u8; 64] {
+    SigningKey::from_bytes(key.expose()).sign(message).to_bytes()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::crypto::forget::Forget;
+    use crate::crypto::handover::handovers;
     use crate::crypto::trial::{MASON, Trial, block_on};
 
     fn names(trial: &Trial) -> Vec<String> {
@@ -163,7 +170,7 @@ mod tests {
         block_on(ring.signer_is(third.public)).unwrap();
         drop(ring);
         assert!(signs_as(&trial.open().unwrap(), &third.public));
-        assert_eq!(names(&trial), ["cookie", "kek", "log", "months", "signer", "subjects"]);
+        assert_eq!(names(&trial), ["cookie", "kek", "log", "months", "signer", "signer.past", "subjects"]);
     }
 
     #[test]
@@ -197,8 +204,8 @@ mod tests {
 
     #[test]
     fn a_kill_anywhere_leaves_the_key_that_the_log_names() {
-        // `signer.next` with its directory; then `signer` with its directory, and the directory once more.
-        for crash in 0..5 {
+        // `signer.next`, then `signer.past` and `signer`, each with its directory, and the directory once more.
+        for crash in 0..7 {
             let trial = Trial::new();
             let (_, mason) = trial.lived_in();
             let ring = trial.open().unwrap();
@@ -221,13 +228,20 @@ mod tests {
             let ring = trial.open().unwrap();
             assert!(signs_as(&ring, &named), "{crash}");
             assert_eq!(ring.sub_of(MASON), Some(mason));
-            assert_eq!(names(&trial), ["cookie", "kek", "log", "months", "signer", "subjects"], "{crash}");
+            let past = (named != old).then_some("signer.past");
+            let all =
+                ["cookie", "kek", "log", "months", "signer"].into_iter().chain(past).chain(["subjects"]);
+            assert!(names(&trial).into_iter().eq(all), "{crash}: {:?}", names(&trial));
+            if past.is_some() {
+                let way = handovers(&trial.settings.dir, trial.settings.log_id, old, named).unwrap();
+                assert_eq!(way.map(|way| way.len()), Some(1), "{crash}");
+            }
         }
     }
 
     #[test]
     fn a_ring_whose_disk_failed_anywhere_goes_on_and_a_rekey_leaves_no_file_behind() {
-        for crash in 0..5 {
+        for crash in 0..7 {
             let trial = Trial::new();
             let (nelly, _) = trial.lived_in();
             let ring = trial.open().unwrap();

@@ -90,11 +90,24 @@ impl Trial {
 
     /// Every file with its bytes.
     pub(super) fn files(&self) -> BTreeMap<String, Vec<u8>> {
-        names(&self.settings.dir)
-            .into_iter()
-            .map(|name| (name.clone(), fs::read(self.path(&name)).unwrap()))
-            .collect()
+        picture(&self.settings.dir)
     }
+
+    /// Makes the directory hold these files and no others.
+    pub(super) fn put(&self, files: &BTreeMap<String, Vec<u8>>) {
+        fs::create_dir_all(&self.settings.dir).unwrap();
+        for name in names(&self.settings.dir).iter().filter(|name| !files.contains_key(*name)) {
+            fs::remove_file(self.path(name)).unwrap();
+        }
+        for (name, bytes) in files {
+            fs::write(self.path(name), bytes).unwrap();
+        }
+    }
+}
+
+/// Every file with its bytes.
+fn picture(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+    names(dir).into_iter().map(|name| (name.clone(), fs::read(dir.join(name)).unwrap())).collect()
 }
 
 fn names(dir: &Path) -> Vec<String> {
@@ -120,6 +133,7 @@ struct Watched {
     calls: Vec<Call>,
     gate_is_closed: bool,
     fail_after: Option<usize>,
+    pictures: Option<Vec<BTreeMap<String, Vec<u8>>>>,
 }
 
 /// One sync: of what, how long the file was, and which files were there.
@@ -138,6 +152,16 @@ impl WatchedDisk {
     /// Lets `count` more syncs succeed and none after them.
     pub(super) fn fail_after(&self, count: usize) {
         self.state.lock().unwrap().fail_after = Some(count);
+    }
+
+    /// Keeps what the directory holds at each sync from now on, before that is done.
+    pub(super) fn take_pictures(&self) {
+        self.state.lock().unwrap().pictures = Some(Vec::new());
+    }
+
+    /// Returns what the directory held at each sync.
+    pub(super) fn pictures(&self) -> Vec<BTreeMap<String, Vec<u8>>> {
+        self.state.lock().unwrap().pictures.take().unwrap_or_default()
     }
 
     pub(super) fn repair(&self) {
@@ -165,6 +189,9 @@ impl WatchedDisk {
         let call = Call { what, len: file.metadata()?.len(), names: names(&self.dir) };
         let mut state = self.state.lock().unwrap();
         state.calls.push(call);
+        if let Some(pictures) = &mut state.pictures {
+            pictures.push(picture(&self.dir));
+        }
         self.changed.notify_all();
         let (mut state, _) =
             self.changed.wait_timeout_while(state, LONG, |state| state.gate_is_closed).unwrap();

@@ -194,6 +194,8 @@ pub enum Command {
         root: Hash,
         /// What was put back.
         source: RestoredFrom,
+        /// Who signs from there on, where the key that the copy names is gone.
+        handed: Vec<Handed>,
     },
     /// Write down that somebody looked, or took a copy.
     NoteAudit {
@@ -317,6 +319,17 @@ pub struct AcceptLoss {
     pub salvaged: Option<Hash>,
     /// The first record of the log, to be written again where it is gone as well.
     pub created: Option<CreateLog>,
+    /// Who signs from there on, where the record that said so is among those that are lost.
+    pub handed: Vec<Handed>,
+}
+
+/// A key to which the one before it handed the log over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Handed {
+    /// Which key; see [`super::event::Event::KeyRotated`].
+    pub key_id: u32,
+    /// The key, with the word of the one before it.
+    pub signer: NewSigner,
 }
 
 /// Which sessions of a user are meant.

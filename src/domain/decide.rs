@@ -8,7 +8,7 @@ mod sign_in;
 
 use std::collections::BTreeSet;
 
-use super::command::{Command, CreateLog, Facts, SignCheckpoint, Which};
+use super::command::{Command, CreateLog, Facts, Handed, SignCheckpoint, Which};
 use super::event::{Cause, Event, FailureCode, KeyPurpose, Private, Requester, RevokedBy, RevokedScope};
 use super::id::{GrantId, Hash, SessionId, Sub};
 use super::record::{Draft, Subject};
@@ -135,8 +135,8 @@ pub fn decide(
         Command::Erase { user, requested_by, confirmed } => {
             decide_erase(state, user, requested_by, confirmed, now)
         }
-        Command::RestoreLog { size, root, source } => {
-            Ok(about_nobody(Event::LogRestored { size, root, source }))
+        Command::RestoreLog { size, root, source, handed: to } => {
+            Ok([about_nobody(Event::LogRestored { size, root, source }), handed(to)].concat())
         }
         Command::NoteAudit { audit, networks, exported } => {
             let event = if exported { Event::AuditExported(audit) } else { Event::AuditRead(audit) };
@@ -154,6 +154,7 @@ pub fn decide(
                 salvaged: lost.salvaged,
                 checkpoint: state.checkpoint().map(|known| known.position),
             }));
+            decisions.extend(handed(lost.handed));
             Ok(decisions)
         }
     }
@@ -337,6 +338,16 @@ fn reports(user: Sub, records: Vec<Vec<Draft>>) -> Vec<Decision> {
 fn created(create: CreateLog) -> Event {
     let CreateLog { log, origin, made_by, public_key, version } = create;
     Event::LogCreated { log, origin, made_by, public_key, version }
+}
+
+/// One record for each key, in the order in which they followed each other.
+fn handed(to: Vec<Handed>) -> Vec<Decision> {
+    let rotated = to.into_iter().map(|Handed { key_id, signer }| Event::KeyRotated {
+        purpose: KeyPurpose::Signer,
+        key_id,
+        signer: Some(signer),
+    });
+    rotated.flat_map(about_nobody).collect()
 }
 
 fn about_nobody(event: Event) -> Vec<Decision> {

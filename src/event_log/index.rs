@@ -2,17 +2,19 @@
 //!
 //! The index is a projection beside the log: pseudonyms, session ids and numbers of kinds, never a name or an
 //! address. It follows the log on a thread of its own and may be behind; it says how far it is, and whoever asks
-//! reads the rest. Where it is damaged, or ahead of the log, it is thrown away and made again.
+//! reads the rest. It also says what the last record is that it knows: where another one stands there, it is the
+//! index of another log or of what was lost, so nobody is answered from it and it is made again. After a stop that
+//! was not clean it is made again as well, because nobody has looked whether all of it is left.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::codec::{self, kind_of};
+use super::codec::{self, kind_of, leaf_hash};
 use super::engine::{Follow, FollowError};
 use super::sled_guard::SledFault;
 use crate::domain::event::{Audit, Event};
-use crate::domain::id::{Position, SessionId, Sub};
+use crate::domain::id::{Hash, Position, SessionId, Sub};
 use crate::domain::record::Record;
 use crate::domain::state::Timeline;
 use crate::domain::time::Timestamp;
@@ -74,23 +76,34 @@ pub struct Found {
 
 /// Where the index is kept; called on threads that may block.
 pub(super) trait IndexStore: Send + Sync + 'static {
-    /// Adds entries, and notes how far they reach, both or neither.
-    fn add(&self, entries: &[(Vec<u8>, Timestamp)], mark: Mark) -> Result<(), SledFault>;
+    /// Adds entries, and notes how far they reach, both or neither; and neither where they do not begin at `from`.
+    fn add(&self, entries: &[(Vec<u8>, Timestamp)], from: Option<Mark>, to: Mark)
+    -> Result<Added, SledFault>;
     /// Returns the entries of a prefix, in order.
     fn find(&self, prefix: &[u8]) -> Result<Vec<(Position, Timestamp)>, SledFault>;
     /// Returns how far the entries reach.
     fn mark(&self) -> Result<Option<Mark>, SledFault>;
-    /// Throws everything away.
+    /// Throws everything away, how far it reached first.
     fn clear(&self) -> Result<(), SledFault>;
     /// Reads one record.
     fn record(&self, position: Position) -> Result<Bytes, FollowError>;
 }
 
-/// How far the index is, and the effective time there.
+/// How far the index is, the effective time there, and which record stands there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Mark {
     pub(super) position: Position,
     pub(super) eff: Timestamp,
+    pub(super) leaf: Hash,
+}
+
+/// What became of entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Added {
+    /// They are in the index.
+    Yes,
+    /// The index does not end where they begin any more: the log was opened again meanwhile.
+    Elsewhere,
 }
 
 /// The index of a log; cheap to clone.
@@ -106,7 +119,7 @@ impl Index {
 
     /// Looks something up; nothing where the index cannot be read. It blocks.
     pub fn find(&self, lookup: Lookup) -> Option<Found> {
-        let up_to = self.store.mark().ok()??;
+        let up_to = self.mark()?;
         let mut records = self.store.find(&lookup.prefix()).ok()?;
         // What was added since belongs to a mark that was not read.
         records.retain(|(position, _)| *position <= up_to.position);
@@ -118,34 +131,48 @@ impl Index {
         positions.iter().map(|position| Ok((*position, self.store.record(*position)?))).collect()
     }
 
+    /// Returns how far the index is, if it is that of these very records.
+    fn mark(&self) -> Option<Mark> {
+        let mark = self.store.mark().ok()??;
+        let there = self.store.record(mark.position).ok()?;
+        (leaf_hash(&there) == mark.leaf).then_some(mark)
+    }
+
     /// Follows the log until it is closed; `follow` gives the log from a position on. It blocks.
-    pub(super) fn run(&self, head: Option<Position>, follow: impl Fn(Position) -> Follow) {
-        let mark = self.store.mark().ok().flatten();
-        let mark = mark.filter(|mark| Some(mark.position) <= head);
+    pub(super) fn run(&self, follow: impl Fn(Position) -> Follow) {
+        while self.go_on(&follow) == Added::Elsewhere {}
+    }
+
+    /// Goes on where the index ends, or begins anew, until the log is closed or opened again.
+    fn go_on(&self, follow: &impl Fn(Position) -> Follow) -> Added {
+        let mut mark = self.mark();
         if mark.is_none() && self.store.clear().is_err() {
             tracing::warn!("the index of the log cannot be written; questions about the log take longer");
-            return;
+            return Added::Yes;
         }
         let mut from = follow(mark.map_or(Position(0), |mark| mark.position.next()));
         let mut time = Timeline::starting_at(mark.map(|mark| mark.eff).unwrap_or_default());
         loop {
-            let Ok(chunk) = from.blocking_next() else { return };
+            let Ok(chunk) = from.blocking_next() else { return Added::Yes };
             let mut entries = Vec::new();
-            let mut last = None;
+            let mut last = mark;
             for (position, frame) in chunk {
                 // What this version does not understand ends the fold as well.
-                let Ok(record) = codec::decode_record(&frame) else { return };
+                let Ok(record) = codec::decode_record(&frame) else { return Added::Yes };
                 time.advance(&record);
                 let time_too = position.0.is_multiple_of(TIMES).then_some(Lookup::Times);
                 let keys = lookups(&record).into_iter().chain(time_too).map(|lookup| key(lookup, position));
                 entries.extend(keys.map(|key| (key, time.eff())));
-                last = Some(Mark { position, eff: time.eff() });
+                last = Some(Mark { position, eff: time.eff(), leaf: leaf_hash(&frame) });
             }
-            if let Some(mark) = last
-                && let Err(fault) = self.store.add(&entries, mark)
-            {
-                tracing::debug!(why = fault.why, "the index of the log fell behind");
-                return;
+            let Some(to) = last else { continue };
+            match self.store.add(&entries, mark, to) {
+                Ok(Added::Yes) => mark = Some(to),
+                Ok(Added::Elsewhere) => return Added::Elsewhere,
+                Err(fault) => {
+                    tracing::debug!(why = fault.why, "the index of the log fell behind");
+                    return Added::Yes;
+                }
             }
         }
     }
@@ -190,3 +217,6 @@ pub fn lookups(record: &Record) -> Vec<Lookup> {
     }
     all
 }
+
+#[cfg(test)]
+mod tests;

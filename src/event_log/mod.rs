@@ -31,6 +31,7 @@ mod rig;
 
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 pub use codec::{deserialize_event, serialize_event};
@@ -62,12 +63,12 @@ impl EventLog {
 
     /// Appends frames in this order and returns the position of the first; see [`Engine::append`].
     // Only `app::App::execute` may change the log.
-    pub(crate) async fn append(
+    pub(crate) fn append(
         &self,
         frames: Vec<Vec<u8>>,
         expected: Option<Position>,
-    ) -> Result<Position, AppendError> {
-        self.engine.append(frames, expected).await
+    ) -> BoxFuture<'_, Result<Position, AppendError>> {
+        self.engine.append(frames, expected)
     }
 
     /// Reads from `from` on, and goes on with what is appended; see [`Engine::follow`].
@@ -86,12 +87,11 @@ impl EventLog {
     }
 
     /// Keeps the index level with the log until that is closed, on a thread of its own.
-    pub async fn keep_index(&self) -> std::io::Result<()> {
+    pub fn keep_index(&self) -> std::io::Result<()> {
         let Some(index) = self.index() else { return Ok(()) };
-        let head = self.head().await.ok().flatten();
         let log = self.clone();
         let thread = std::thread::Builder::new().name("log-index".into());
-        thread.spawn(move || index.run(head, |from| log.follow(from))).map(drop)
+        thread.spawn(move || index.run(|from| log.follow(from))).map(drop)
     }
 
     /// Tells whether appends are possible, and every change of that.

@@ -48,6 +48,8 @@ pub(super) struct Found {
     pub(super) behind: u64,
     /// The first record that is whole but that doorbook cannot read.
     pub(super) unreadable: Option<(u64, String)>,
+    /// Whether all of those were written by a newer doorbook.
+    pub(super) is_newer: bool,
     /// The newest acceptance of a loss: `HEAD`'s sequence and leaf.
     pub(super) accepted: Option<(u64, String)>,
 }
@@ -166,8 +168,13 @@ fn note(found: &mut Found, position: Position, frame: &[u8], at: Option<Position
 }
 
 fn note_unreadable(found: &mut Found, position: Position, error: &DecodeError) {
+    found.is_newer = error.is_newer() && (found.is_newer || found.unreadable.is_none());
     if found.unreadable.is_none() {
-        found.unreadable = Some((position.0, error.to_string()));
+        let way_on = match error.is_newer() {
+            true => "start the doorbook that wrote it",
+            false => "the database was changed; put the right one back, or restore a backup",
+        };
+        found.unreadable = Some((position.0, format!("{error}; {way_on}")));
     }
 }
 

@@ -18,8 +18,8 @@ use sled::Db;
 
 use super::engine::FollowError;
 use super::feed::{CHUNK, Chunk, ReadError, Storage};
-use super::index::{IndexStore, Mark};
-use crate::domain::id::Position;
+use super::index::{Added, IndexStore, Mark};
+use crate::domain::id::{Hash, Position};
 use crate::domain::time::Timestamp;
 
 /// What the path of every source file of sled contains, to know the panics of its own threads.
@@ -206,6 +206,26 @@ const INDEX: &str = "index";
 /// The key of how far the index is; no entry begins like that.
 const MARK: &[u8] = b"mark";
 
+/// Lets an index count no more that may be of other records, or not whole; the rest of it goes when it is made again.
+pub(super) fn forget_index(db: &Db) -> Result<(), SledFault> {
+    guarded(|| {
+        if db.tree_names().iter().any(|name| *name == INDEX) {
+            db.open_tree(INDEX)?.remove(MARK)?;
+        }
+        Ok(())
+    })
+}
+
+fn mark(index: &sled::Tree) -> Result<Option<Mark>, SledFault> {
+    let Some(value) = index.get(MARK)? else { return Ok(None) };
+    // Another length is that of another version.
+    let Some((position, rest)) = value.split_first_chunk::<8>() else { return Ok(None) };
+    let Some((eff, leaf)) = rest.split_first_chunk::<8>() else { return Ok(None) };
+    let Ok(leaf) = <[u8; 32]>::try_from(leaf) else { return Ok(None) };
+    let position = Position(u64::from_be_bytes(*position));
+    Ok(Some(Mark { position, eff: Timestamp(i64::from_be_bytes(*eff)), leaf: Hash(leaf) }))
+}
+
 impl Store {
     fn with_index<T>(&self, call: impl FnOnce(&sled::Tree) -> Result<T, SledFault>) -> Result<T, SledFault> {
         let closed = || Err(SledFault::machine("the database is not open"));
@@ -214,15 +234,24 @@ impl Store {
 }
 
 impl IndexStore for Store {
-    fn add(&self, entries: &[(Vec<u8>, Timestamp)], mark: Mark) -> Result<(), SledFault> {
+    fn add(
+        &self,
+        entries: &[(Vec<u8>, Timestamp)],
+        from: Option<Mark>,
+        to: Mark,
+    ) -> Result<Added, SledFault> {
         self.with_index(|index| {
+            if mark(index)? != from {
+                return Ok(Added::Elsewhere);
+            }
             let mut batch = sled::Batch::default();
             for (key, eff) in entries {
                 batch.insert(&key[..], &eff.0.to_be_bytes());
             }
-            let value = [mark.position.0.to_be_bytes(), mark.eff.0.to_be_bytes()].concat();
+            let value = [&to.position.0.to_be_bytes()[..], &to.eff.0.to_be_bytes(), &to.leaf.0].concat();
             batch.insert(MARK, value);
-            Ok(index.apply_batch(batch)?)
+            index.apply_batch(batch)?;
+            Ok(Added::Yes)
         })
     }
 
@@ -242,17 +271,15 @@ impl IndexStore for Store {
     }
 
     fn mark(&self) -> Result<Option<Mark>, SledFault> {
-        self.with_index(|index| {
-            let Some(value) = index.get(MARK)? else { return Ok(None) };
-            let Some((position, eff)) = value.split_first_chunk::<8>() else { return Ok(None) };
-            let Ok(eff) = <[u8; 8]>::try_from(eff) else { return Ok(None) };
-            let position = Position(u64::from_be_bytes(*position));
-            Ok(Some(Mark { position, eff: Timestamp(i64::from_be_bytes(eff)) }))
-        })
+        self.with_index(mark)
     }
 
     fn clear(&self) -> Result<(), SledFault> {
-        self.with_index(|index| Ok(index.clear()?))
+        self.with_index(|index| {
+            // sled clears entry by entry: whoever is killed meanwhile must not leave half an index that counts.
+            index.remove(MARK)?;
+            Ok(index.clear()?)
+        })
     }
 
     fn record(&self, position: Position) -> Result<Bytes, FollowError> {

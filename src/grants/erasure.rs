@@ -52,15 +52,9 @@ pub enum EraseError {
     Execute(#[source] Arc<ExecuteError>),
     /// It is recorded, but the keys are still there.
     #[error(
-        "the erasure is recorded at position {position}, but the keys could not be destroyed; the next start does it"
+        "the erasure is recorded, but the keys could not be destroyed; ask again, or leave it to the next start"
     )]
-    Keys {
-        /// Where.
-        position: Position,
-        /// Why not.
-        #[source]
-        source: KeyError,
-    },
+    Keys(#[source] KeyError),
     /// A defect of ours ended the task.
     #[error("the erasure broke; try again")]
     Died,
@@ -89,6 +83,11 @@ impl Grants {
         now: bool,
         by: &By,
     ) -> Result<Erasure, EraseError> {
+        if self.app.state().is_erased(user) {
+            // Their keys may have outlived the record, where the disk failed.
+            self.destroy_keys(user).await?;
+            return Err(EraseError::NoSuchUser);
+        }
         let (mut sessions_ended, mut had_grant) = (0, false);
         for _ in 0..TRIES {
             let (has_grant, is_pending) = {
@@ -120,12 +119,16 @@ impl Grants {
             }
             let confirmed = had_grant.then_some(!is_pending);
             let position = self.record_erasure(user, requested_by, confirmed, by).await?;
-            let forgotten = self.app.keys().forget(Forget::sub(user)).await;
-            forgotten.map_err(|source| EraseError::Keys { position, source })?;
-            self.app.forget_opened(user);
+            self.destroy_keys(user).await?;
             return Ok(Erasure { position, sessions_ended, confirmed });
         }
         Err(EraseError::SignedInAgain)
+    }
+
+    async fn destroy_keys(&self, user: Sub) -> Result<(), EraseError> {
+        let forgotten = self.app.keys().forget(Forget::sub(user)).await;
+        self.app.forget_opened(user);
+        forgotten.map(drop).map_err(EraseError::Keys)
     }
 
     async fn record_erasure(

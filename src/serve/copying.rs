@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::reading::{Aside, open as open_to_read};
+use super::aside::Aside;
+use super::reading::open as open_to_read;
 use super::{ServeError, World, open, replaying};
 use crate::app::{OpenError, Role};
 use crate::audit::{LogSource, Opener, ReadError, Reader};
@@ -104,6 +105,7 @@ fn may_be_read(error: &ServeError) -> bool {
         ServeError::Open(OpenError::Key(error)) => !error.is_configuration(),
         ServeError::Open(
             OpenError::SubjectsMissing { .. }
+            | OpenError::SignerGone(_)
             | OpenError::Signer(_)
             | OpenError::Forget(_)
             | OpenError::Fold(_),

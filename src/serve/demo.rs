@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use tokio::net::TcpListener;
 
 use super::{Running, ServeError, Signals, World, start_on, unless, until_signal};
-use crate::app::OpenError;
+use crate::app::{Accepted, OpenError};
 use crate::config::{Config, ConfigErrors, Sources};
 use crate::discord::stand_in::{self, StandIn};
 use crate::domain::event::MadeBy;
@@ -77,7 +77,7 @@ pub(super) async fn start_demo(
     settings.store = Some(options.data_dir.join(STAND_IN));
     let stand_in = stand_in::start(settings, discord, world.clock.clone(), world.entropy.clone()).await?;
     let config = configuration(&data_dir, &redirect_url, &stand_in).map_err(ServeError::DemoConfig)?;
-    let running = start_on(listeners, &config, MadeBy::Demo, false, world).await?;
+    let running = start_on(listeners, &config, MadeBy::Demo, Accepted::default(), world).await?;
     stand_in.control().tell(Some(format!("http://{}:{port}/discord/webhook", Ipv4Addr::LOCALHOST)));
     Ok((running, stand_in))
 }

@@ -1,7 +1,9 @@
 //! Builds every part from the configuration, listens, and drains on a signal.
 
+mod aside;
 mod copying;
 mod demo;
+mod forgetting;
 mod importing;
 mod keys;
 mod reading;
@@ -30,19 +32,21 @@ use crate::discord::webhook::PublicKey;
 use crate::discord::{self, CallError, Client, ClientError};
 use crate::disk::{Disk, RealDisk};
 use crate::domain::event::MadeBy;
-use crate::domain::id::{NotAnId, Secret};
+use crate::domain::id::{NotAnId, Position, Secret};
 use crate::entropy::{Entropy, SystemEntropy};
-use crate::event_log::start::check_path;
+use crate::event_log::start::{StartError, check_path};
 use crate::event_log::{Health, Probe};
 use crate::grants::{self, Grants};
 use crate::http::{self, Gate};
 use signals::{Hangups, Signals};
 
+pub use crate::app::Accepted;
 pub use copying::Taking;
 pub use demo::{DemoOptions, demo};
+pub use forgetting::{ForgetError, Gone, forget_gone};
 pub use importing::{ImportError, Imported, check_copy, import};
 pub use keys::{KeysError, NewEscrow, RestoredKeys, escrow, remember_escrow, restore_keys};
-pub use reading::{Reading, opener, read};
+pub use reading::{Reading, keys_of_another_log, opener, read};
 
 /// The version of doorbook.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -132,6 +136,14 @@ impl ServeError {
             _ => false,
         }
     }
+
+    /// Returns where another record stands than the one that was acknowledged, if that is why.
+    pub fn changed_at(&self) -> Option<Position> {
+        match self {
+            ServeError::Open(OpenError::Start(StartError::Changed { position })) => Some(*position),
+            _ => None,
+        }
+    }
 }
 
 /// The world outside the process, passed in.
@@ -183,11 +195,11 @@ pub struct Running {
 pub async fn start(
     config: &Config,
     made_by: MadeBy,
-    accept_loss: bool,
+    accepted: Accepted,
     world: World,
 ) -> Result<Running, ServeError> {
     let listeners = bind(&config.listen).await?;
-    start_on(listeners, config, made_by, accept_loss, world).await
+    start_on(listeners, config, made_by, accepted, world).await
 }
 
 /// Like [`start`], on listeners that are bound.
@@ -195,7 +207,7 @@ pub async fn start_on(
     listeners: Vec<TcpListener>,
     config: &Config,
     made_by: MadeBy,
-    accept_loss: bool,
+    accepted: Accepted,
     world: World,
 ) -> Result<Running, ServeError> {
     let addresses = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
@@ -211,8 +223,7 @@ pub async fn start_on(
     // Whatever goes wrong from here on, nobody is answered any more.
     let stop_on_error = stopping.clone().drop_guard();
 
-    let role =
-        Role::Server { made_by, origin: origin(&config.public_origin), config: config.hash, accept_loss };
+    let role = Role::Server { made_by, origin: origin(&config.public_origin), config: config.hash, accepted };
     let opened = open(&config.local, role, world).await?;
     // The operator may ask from here on; until the log has been replayed the answer is that it is not.
     let answers = Arc::new(Starting::default());
@@ -273,12 +284,12 @@ impl Running {
 }
 
 /// Runs the server until a signal ends it. `sources` are read again whenever another signal asks for it.
-pub async fn run(config: Config, sources: &Sources, accept_loss: bool) -> Result<(), ServeError> {
+pub async fn run(config: Config, sources: &Sources, accepted: Accepted) -> Result<(), ServeError> {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
     let (mut signals, mut hangups) = (Signals::listen(), Hangups::listen());
-    let starting = start(&config, MadeBy::Serve, accept_loss, World::real());
+    let starting = start(&config, MadeBy::Serve, accepted, World::real());
     let Some(running) = unless(signals.next(), starting).await? else { return Ok(()) };
     tracing::info!(
         listening = ?running.addresses,

@@ -1,8 +1,9 @@
 //! Opens a log to be read and no more: from a running server, or by itself where none runs.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::aside::Aside;
 use super::{ServeError, World};
 use crate::app::OpenError;
 use crate::audit::{LogSource, Opener, Reader, Source};
@@ -37,6 +38,10 @@ pub async fn read(local: &Local, world: World) -> Result<Reading, ServeError> {
     };
     let (opener, without_keys) = opener(local, &world);
     let mut reader = Reader::new(source, opener);
+    let without_keys = match without_keys {
+        None => keys_of_another_log(&reader, local).await,
+        some => some,
+    };
     if let Ok(Some(log_id)) = KeyRing::log_of(&local.data_dir.join("keys")) {
         let states = StatesDir::new(local.data_dir.join("states"), world.disk.clone());
         reader = reader.with_states(states, log_id);
@@ -63,14 +68,14 @@ impl Reading {
 /// Opens the log itself; where nobody can write to it, a copy that is gone afterwards.
 pub(super) async fn open(local: &Local, world: World) -> Result<(EventLog, Option<Aside>), ServeError> {
     let data_dir = local.data_dir.clone();
-    if !data_dir.join("HEAD").exists() {
+    if !start::is_begun(&data_dir).map_err(OpenError::Start)? {
         return Err(OpenError::NoLog { data_dir }.into());
     }
     let opening = tokio::task::spawn_blocking(move || -> Result<_, OpenError> {
         match open_in(data_dir.clone(), world.clone()) {
             Err(OpenError::Start(error)) if error.is_not_writable() => {
                 let aside = Aside::of(&data_dir, &world)?;
-                Ok((open_in(aside.0.clone(), world)?, Some(aside)))
+                Ok((open_in(aside.data_dir(), world)?, Some(aside)))
             }
             opened => Ok((opened?, None)),
         }
@@ -86,32 +91,8 @@ fn open_in(data_dir: PathBuf, world: World) -> Result<EventLog, OpenError> {
     let settings =
         StartSettings { data_dir, accept_loss: false, probe, disk, clock, entropy, pace: Pace::default() };
     match start::begin(settings)? {
-        Begun::Existing(existing) => Ok(EventLog::new(existing.open()?.engine)),
+        Begun::Existing(existing) => Ok(EventLog::new(existing.open_to_read()?.engine)),
         Begun::New(_) => Err(OpenError::Unfinished),
-    }
-}
-
-/// A log that was copied to where it can be written to, because sled cannot read without writing.
-pub(super) struct Aside(PathBuf);
-
-impl Aside {
-    fn of(data_dir: &Path, world: &World) -> Result<Aside, OpenError> {
-        let World { entropy, disk, .. } = world;
-        let dir = std::env::temp_dir().join(format!("doorbook-{}", hex::encode(entropy.draw::<8>())));
-        // From here on, dropping it cleans up.
-        let aside = Aside(dir);
-        start::copy_aside(data_dir, &aside.0, &**disk)?;
-        Ok(aside)
-    }
-}
-
-impl Drop for Aside {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            tracing::warn!(error = %error, "a copy of the log could not be removed");
-        }
     }
 }
 
@@ -121,6 +102,13 @@ pub fn opener(local: &Local, world: &World) -> (Opener, Option<KeyError>) {
         Ok(keys) => (Opener::new(Some(Arc::new(keys))), None),
         Err(error) => (Opener::default(), Some(error)),
     }
+}
+
+/// Returns why the keys that are there open nothing of what is read, if they are another log's.
+pub async fn keys_of_another_log(reader: &Reader, local: &Local) -> Option<KeyError> {
+    let (found, expected) = (reader.opener().log_id()?, reader.log_id().await?);
+    let file = local.data_dir.join("keys").join("kek");
+    (found != expected).then_some(KeyError::OtherLog { file, found, expected })
 }
 
 fn look(local: &Local, world: &World) -> Result<KeyRing, KeyError> {

@@ -3,8 +3,12 @@
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::process::Stdio;
+use std::time::Duration;
 
-use crate::harness::{Ended, Exchange, House, MARISOL, Process, QUIETFOX, free_port, raw};
+use doorbook::clock::Clock as _;
+use doorbook::domain::id::DiscordId;
+
+use crate::harness::{Browser, Ended, Exchange, House, MARISOL, Process, QUIETFOX, free_port, raw};
 
 async fn run(house: &House, args: &[&str]) -> Ended {
     Process::spawn(house, args, &[]).ends().await
@@ -88,6 +92,19 @@ async fn sessions_are_listed_and_ended_in_the_log_where_no_server_runs() {
     assert!(!process.said("err").contains("not clean"), "the command closed the log in order");
 }
 
+/// Runs a command with something on its standard input.
+async fn told(house: &House, args: &[&str], input: &str) -> Ended {
+    let mut command = std::process::Command::new(crate::harness::binary());
+    command.args(args).env_clear().envs(house.env()).current_dir(house.dir.path());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the program starts");
+    child.stdin.take().expect("its input").write_all(input.as_bytes()).expect("it reads");
+    let ended = tokio::task::spawn_blocking(move || child.wait_with_output()).await.expect("no panic");
+    let ended = ended.expect("it ends");
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    Ended { code: ended.status.code(), stdout: text(ended.stdout), stderr: text(ended.stderr) }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leaked_cookie_is_ended_without_ever_being_an_argument() {
     let house = House::for_processes().await;
@@ -95,20 +112,111 @@ async fn a_leaked_cookie_is_ended_without_ever_being_an_argument() {
     let leaked = process.signed_in(&house, MARISOL).await;
     let mut other = process.signed_in(&house, MARISOL).await;
     let cookie = format!("doorbook={}\n", leaked.cookies["doorbook"]);
-    let mut command = std::process::Command::new(crate::harness::binary());
-    command.args(["sessions", "revoke", "--token-stdin", "--yes"]).env_clear().envs(house.env());
-    command.current_dir(house.dir.path());
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().expect("the program starts");
-    child.stdin.take().expect("its input").write_all(cookie.as_bytes()).expect("it reads");
-    let ended = tokio::task::spawn_blocking(move || child.wait_with_output()).await.expect("no panic");
-    let ended = ended.expect("it ends");
-    assert_eq!(ended.status.code(), Some(0), "{}", String::from_utf8_lossy(&ended.stderr));
-    let said = [ended.stdout, ended.stderr].concat();
-    assert!(!String::from_utf8_lossy(&said).contains(&leaked.cookies["doorbook"]), "never repeated");
+    let listed = told(&house, &["sessions", "list", "--token-stdin", "--format", "jsonl"], &cookie).await;
+    assert_eq!((listed.code, listed.stdout.lines().count()), (Some(0), 1), "{}", listed.stderr);
+    let ended = told(&house, &["sessions", "revoke", "--token-stdin", "--yes"], &cookie).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    for said in [listed.stdout, listed.stderr, ended.stdout, ended.stderr] {
+        assert!(!said.contains(&leaked.cookies["doorbook"]), "never repeated");
+    }
     let mut leaked = process.visited_by(leaked.cookies);
     assert_eq!(leaked.fetch("GET", "/api/auth/user").await.status, 401);
     assert_eq!(other.fetch("GET", "/api/auth/user").await.status, 200);
+    let gone = told(&house, &["sessions", "list", "--token-stdin"], &cookie).await;
+    assert_eq!(gone.code, Some(1), "{}", gone.stderr);
+    let noise = told(&house, &["sessions", "list", "--token-stdin"], "a-secret-of-something-else\n").await;
+    assert_eq!(noise.code, Some(2), "{}", noise.stderr);
+    assert!(!noise.stderr.contains("a-secret"), "{}", noise.stderr);
+}
+
+/// Goes to Discord and back by way of a proxy that says from where.
+async fn signed_in_from(house: &House, user: DiscordId, ip: &str) -> Browser {
+    let from = [("Accept", "text/html"), ("Sec-Fetch-Mode", "navigate"), ("X-Forwarded-For", ip)];
+    let mut browser = house.browser();
+    let begun = browser.send("GET", "/api/auth/discord/login", &from, "").await;
+    let location = begun.header("location").expect("a location");
+    let callback = browser.authorize(house.discord(), location, user).await;
+    let landed = browser.send("GET", &callback, &from, "").await;
+    assert_eq!(landed.status, 303, "{landed}");
+    browser
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_session_that_a_network_a_person_or_a_moment_touches_is_listed_and_ended() {
+    let mut house = House::for_processes().await;
+    house.start().await.expect("doorbook starts");
+    signed_in_from(&house, MARISOL, "198.51.100.23").await;
+    house.clock.advance(Duration::from_secs(1));
+    let mut moved = signed_in_from(&house, QUIETFOX, "203.0.113.77").await;
+    house.clock.advance(Duration::from_secs(120));
+    let between = house.clock.now();
+    let third = signed_in_from(&house, MARISOL, "2001:db8::17").await;
+    // It came from that network, and is used from another one since.
+    let before = house.head();
+    let elsewhere = [("Accept", "application/json"), ("X-Forwarded-For", "192.0.2.1")];
+    assert_eq!(moved.send("GET", "/api/auth/user", &elsewhere, "").await.status, 200);
+    house.until(|state| state.position() > before).await;
+    let all = run(&house, &["sessions", "list", "--format", "jsonl"]).await;
+    let rows: Vec<serde_json::Value> =
+        all.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(
+        rows.iter().map(|row| row["ip"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["2001:db8::17", "192.0.2.1", "198.51.100.23"]
+    );
+    let id = |at: usize| rows[at]["id"].as_str().expect("an id").to_owned();
+    let pseudonym = {
+        let told = run(&house, &["explain", "--user", "quietfox", "--format", "json"]).await;
+        serde_json::from_str::<serde_json::Value>(&told.stdout).expect("JSON")["person"]["sub"].clone()
+    };
+    let (second, since) = (id(1), between.to_string());
+    let questions: Vec<(Vec<&str>, Vec<String>)> = vec![
+        (vec!["--ip", "203.0.113.0/24"], vec![id(1)]),
+        (vec!["--ip", "192.0.2.1"], vec![id(1)]),
+        (vec!["--ip", "2001:db8::/32"], vec![id(0)]),
+        (vec!["--ip", "198.51.100.23", "--user", "marisol.k"], vec![id(2)]),
+        (vec!["--ip", "198.51.100.23", "--user", "quietfox"], vec![]),
+        (vec!["--ip", "10.0.0.0/8"], vec![]),
+        (vec!["--session", &second], vec![id(1)]),
+        (vec!["--since", &since], vec![id(0)]),
+        (vec!["--since", &since, "--user", "Marisol"], vec![id(0)]),
+        (vec!["--user", pseudonym.as_str().expect("a pseudonym")], vec![id(1)]),
+    ];
+    for running in [true, false] {
+        for (question, expected) in &questions {
+            let args = [&["sessions", "list", "--format", "jsonl"], &question[..]].concat();
+            let listed = run(&house, &args).await;
+            let code = i32::from(expected.is_empty());
+            assert_eq!(listed.code, Some(code), "{running} {question:?}: {}", listed.stderr);
+            let row =
+                |line: &str| serde_json::from_str::<serde_json::Value>(line).expect("JSON")["id"].clone();
+            let found: Vec<serde_json::Value> = listed.stdout.lines().map(row).collect();
+            assert_eq!(found, *expected, "{running} {question:?}");
+        }
+        if running {
+            house.stop().await;
+        }
+    }
+
+    house.start().await.expect("doorbook starts again");
+    let args = ["sessions", "revoke", "--since", "1d", "--reason", "stolen laptop", "--yes"];
+    let ended = run(&house, &args).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(ended.stderr.contains("3 sessions ended"), "{}", ended.stderr);
+    assert_eq!(third.at(&house).fetch("GET", "/api/auth/user").await.status, 401);
+    let told = run(&house, &["audit", "log", "--kind", "session.revoked", "--format", "jsonl"]).await;
+    let rows: Vec<serde_json::Value> =
+        told.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(rows.len(), 2, "one record for each person: {rows:?}");
+    let mut requests = Vec::new();
+    for row in &rows {
+        assert_eq!((&row["actor"]["kind"], &row["data"]["cause"]), (&"operator".into(), &"admin".into()));
+        let position = row["position"].to_string();
+        let shown = run(&house, &["audit", "show", &position, "--json"]).await;
+        let shown: serde_json::Value = serde_json::from_str(&shown.stdout).expect("JSON");
+        assert_eq!(shown["events"][0]["data"]["reason"], "stolen laptop", "{shown}");
+        requests.push(shown["request"].as_str().expect("a request").to_owned());
+    }
+    assert_eq!(requests[0], requests[1], "and one request for all of them");
 }
 
 /// A demo of its own, and where its Discord is.

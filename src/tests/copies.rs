@@ -227,6 +227,57 @@ async fn a_backup_is_taken_beside_a_running_server_and_restored_with_its_keys() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_backup_from_before_an_erasure_is_served_once_whoever_was_erased_is_so_in_it_too() {
+    let house = House::for_processes().await;
+    let mut process = Process::serve(&house).await;
+    process.signed_in(&house, MARISOL).await;
+    process.signed_in(&house, QUIETFOX).await;
+    fine(&run(&house, &["backup", "backups/monday"]).await);
+    fine(&run(&house, &["user", "erase", "marisol.k", "--yes"]).await);
+    assert_eq!(process.terminate().await.code, Some(0));
+    let certified = house.events().into_iter().filter(|(_, event)| matches!(event, Event::UserErased { .. }));
+    assert_eq!(certified.count(), 1);
+
+    let elsewhere = Elsewhere::with_keys(&house, "elsewhere");
+    fine(&elsewhere.run(&["restore", "backups/monday"]).await);
+    let refused = elsewhere.run(&["serve"]).await;
+    assert_eq!(refused.code, Some(3), "{}", refused.stderr);
+    assert!(refused.stderr.contains("lacks 1 of the log's users"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("doorbook serve --without-keys"), "{}", refused.stderr);
+
+    let args = ["serve", "--without-keys"];
+    let mut process = Process::spawn(&house, &args, &[("DOORBOOK_DATA_DIR", &elsewhere.env())]);
+    process.ready().await;
+    let said = process.said("err");
+    assert!(said.contains("users whose keys are gone were erased") && said.contains("\"users\":1"), "{said}");
+    // Both may come back; she is somebody whom this log has never seen.
+    let mut quietfox = process.signed_in(&house, QUIETFOX).await;
+    let mut marisol = process.signed_in(&house, MARISOL).await;
+    for browser in [&mut quietfox, &mut marisol] {
+        assert_eq!(browser.fetch("GET", "/api/auth/user").await.status, 200);
+    }
+    assert_eq!(process.terminate().await.code, Some(0));
+
+    let log = elsewhere.run(&["audit", "log", "--format", "jsonl"]).await;
+    let rows: Vec<serde_json::Value> =
+        fine(&log).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let after_the_copy = rows.iter().skip_while(|row| row["kind"] != "log.restored");
+    let kinds: Vec<&str> = after_the_copy.map(|row| row["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds[..3], ["log.restored", "user.erased", "server.started"]);
+    assert!(kinds[3..].iter().all(|kind| *kind != "user.erased"), "{kinds:?}");
+    let erased = rows.iter().find(|row| row["kind"] == "user.erased").unwrap();
+    assert_eq!(
+        (&erased["data"]["requested_by"], &erased["data"]["confirmed"]),
+        (&"operator".into(), &false.into())
+    );
+    // From then on it is a log like any other, for every start and every command.
+    let mut process = Process::spawn(&house, &["serve"], &[("DOORBOOK_DATA_DIR", &elsewhere.env())]);
+    process.ready().await;
+    assert_eq!(process.terminate().await.code, Some(0));
+    assert!(fine(&elsewhere.run(&["audit", "verify"]).await).starts_with("intact: "));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_copy_is_refused_and_nothing_is_left_behind() {
     let (house, text) = exported().await;
     let path = |name: &str| house.dir.path().join(name);

@@ -3,18 +3,24 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use doorbook::app::By;
+use doorbook::app::{By, OpenError};
 use doorbook::audit::{Certificate, CertificateError, LogSource, Opener, Reader};
 use doorbook::crypto::{KeyRing, KeySettings};
+use doorbook::disk::Synced;
 use doorbook::domain::event::{Event, Requester};
 use doorbook::domain::id::{Position, Sub};
 use doorbook::domain::record::{Actor, Record};
 use doorbook::entropy::SystemEntropy;
 use doorbook::event_log::codec;
+use doorbook::event_log::note::VerifierKey;
 use doorbook::grants::EraseError;
+use doorbook::serve::ServeError;
+use ed25519_dalek::SigningKey;
 
-use crate::harness::{House, MARISOL, Process, QUIETFOX};
+use crate::harness::{House, MARISOL, Plan, Process, QUIETFOX};
+use crate::storage::Disobedient;
 
 const OPERATOR: By = By { actor: Actor::OPERATOR, request: None, cause: None, route: None, origin: None };
 
@@ -110,7 +116,8 @@ async fn a_certificate_proves_the_erasure_to_somebody_who_has_nothing_else() {
     let certificate = reader.certificate(erased.position).await.unwrap().expect("signed for");
     let text = serde_json::to_string(&certificate).unwrap();
     let proven = Certificate::read(&text).unwrap().verify(None).unwrap();
-    assert_eq!(proven.position, erased.position);
+    let key = reader.verifier_keys().await.unwrap().pop().unwrap();
+    assert_eq!((proven.position, &proven.key), (erased.position, &key));
     assert!(
         proven.says.contains(&sub.to_string()) && proven.says.contains("as they asked"),
         "{}",
@@ -119,7 +126,6 @@ async fn a_certificate_proves_the_erasure_to_somebody_who_has_nothing_else() {
     for name in ["Marisol", "marisol", &MARISOL.to_string()] {
         assert!(!text.contains(name), "{name} is not in it");
     }
-    let key = reader.verifier_keys().await.unwrap().pop().unwrap();
     assert!(certificate.verify(Some(&key)).is_ok());
     // Another record with the same proof, another key, another text.
     let record: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -157,6 +163,29 @@ async fn without_discords_word_nobody_is_erased_unless_that_is_wanted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_fails_between_the_record_and_the_keys_is_said_and_asking_again_destroys_them() {
+    let disk = Arc::new(Disobedient { fails_on: Some(Synced::Keys), ..Disobedient::default() });
+    let house = House::with(Plan { disk: disk.clone(), ..Plan::default() }).await;
+    house.signed_in(MARISOL).await;
+    let sub = sub_of(&house, MARISOL);
+    let reader = reader(&house);
+    let before = records_about(&reader, sub).await;
+    let (app, grants) = (&house.doorbook().app, house.doorbook().grants());
+
+    disk.fails.store(true, Ordering::SeqCst);
+    for _ in 0..2 {
+        let failed = grants.erase(sub, Requester::User, false, &OPERATOR).await;
+        assert!(matches!(failed, Err(EraseError::Keys(_))), "{failed:?}");
+        assert!(app.state().is_erased(sub) && app.keys().has_subject(sub));
+    }
+    disk.fails.store(false, Ordering::SeqCst);
+    let again = grants.erase(sub, Requester::User, false, &OPERATOR).await;
+    assert!(matches!(again, Err(EraseError::NoSuchUser)), "{again:?}");
+    assert!(!app.keys().has_subject(sub) && !opens_anything(app.keys(), &before));
+    assert!(!opens_anything(&look(house.data_dir().join("keys"), &house), &before));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn keys_from_before_an_erasure_revive_nobody() {
     let mut house = House::open().await;
     house.signed_in(MARISOL).await;
@@ -174,6 +203,50 @@ async fn keys_from_before_an_erasure_revive_nobody() {
     assert!(keys.discord_id_of(sub).is_none() && !opens_anything(keys, &before));
     assert!(!opens_anything(&look(house.data_dir().join("keys"), &house), &before), "in the files as well");
     assert!(keys.sub_of(QUIETFOX).is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_from_before_an_erasure_revive_nobody_where_the_start_is_refused() {
+    let mut house = House::open().await;
+    house.signed_in(MARISOL).await;
+    let sub = sub_of(&house, MARISOL);
+    let old_keys = house.dir.path().join("old-keys");
+    copy(&house.data_dir().join("keys"), &old_keys);
+    house.signed_in(QUIETFOX).await;
+    house.doorbook().grants().erase(sub, Requester::User, false, &OPERATOR).await.expect("erased");
+    let log_id = house.doorbook().app.keys().log_id();
+    house.stop().await;
+    copy(&old_keys, &house.data_dir().join("keys"));
+    let refused = house.start().await.unwrap_err();
+    assert!(matches!(refused, ServeError::Open(OpenError::SubjectsMissing { missing: 1 })), "{refused}");
+    let dir = house.data_dir().join("keys");
+    let settings = KeySettings { dir, log_id, encrypt_secret: None, cookie_secret: None };
+    let keys = KeyRing::look(&settings, Arc::new(SystemEntropy)).expect("keys");
+    assert!(!keys.has_subject(sub), "whoever only reads opens nothing of theirs either");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_no_key_any_more_is_signed_out_where_the_operator_goes_on_without_it() {
+    let mut house = House::open().await;
+    let other = house.signed_in(QUIETFOX).await;
+    let old_keys = house.dir.path().join("old-keys");
+    copy(&house.data_dir().join("keys"), &old_keys);
+    let marisol = house.signed_in(MARISOL).await;
+    let sub = sub_of(&house, MARISOL);
+    house.stop().await;
+    copy(&old_keys, &house.data_dir().join("keys"));
+    let refused = house.start().await.unwrap_err();
+    assert!(
+        matches!(refused, ServeError::Open(OpenError::SubjectsMissing { missing: 1 })),
+        "without the flag nobody is erased: {refused}"
+    );
+    house.plan().accepted.missing_keys = true;
+    house.start().await.expect("it starts");
+    assert_eq!(marisol.at(&house).fetch("GET", "/api/auth/user").await.status, 401);
+    assert_eq!(other.at(&house).fetch("GET", "/api/auth/user").await.status, 200, "nobody else notices");
+    assert!(house.doorbook().app.state().is_erased(sub));
+    house.plan().accepted.missing_keys = false;
+    house.restart().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -201,7 +274,22 @@ async fn the_commands_tell_and_erase_through_the_running_server() {
     let file = certificate.display().to_string();
     let proven = Process::spawn(&house, &["audit", "verify", "--certificate", &file], &[]).ends().await;
     assert_eq!(proven.code, Some(0), "{}", proven.stderr);
+    let keys = Process::spawn(&house, &["audit", "checkpoint", "--key"], &[]).ends().await.stdout;
+    let key = keys.lines().last().expect("a key");
+    let claim = format!(
+        "proven, if this is the key of the log: {key}\n  says         the person with the pseudonym "
+    );
+    assert!(proven.stdout.starts_with(&claim), "{}", proven.stdout);
+    assert!(proven.stdout.contains("doorbook audit checkpoint --key"), "{}", proven.stdout);
+    let with_key = ["audit", "verify", "--certificate", &file, "--key"];
+    let proven = Process::spawn(&house, &[&with_key[..], &[key]].concat(), &[]).ends().await;
     assert!(proven.stdout.starts_with("proven: the person with the pseudonym "), "{}", proven.stdout);
+    // Somebody else's log can say the same; its key is another one.
+    let (name, other) = (key.split('+').next().unwrap(), SigningKey::from_bytes(&[9; 32]).verifying_key());
+    let other = VerifierKey::new(name, &other.to_bytes()).unwrap().to_string();
+    let refused = Process::spawn(&house, &[&with_key[..], &[&other]].concat(), &[]).ends().await;
+    assert_eq!(refused.code, Some(1), "{}", refused.stdout);
+    assert!(refused.stderr.contains("NOT PROVEN: its key is not the one"), "{}", refused.stderr);
     let gone = Process::spawn(&house, &["explain", "--user", "marisol.k"], &[]).ends().await;
     assert_eq!(gone.code, Some(1), "{}", gone.stdout);
     let mut process = process;
@@ -211,6 +299,43 @@ async fn the_commands_tell_and_erase_through_the_running_server() {
     assert_eq!(exported, 1, "that somebody looked is written down, once");
     let kinds: Vec<u16> = events.iter().map(|(_, event)| codec::kind_of(event)).collect();
     assert!(kinds.contains(&45), "{kinds:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_cannot_be_written_erases_nobody_and_one_that_was_lost_is_written_again() {
+    let house = House::for_processes().await;
+    let mut process = Process::serve(&house).await;
+    process.signed_in(&house, MARISOL).await;
+    let erase = ["user", "erase", "marisol.k", "--yes"];
+    let nowhere = [&erase[..], &["--output", "no/such/directory/certificate.json"]].concat();
+    let refused = Process::spawn(&house, &nowhere, &[]).ends().await;
+    assert_eq!(refused.code, Some(3), "{}", refused.stderr);
+    let told = Process::spawn(&house, &["user", "export", "marisol.k"], &[]).ends().await;
+    assert_eq!(told.code, Some(0), "they are still there: {}", told.stderr);
+
+    let erased = Process::spawn(&house, &erase, &[]).ends().await;
+    assert_eq!(erased.code, Some(0), "{}", erased.stderr);
+    let (_, sub) = erased.stderr.trim().split_once("their pseudonym is ").expect("a pseudonym");
+    let first: serde_json::Value = serde_json::from_str(&erased.stdout).expect("a certificate");
+    // With a running server, and then without one.
+    for name in ["again.json", "once-more.json"] {
+        let again = ["user", "erase", sub, "--yes", "--output", name];
+        let again = Process::spawn(&house, &again, &[]).ends().await;
+        assert_eq!(again.code, Some(0), "{}", again.stderr);
+        assert!(again.stderr.contains("they were erased before, at position "), "{}", again.stderr);
+        let text = fs::read_to_string(house.dir.path().join(name)).expect("the certificate");
+        let second: serde_json::Value = serde_json::from_str(&text).expect("a certificate");
+        assert_eq!((&first["record"], &first["key"]), (&second["record"], &second["key"]));
+        Certificate::read(&text).unwrap().verify(None).expect("it holds");
+        if name == "again.json" {
+            process.terminate().await;
+        }
+    }
+    let erasures = house.events().into_iter().filter(|(_, event)| matches!(event, Event::UserErased { .. }));
+    assert_eq!(erasures.count(), 1, "nobody is erased twice");
+    let left = fs::read_dir(house.dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    let unfinished = left.filter(|name| name.to_string_lossy().ends_with(".new")).count();
+    assert_eq!(unfinished, 0, "nothing is left of what was not written");
 }
 
 /// Returns every text in the stand-in's memory that is as long as a token.

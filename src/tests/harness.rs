@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
+use doorbook::app::Accepted;
 use doorbook::clock::{Clock, ManualClock, SystemClock};
 use doorbook::config::{Config, Sources};
 use doorbook::discord::stand_in::{self, Control, StandIn};
@@ -59,8 +60,8 @@ pub struct Plan {
     pub env: Vec<(&'static str, String)>,
     /// What durability is asked of.
     pub disk: Arc<dyn Disk>,
-    /// Whether records that are gone are accepted.
-    pub accept_loss: bool,
+    /// What a start may go on without.
+    pub accepted: Accepted,
     /// What stands in `doorbook.toml`, before the rules.
     pub file: String,
     /// Who may open what.
@@ -74,7 +75,7 @@ impl Default for Plan {
         Plan {
             env: vec![],
             disk: Arc::new(RealDisk),
-            accept_loss: false,
+            accepted: Accepted::default(),
             file: String::new(),
             rules: vec![],
             origin: ORIGIN,
@@ -131,8 +132,8 @@ impl House {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let config = self.config();
         let world = self.world();
-        let accept_loss = self.plan.accept_loss;
-        let running = serve::start_on(vec![listener], &config, MadeBy::Serve, accept_loss, world).await?;
+        let accepted = self.plan.accepted;
+        let running = serve::start_on(vec![listener], &config, MadeBy::Serve, accepted, world).await?;
         self.running = Some(running);
         Ok(())
     }
@@ -406,7 +407,8 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    fn read(bytes: &[u8]) -> Exchange {
+    /// Reads an answer that is whole.
+    pub fn read(bytes: &[u8]) -> Exchange {
         let text = String::from_utf8_lossy(bytes).into_owned();
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
         let mut lines = head.lines();
@@ -457,30 +459,35 @@ impl House {
 
     /// Reads every event of the log, which nobody has open, with its record's position.
     pub fn events(&self) -> Vec<(u64, Event)> {
-        let all = (0..).zip(self.records());
-        all.flat_map(|(position, record)| record.events.into_iter().map(move |event| (position, event)))
-            .collect()
+        let records = records(&self.data_dir());
+        let events =
+            |(position, record): (u64, Record)| record.events.into_iter().map(move |event| (position, event));
+        records.into_iter().flat_map(events).collect()
     }
 
     /// Reads every record of the log, which nobody has open.
     pub fn records(&self) -> Vec<Record> {
-        let copy = TempDir::new().expect("a directory");
-        for file in std::fs::read_dir(self.data_dir().join("log")).expect("a log") {
-            let file = file.expect("a file");
-            if file.path().is_file() {
-                std::fs::copy(file.path(), copy.path().join(file.file_name())).expect("a copy");
-            }
-        }
-        let log = sled::Config::new().path(copy.path()).segment_size(SLED_SEGMENT).open().expect("sled");
-        let mut records = Vec::new();
-        for (expected, entry) in (0..).zip(log.iter()) {
-            let (key, frame) = entry.expect("a record");
-            let position = u64::from_be_bytes(key.as_ref().try_into().expect("a position"));
-            assert_eq!(position, expected);
-            records.push(codec::decode_record(&frame).expect("a record of ours"));
-        }
-        records
+        records(&self.data_dir()).into_iter().map(|(_, record)| record).collect()
     }
+}
+
+/// Reads every record of the log of a data directory, which nobody has open, with its position.
+pub fn records(data_dir: &Path) -> Vec<(u64, Record)> {
+    let copy = TempDir::new().expect("a directory");
+    for file in std::fs::read_dir(data_dir.join("log")).expect("a log") {
+        let file = file.expect("a file");
+        if file.path().is_file() {
+            std::fs::copy(file.path(), copy.path().join(file.file_name())).expect("a copy");
+        }
+    }
+    let log = sled::Config::new().path(copy.path()).segment_size(SLED_SEGMENT).open().expect("sled");
+    let mut records = Vec::new();
+    for entry in log.iter() {
+        let (key, frame) = entry.expect("a record");
+        let position = u64::from_be_bytes(key.as_ref().try_into().expect("a position"));
+        records.push((position, codec::decode_record(&frame).expect("a record of ours")));
+    }
+    records
 }
 
 /// The program as a process of its own; whatever is still running when this is dropped is killed.
@@ -570,6 +577,18 @@ impl Process {
         panic!("it is not ready after a minute: {}", self.said("err"));
     }
 
+    /// Waits until something listens where it should, a minute at most.
+    pub async fn listens(&mut self) {
+        let clock = SystemClock::new();
+        while TcpStream::connect(self.address).await.is_err() {
+            if let Some(ended) = self.ended() {
+                panic!("it ended: {ended:?}");
+            }
+            assert!(clock.monotonic() < Duration::from_secs(60), "it does not: {}", self.said("err"));
+            clock.sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// Waits until `/readyz` says just that, a minute at most.
     pub async fn until_readyz_says(&self, body: &str) {
         let clock = SystemClock::new();
@@ -652,7 +671,7 @@ impl Drop for Process {
 }
 
 /// As `event_log` opens it.
-const SLED_SEGMENT: usize = 8 << 20;
+pub const SLED_SEGMENT: usize = 8 << 20;
 
 /// A port that nobody has, below those that the system gives to whoever asks for any.
 pub fn free_port() -> u16 {

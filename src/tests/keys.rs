@@ -17,7 +17,7 @@ use doorbook::entropy::SystemEntropy;
 use doorbook::event_log::note::{VerifierKey, origin_of, verify};
 use doorbook::serve::{self, World};
 
-use crate::harness::{Ended, House, MARISOL, Process, QUIETFOX, binary};
+use crate::harness::{Ended, House, MARISOL, Process, QUIETFOX, binary, records};
 
 const WORDS: &str = "correct horse battery staple";
 const JANUARY: Month = Month(202_601);
@@ -209,9 +209,119 @@ async fn a_log_that_names_another_key_than_there_is_says_so_and_is_not_served() 
     copy_dir(&then, &dir);
     let refused = run(&house, &["serve"]).await;
     assert_eq!(refused.code, Some(3), "{}", refused.stderr);
-    let said = "the key that signs for this log cannot be used; put the whole of keys/ back as it was";
+    let said = "keys/ has another signing key than the one this log names";
     assert!(refused.stderr.contains(said) && refused.stderr.contains("signed by"), "{}", refused.stderr);
     assert_eq!(house.events(), events, "and nothing was written");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_from_before_another_key_signed_goes_on_with_the_word_of_the_old_key() {
+    let house = House::for_processes().await;
+    let mut process = Process::serve(&house).await;
+    process.signed_in(&house, MARISOL).await;
+    fine(&with_passphrase(&house, WORDS, "escrow before.escrow").await);
+    fine(&run(&house, &["backup", "before"]).await);
+    // Twice: one key handed over to the next, and that to the one of today.
+    for _ in 0..2 {
+        fine(&run(&house, &["keys", "rotate", "--signer", "--yes"]).await);
+    }
+    fine(&with_passphrase(&house, WORDS, "escrow after.escrow").await);
+    assert_eq!(process.terminate().await.code, Some(0));
+    fine(&run(&house, &["backup", "after"]).await);
+    let kept = fine(&run(&house, &["audit", "checkpoint"]).await).to_owned();
+    fs::write(house.dir.path().join("kept"), kept).unwrap();
+    let (ours, first) = (signers(&house.events()), signers(&house.events())[0].1.clone());
+
+    // The keys of today, as they are and out of an escrow.
+    for (name, escrow) in [("copied", None), ("given-back", Some("after.escrow"))] {
+        let data_dir = house.dir.path().join(name).display().to_string();
+        match escrow {
+            None => copy_dir(&house.data_dir().join("keys"), &Path::new(&data_dir).join("keys")),
+            Some(file) => {
+                let restore = format!("restore {file} --data-dir '{data_dir}'");
+                fine(&with_passphrase(&house, WORDS, &restore).await);
+            }
+        }
+        fine(&run(&house, &["restore", "before", "--data-dir", &data_dir]).await);
+        let mut process = Process::spawn(&house, &["serve"], &[("DOORBOOK_DATA_DIR", &data_dir)]);
+        process.ready().await;
+        process.signed_in(&house, MARISOL).await;
+        assert_eq!(process.terminate().await.code, Some(0));
+        let events: Vec<(u64, Event)> = records(Path::new(&data_dir))
+            .into_iter()
+            .flat_map(|(position, record)| record.events.into_iter().map(move |event| (position, event)))
+            .collect();
+        each_signature_is_of_the_key_that_counts(&events);
+        let theirs: Vec<_> = signers(&events).into_iter().map(|(_, key)| key).collect();
+        assert_eq!(theirs, ours.iter().map(|(_, key)| key.clone()).collect::<Vec<_>>());
+        assert_eq!(theirs[0], first);
+        let restored =
+            events.iter().position(|(_, event)| matches!(event, Event::LogRestored { .. })).unwrap();
+        let handed = &events[restored + 1..restored + 3];
+        assert!(handed.iter().all(|(_, event)| matches!(event, Event::KeyRotated { signer: Some(_), .. })));
+        let verified = run(&house, &["audit", "verify", "--data-dir", &data_dir]).await;
+        assert!(fine(&verified).starts_with("intact"), "{}", verified.stdout);
+        // What the log had lost is not hidden by it: the checkpoint of the newer log is larger, or another one.
+        let verified =
+            run(&house, &["audit", "verify", "--data-dir", &data_dir, "--checkpoint", "kept"]).await;
+        assert_eq!(verified.code, Some(1), "{}", verified.stdout);
+    }
+
+    // A newer log and older keys, or a key that has left no word: nobody may sign.
+    for (name, backup, escrow) in
+        [("older-keys", "after", "before.escrow"), ("no-word", "before", "after.escrow")]
+    {
+        let data_dir = house.dir.path().join(name).display().to_string();
+        fine(&with_passphrase(&house, WORDS, &format!("restore {escrow} --data-dir '{data_dir}'")).await);
+        let _ = fs::remove_file(Path::new(&data_dir).join("keys/signer.past"));
+        fine(&run(&house, &["restore", backup, "--data-dir", &data_dir]).await);
+        for args in [&["serve"][..], &["serve", "--without-keys"], &["sessions", "list"]] {
+            let refused = run(&house, &[args, &["--data-dir", &data_dir]].concat()).await;
+            assert_eq!(refused.code, Some(3), "{}", refused.stderr);
+            for said in ["keys/ has another signing key than the one this log names", "doorbook keys restore"]
+            {
+                assert!(refused.stderr.contains(said), "{}", refused.stderr);
+            }
+        }
+        // It can be read all the same, and its keys open it.
+        let log = run(&house, &["audit", "log", "--data-dir", &data_dir]).await;
+        assert!(fine(&log).contains("Marisol"), "{}", log.stdout);
+        assert!(
+            fine(&run(&house, &["audit", "verify", "--data-dir", &data_dir]).await).starts_with("intact")
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_has_lost_the_record_of_another_key_goes_on_with_it_where_the_loss_is_accepted() {
+    let mut house = House::open().await;
+    house.signed_in(MARISOL).await;
+    house.stop().await;
+    let (log, then) = (house.data_dir().join("log"), house.dir.path().join("then"));
+    copy_files(&log, &then);
+    house.start().await.unwrap();
+    let rotated = house.doorbook().app.rotate_signer(&By::SYSTEM).await.unwrap();
+    house.stop().await;
+    fs::remove_dir_all(&log).unwrap();
+    copy_files(&then, &log);
+    assert!(house.start().await.is_err(), "acknowledged records are gone");
+    house.plan().accepted.loss = true;
+    house.start().await.unwrap();
+    house.signed_in(QUIETFOX).await;
+    house.stop().await;
+    let events = house.events();
+    let lost = events.iter().position(|(_, event)| matches!(event, Event::LogLossAccepted { .. })).unwrap();
+    let Event::KeyRotated { signer: Some(signer), .. } = &events[lost + 1].1 else { panic!("{events:?}") };
+    assert_eq!(signer.public_key, rotated.key.public());
+    each_signature_is_of_the_key_that_counts(&events);
+}
+
+/// Copies a directory, without those in it.
+fn copy_files(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap).filter(|entry| entry.path().is_file()) {
+        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -274,12 +384,36 @@ async fn an_escrow_from_before_an_erasure_revives_nobody() {
     let quiet = process.signed_in(&house, QUIETFOX).await;
     fine(&with_passphrase(&house, WORDS, "escrow keys.escrow").await);
     let sub = keys(&house).sub_of(MARISOL).unwrap();
+    let (dir, then) = (house.data_dir().join("keys"), house.dir.path().join("then"));
+    copy_dir(&dir, &then);
     fine(&run(&house, &["user", "erase", "marisol.k", "--yes", "--output", "certificate.json"]).await);
     assert_eq!(keys(&house).sub_of(MARISOL), None);
+    fine(&run(&house, &["backup", "backup"]).await);
     assert_eq!(process.terminate().await.code, Some(0));
 
+    // Whoever only reads starts nothing: it is done when the keys come back.
+    let gone = "is gone now: 1 user, 0 months.";
     lose_keys(&house);
-    fine(&with_passphrase(&house, WORDS, "restore keys.escrow").await);
+    let restored = with_passphrase(&house, WORDS, "restore keys.escrow").await;
+    fine(&restored);
+    assert!(restored.stderr.contains(gone), "{}", restored.stderr);
+    assert_eq!((keys(&house).sub_of(MARISOL), keys(&house).subject_count()), (None, 1));
+    nothing_is_read_of_marisol(&house, sub).await;
+
+    // So it is where the log comes after them.
+    let data_dir = house.dir.path().join("elsewhere");
+    let restore = format!("restore keys.escrow --data-dir '{}'", data_dir.display());
+    let restored = with_passphrase(&house, WORDS, &restore).await;
+    fine(&restored);
+    assert!(!restored.stderr.contains(gone), "there is no log yet: {}", restored.stderr);
+    let data_dir = data_dir.to_str().unwrap();
+    let restored = run(&house, &["restore", "backup", "--data-dir", data_dir]).await;
+    fine(&restored);
+    assert!(restored.stderr.contains(gone), "{}", restored.stderr);
+
+    // As somebody would who copies files.
+    lose_keys(&house);
+    copy_dir(&then, &dir);
     assert_eq!(keys(&house).sub_of(MARISOL), Some(sub), "for now");
     let mut process = Process::serve(&house).await;
     assert_eq!(keys(&house).sub_of(MARISOL), None, "the start has forgotten them again");

@@ -248,6 +248,7 @@ impl Life {
                         last_found: None,
                         salvaged: None,
                         created: None,
+                        handed: vec![],
                     }));
                 }
                 let writer = WriterId(self.draw().to_be_bytes());

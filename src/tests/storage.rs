@@ -21,8 +21,8 @@ use crate::harness::{Browser, Ended, Exchange, House, MARISOL, Plan, Process, QU
 #[derive(Default)]
 pub struct Disobedient {
     pub full: AtomicBool,
-    fails: AtomicBool,
-    fails_on: Option<Synced>,
+    pub fails: AtomicBool,
+    pub fails_on: Option<Synced>,
 }
 
 impl Disobedient {
@@ -533,4 +533,12 @@ async fn a_full_file_system_refuses_sign_ins_until_there_is_room_and_a_read_only
     let sentence = refuses(&house, &[], &[], 3).await;
     assert!(sentence.contains("is on a file system that is mounted read-only"), "{sentence}");
     assert!(sentence.contains(&house.data_dir().display().to_string()), "{sentence}");
+
+    // It is read from a copy, of which nothing stays: neither of this one nor of one that was killed.
+    let temporary = house.dir.path().join("temporary");
+    std::fs::create_dir_all(temporary.join("doorbook-aside-00112233445566ff/data")).expect("a directory");
+    let env = [("TMPDIR", temporary.to_str().expect("text"))];
+    let verified = Process::spawn(&house, &["audit", "verify"], &env).ends().await;
+    assert_eq!(verified.code, Some(0), "{}", verified.stderr);
+    assert_eq!(std::fs::read_dir(&temporary).expect("a directory").count(), 0);
 }

@@ -225,7 +225,7 @@ fn only_the_app_appends_to_the_log() {
     assert_absent(&["log.append(", "EventLog::append"], |source| source.path != "src/app/execute.rs");
     assert_absent(&["engine.append("], |source| source.path != "src/event_log/mod.rs");
     let log = fs::read_to_string(root().join("src/event_log/mod.rs")).unwrap();
-    assert!(log.contains("pub(crate) async fn append("), "from outside nobody can");
+    assert!(log.contains("pub(crate) fn append("), "from outside nobody can");
 }
 
 #[test]

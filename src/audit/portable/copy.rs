@@ -12,6 +12,7 @@ use super::clear::Clear;
 use super::refusal::LINE_LIMIT;
 use super::signers::Signers;
 use super::{Copied, CopyError, Header, Line, Trailer, VERSION};
+use crate::audit::succession::Succession;
 use crate::domain::id::{LogId, Position};
 use crate::event_log::codec::{FRAME_FORMAT, leaf_hash};
 use crate::event_log::tree::Tree;
@@ -94,7 +95,7 @@ impl<'a> CopyReader<'a> {
         }
         if position == Position(0) {
             let first = clear.events.first().and_then(Signers::begin);
-            self.signers = first.filter(|signers| signers.log == self.log);
+            self.signers = first.filter(|signers| signers.succession.log == self.log);
         }
         let Some(signers) = &mut self.signers else { return Err(CopyError::OtherLog { line }) };
         for event in &clear.events {
@@ -113,7 +114,7 @@ impl<'a> CopyReader<'a> {
         if trailer.root != root.to_string() {
             return Err(CopyError::Root { line, found: root });
         }
-        if self.header.origin != signers.origin {
+        if self.header.origin != signers.succession.name {
             return Err(CopyError::Header { member: "origin" });
         }
         // A newer doorbook may know of keys that stand in records nobody understands here.
@@ -126,7 +127,7 @@ impl<'a> CopyReader<'a> {
         {
             return Err(CopyError::Behind { line: line + 1 });
         }
-        let Signers { log, origin, newest, .. } = signers;
+        let Signers { succession: Succession { log, name: origin, .. }, newest } = signers;
         Ok(Copied { log, origin, records, root, newest, not_understood: self.not_understood })
     }
 

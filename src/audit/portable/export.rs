@@ -81,8 +81,8 @@ impl Reader {
         signers.newest = None;
         let header = Header {
             doorbook_export: VERSION,
-            log: signers.log.to_string(),
-            origin: signers.origin.clone(),
+            log: signers.succession.log.to_string(),
+            origin: signers.succession.name.clone(),
             format: FRAME_FORMAT,
             public_keys: signers.keys(to),
         };
@@ -107,8 +107,8 @@ impl Reader {
         write_line(out, &Trailer { records, root: root.to_string(), checkpoint })?;
         out.flush()?;
         Ok(Copied {
-            log: signers.log,
-            origin: signers.origin,
+            log: signers.succession.log,
+            origin: signers.succession.name,
             records,
             root,
             newest: signers.newest,

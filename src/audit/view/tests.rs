@@ -30,7 +30,7 @@ async fn every_moment_is_the_same_with_and_without_what_saves_the_reading() {
         town.restart().await;
     }
     town.live_until(700).await;
-    town.app.log().keep_index().await.unwrap();
+    town.app.log().keep_index().unwrap();
     let (plain, quick) = (town.reader(), with_states(&town));
     let head = quick.head().await.unwrap().unwrap();
     settled(&quick, head).await;
@@ -77,7 +77,7 @@ async fn where_the_clock_was_set_back_the_newest_stretch_with_that_time_is_meant
     // A start notices that the log is ahead of the clock.
     town.restart().await;
     town.live_until(80).await;
-    town.app.log().keep_index().await.unwrap();
+    town.app.log().keep_index().unwrap();
     let reader = with_states(&town);
     let head = reader.head().await.unwrap().unwrap();
     settled(&reader, head).await;

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{when, with_reading};
+use super::{not_begun, when, with_reading};
 use crate::audit::{Change, When};
 use crate::cli::failure::Failure;
 use crate::cli::flags::BriefFlags;
@@ -29,8 +29,8 @@ pub(in crate::cli) struct Args {
 }
 
 pub(super) fn run(args: Args, outside: &mut Outside) -> Result<(), Failure> {
-    let from = when(&args.from, outside)?;
-    let to = args.to.as_deref().map_or(Ok(When::Now), |text| when(text, outside))?;
+    let from = when("from", &args.from, outside)?;
+    let to = args.to.as_deref().map_or(Ok(When::Now), |text| when("to", text, outside))?;
     with_reading(args.flags, outside, async |reading, outside| {
         let (reader, now) = (&reading.reader, outside.clock.now());
         let begun = (reader.position(from).await?, reader.position(to).await?);
@@ -38,8 +38,13 @@ pub(super) fn run(args: Args, outside: &mut Outside) -> Result<(), Failure> {
             return Err(Failure::Usage("FROM is later than TO; turn them round".to_owned()));
         }
         let Some(changes) = reader.diff(from, to, now).await? else {
-            return Err(Failure::No("the log had not begun by then".to_owned()));
+            return Err(not_begun(reader).await);
         };
+        if begun.0.is_none()
+            && let Some(begins) = reader.begins().await?
+        {
+            outside.say(format_args!("the log begins later, at {begins}: everything until then is new"))?;
+        }
         outside.print(args.format, &changes)
     })
 }

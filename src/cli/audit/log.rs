@@ -1,33 +1,29 @@
 //! `doorbook audit log`: one row an event.
 
-use std::collections::VecDeque;
-use std::io::Write as _;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use serde::Serialize;
 
-use super::{only, person, view, with_reading};
-use crate::audit::{EventRow, Filter, Person, ReadError, Reader, Rows, When};
+use super::listing::{Lines, Listing, Shown};
+use super::{in_order, only, person, view, with_reading};
+use crate::audit::{Filter, ReadError, Reader, Rows, When};
 use crate::cli::failure::Failure;
 use crate::cli::flags::BriefFlags;
 use crate::cli::outside::Outside;
-use crate::cli::rows::{self, Format, Row, Screen, visible};
+use crate::cli::rows::Format;
 use crate::cli::sessions::{network, session_id};
 use crate::domain::event::ActorKind;
 use crate::domain::id::{Position, SessionId};
-use crate::domain::time::Timestamp;
 use crate::event_log::codec;
-
-/// What a line shows of a row where there is no table around it: no position in its record, no data.
-const LINE: [usize; 7] = [0, 2, 4, 6, 8, 9, 10];
 
 /// How long to wait before a server that does not answer is asked again.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Print one row for every event, the newest last
 ///
-/// What only time decides is there as well: `session.expired` stands in no record and is marked as derived.
+/// What only time decides is there as well: `session.expired` stands in no record and is marked as derived. Rows are
+/// printed as they are read; a table alone is kept in memory to the end, because the widest row decides on its columns.
+/// For a long log use another format, or --limit.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  doorbook audit log --user nelly --since 7d\n  doorbook audit log --kind sign_in.denied --ip 203.0.113.0/24 --format csv\n  doorbook audit log --follow --format jsonl"
@@ -82,6 +78,7 @@ pub(super) fn run(args: Args, outside: &mut Outside) -> Result<(), Failure> {
     }
     let since = args.since.as_deref().map(|text| outside.moment("since", text)).transpose()?;
     let until = args.until.as_deref().map(|text| outside.moment("until", text)).transpose()?;
+    in_order(since, until)?;
     let filter = Filter {
         session: args.session,
         kind: args.kind.clone(),
@@ -99,34 +96,23 @@ pub(super) fn run(args: Args, outside: &mut Outside) -> Result<(), Failure> {
         }
         let Some(head) = reader.head().await? else { return Ok(()) };
         let filter = people(&args, filter, reader, outside).await?;
-        let mut found = Found { limit: args.limit, rows: VecDeque::new() };
+        let (screen, now) = (outside.screen(), outside.clock.now());
+        let mut listing = Listing::begin(args.format, screen, args.limit, args.follow);
+        let mut row = |row| listing.push(Shown { row, now }, &mut *outside.stdout);
         let mut rows = if args.follow {
             let mut rows = Rows::new(reader.opener().clone(), filter);
             let mut records = reader.source().records(Position(0), Some(head)).await?;
-            rows.read(&mut *records, |row| found.push(row)).await?;
+            rows.read(&mut *records, &mut row).await?;
             rows
         } else {
-            let push = |row| {
-                found.push(row);
-            };
-            reader.rows(filter, head, push).await?
+            reader.rows_while(filter, head, &mut row).await?
         };
-        for row in rows.expired(outside.clock.now()) {
-            found.push(row);
+        rows.expired(outside.clock.now()).into_iter().all(&mut row);
+        let lines = listing.end(&mut *outside.stdout).map_err(Failure::Output)?;
+        match lines {
+            Some(lines) => follow(reader, rows, head.next(), lines, outside).await,
+            None => Ok(()),
         }
-        let now = outside.clock.now();
-        let shown: Vec<Shown> = found.rows.into_iter().map(|row| Shown { row, now }).collect();
-        if args.follow {
-            if args.format == Format::Csv {
-                rows::write::<Shown>(&mut *outside.stdout, Format::Csv, Screen::PIPE, &[])
-                    .map_err(Failure::Output)?;
-            }
-            for row in &shown {
-                print_line(row, args.format, outside)?;
-            }
-            return follow(reader, rows, head.next(), args.format, outside).await;
-        }
-        outside.print(args.format, &shown)
     })
 }
 
@@ -153,32 +139,17 @@ async fn people(
     Ok(filter)
 }
 
-struct Found {
-    limit: Option<usize>,
-    rows: VecDeque<EventRow>,
-}
-
-impl Found {
-    fn push(&mut self, row: EventRow) -> bool {
-        self.rows.push_back(row);
-        if self.limit.is_some_and(|limit| self.rows.len() > limit) {
-            self.rows.pop_front();
-        }
-        true
-    }
-}
-
 /// Prints what comes. Where the server stops, its next start is waited for: nothing is left out in between.
 async fn follow(
     reader: &Reader,
     mut rows: Rows,
     mut next: Position,
-    format: Format,
+    mut lines: Lines,
     outside: &mut Outside,
 ) -> Result<(), Failure> {
     let mut waiting = false;
     loop {
-        match come(reader, &mut rows, &mut next, format, &mut waiting, outside).await {
+        match come(reader, &mut rows, &mut next, &mut lines, &mut waiting, outside).await {
             Err(Failure::Read(ReadError::Closed | ReadError::Unavailable { .. })) => {}
             done => return done,
         }
@@ -194,7 +165,7 @@ async fn come(
     reader: &Reader,
     rows: &mut Rows,
     next: &mut Position,
-    format: Format,
+    lines: &mut Lines,
     waiting: &mut bool,
     outside: &mut Outside,
 ) -> Result<(), Failure> {
@@ -206,87 +177,10 @@ async fn come(
             let record = decoded.map_err(|source| ReadError::Decode { position, source })?;
             let now = outside.clock.now();
             for row in rows.take(position, &record) {
-                print_line(&Shown { row, now }, format, outside)?;
+                lines.print(&Shown { row, now }, &mut *outside.stdout).map_err(Failure::Output)?;
             }
             *next = position.next();
         }
     }
     Ok(())
-}
-
-/// Prints one row at once; a table has no frame then, because its last row is never known.
-fn print_line(shown: &Shown, format: Format, outside: &mut Outside) -> Result<(), Failure> {
-    match format {
-        Format::Table => {
-            let cells =
-                shown.cells().into_iter().map(|cell| cell.map_or_else(|| "-".into(), |text| visible(&text)));
-            let cells: Vec<String> =
-                cells.enumerate().filter(|(at, _)| LINE.contains(at)).map(|(_, cell)| cell).collect();
-            writeln!(outside.stdout, "{}", cells.join("  "))
-        }
-        Format::Csv => rows::write_csv_row(&mut *outside.stdout, shown),
-        Format::Json | Format::Jsonl => {
-            rows::write(&mut *outside.stdout, Format::Jsonl, Screen::PIPE, std::slice::from_ref(shown))
-        }
-    }
-    .and_then(|()| outside.stdout.flush())
-    .map_err(Failure::Output)
-}
-
-/// A row, and the moment it is looked at.
-struct Shown {
-    row: EventRow,
-    now: Timestamp,
-}
-
-fn name(person: &Person) -> String {
-    let name = person.username.clone().or_else(|| person.id.clone());
-    name.unwrap_or_else(|| person.sub.clone())
-}
-
-impl Row for Shown {
-    const COLUMNS: &'static [&'static str] = &[
-        "position", "index", "time", "age", "kind", "user_id", "user", "session", "actor", "ip", "summary",
-        "data",
-    ];
-
-    const WHOLE: &'static [usize] = &[0, 2, 3, 7, 9];
-
-    const WEIGHT: &'static [usize] = &[0, 2, 6, 10, 9, 3, 8, 4, 7];
-
-    fn stands_out(&self) -> bool {
-        self.row.kind.starts_with("sign_in.") || self.row.kind == "log.loss_accepted"
-    }
-
-    fn cells(&self) -> Vec<Option<String>> {
-        let row = &self.row;
-        let user = row.user.as_ref();
-        let actor = match &row.actor.user {
-            Some(person) if Some(person) != user => format!("{} {}", row.actor.kind, name(person)),
-            _ => row.actor.kind.clone(),
-        };
-        let mut kind = row.kind.clone();
-        kind.push_str(if row.derived { " (derived)" } else { "" });
-        if let Some(why) = row.without_effect {
-            kind.push_str(&format!(" ({why})"));
-        }
-        vec![
-            row.position.map(|position| position.to_string()),
-            row.index.map(|index| index.to_string()),
-            Some(row.time.to_string()),
-            Some(rows::age(self.now, row.time)),
-            Some(kind),
-            user.and_then(|person| person.id.clone()),
-            user.map(name),
-            row.session.clone(),
-            Some(actor),
-            row.ip.map(|ip| ip.to_string()),
-            Some(row.summary.clone()),
-            (!row.data.is_empty()).then(|| serde_json::Value::Object(row.data.clone()).to_string()),
-        ]
-    }
-
-    fn json(&self) -> impl Serialize {
-        &self.row
-    }
 }

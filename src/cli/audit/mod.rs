@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod diff;
+mod listing;
 mod log;
 mod show;
 mod state;
@@ -16,6 +17,7 @@ use super::outside::{Outside, block_on};
 use super::sessions::open_config;
 use crate::audit::{NotOnePerson, Opener, People, Reader, View, When};
 use crate::domain::id::{Position, Sub};
+use crate::domain::time::Timestamp;
 use crate::serve::Reading;
 
 #[derive(Debug, clap::Subcommand)]
@@ -63,17 +65,39 @@ pub(super) fn with_reading<T>(
 }
 
 /// Reads a moment: a time as everywhere, or the position of a record.
-pub(super) fn when(text: &str, outside: &mut Outside) -> Result<When, Failure> {
+pub(super) fn when(word: &str, text: &str, outside: &mut Outside) -> Result<When, Failure> {
     match text.trim().parse() {
         Ok(position) => Ok(When::After(Position(position))),
-        Err(_) => Ok(When::At(outside.moment("at", text)?)),
+        Err(_) => Ok(When::At(outside.moment(word, text)?)),
     }
 }
 
 /// Returns the state at that moment, or says that the log had not begun.
 pub(super) async fn view(reader: &Reader, when: When, outside: &Outside) -> Result<View, Failure> {
     let found = reader.view(when, outside.clock.now()).await?;
-    found.ok_or_else(|| Failure::No("the log had not begun by then".to_owned()))
+    match found {
+        Some(view) => Ok(view),
+        None => Err(not_begun(reader).await),
+    }
+}
+
+/// Says that the log had not begun, and when it did.
+pub(super) async fn not_begun(reader: &Reader) -> Failure {
+    match reader.begins().await {
+        Ok(Some(at)) => Failure::No(format!("the log had not begun by then: its first record is of {at}")),
+        Ok(None) => Failure::No("the log is empty".to_owned()),
+        Err(error) => error.into(),
+    }
+}
+
+/// Refuses a span that ends before it begins.
+pub(super) fn in_order(since: Option<Timestamp>, until: Option<Timestamp>) -> Result<(), Failure> {
+    match since.zip(until) {
+        Some((since, until)) if until <= since => {
+            Err(Failure::Usage("--until is not later than --since; turn them round".to_owned()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Finds one person by id, username, display name or pseudonym.

@@ -7,7 +7,7 @@ use crate::audit::WholeRecord;
 use crate::cli::failure::Failure;
 use crate::cli::flags::BriefFlags;
 use crate::cli::outside::Outside;
-use crate::cli::rows::visible;
+use crate::cli::rows::{visible, visible_lines};
 use crate::domain::id::Position;
 
 /// The kind whose text has many lines.
@@ -45,7 +45,11 @@ pub(super) fn run(args: Args, outside: &mut Outside) -> Result<(), Failure> {
             let nobody =
                 "nobody has signed for that record yet: that comes within an hour, and at every stop";
             let proof = proof.ok_or_else(|| Failure::No(nobody.to_owned()))?;
-            return write!(outside.stdout, "{proof}").map_err(Failure::Output);
+            let mut text = proof.to_string();
+            if outside.stdout_is_terminal {
+                text = visible_lines(&text);
+            }
+            return write!(outside.stdout, "{text}").map_err(Failure::Output);
         }
         let whole = reading.reader.whole(position).await?;
         if args.json {

@@ -28,7 +28,7 @@ pub(in crate::cli) struct Args {
 }
 
 pub(super) fn run(args: Args, outside: &mut Outside) -> Result<(), Failure> {
-    let when = args.at.as_deref().map_or(Ok(When::Now), |text| when(text, outside))?;
+    let when = args.at.as_deref().map_or(Ok(When::Now), |text| when("at", text, outside))?;
     with_reading(args.flags, outside, async |reading, outside| {
         let view = view(&reading.reader, when, outside).await?;
         let found = view.signed_in(reading.reader.opener());

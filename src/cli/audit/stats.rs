@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::with_reading;
+use super::{in_order, with_reading};
 use crate::audit::{Address, Count, Span, Stats};
 use crate::cli::failure::Failure;
 use crate::cli::flags::BriefFlags;
@@ -44,6 +44,7 @@ enum By {
 pub(super) fn run(args: Args, outside: &mut Outside) -> Result<(), Failure> {
     let since = args.since.as_deref().map(|text| outside.moment("since", text)).transpose()?;
     let until = args.until.as_deref().map(|text| outside.moment("until", text)).transpose()?;
+    in_order(since, until)?;
     let span = match args.by {
         By::Day => Span::Day,
         By::Hour => Span::Hour,

@@ -7,14 +7,14 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::with_reading;
-use crate::audit::{
-    Certificate, MAX_CERTIFICATE, Proven, Signed, Tampered, UNSIGNED_LIMIT, Verdict, VerifyError,
-};
+use crate::audit::{Certificate, MAX_CERTIFICATE, Proven, Signed, UNSIGNED_LIMIT, Verdict, VerifyError};
 use crate::cli::failure::Failure;
 use crate::cli::flags::BriefFlags;
 use crate::cli::outside::Outside;
 use crate::cli::progress::Progress;
+use crate::cli::rows::visible;
 use crate::config::duration;
+use crate::domain::id::Position;
 use crate::domain::time::Timestamp;
 use crate::event_log::note::VerifierKey;
 
@@ -34,10 +34,10 @@ pub(in crate::cli) struct Args {
     /// The newest of those must not be older: 7d, 48h
     #[arg(long, value_name = "AGE", requires = "checkpoint", value_parser = duration)]
     require_anchor: Option<Duration>,
-    /// A certificate of erasure instead of the log: it is checked with nothing but itself
+    /// A certificate of erasure instead of the log: it is checked with nothing but itself and, where you have it, --key
     #[arg(long, value_name = "FILE", conflicts_with = "checkpoint")]
     certificate: Option<PathBuf>,
-    /// The key that the certificate must be of, from `audit checkpoint --key`
+    /// The key that the certificate must be of, from `audit checkpoint --key`; without it nobody knows whose word it is
     #[arg(long, value_name = "KEY", requires = "certificate")]
     key: Option<VerifierKey>,
     /// As JSON
@@ -56,7 +56,7 @@ pub(super) fn run(args: Args, outside: &mut Outside) -> Result<(), Failure> {
     }
     let kept =
         args.checkpoint.iter().map(|file| read(file, LONGEST, outside)).collect::<Result<Vec<_>, _>>()?;
-    with_reading(args.flags, outside, async |reading, outside| {
+    let looked = with_reading(args.flags, outside, async |reading, outside| {
         let records = reading.reader.head().await?.map_or(0, |head| head.0 + 1);
         let progress = Progress::new(outside, "verifying", records);
         let outcome = reading.reader.verify(&kept, |done| progress.done(done)).await;
@@ -67,10 +67,67 @@ pub(super) fn run(args: Args, outside: &mut Outside) -> Result<(), Failure> {
                 write!(outside.stdout, "{text}").map_err(Failure::Output)?;
                 args.require_anchor.map_or(Ok(()), |age| anchored(&verdict, age, outside.clock.now()))
             }
-            Err(VerifyError::Tampered(tampered)) => Err(Failure::No(said(&tampered))),
+            Err(VerifyError::Tampered(tampered)) => {
+                let (first, last) = (tampered.position(), tampered.last());
+                tampered_with(&Found { why: in_one_line(&tampered), first, last }, args.json, outside)
+            }
             Err(VerifyError::Read(error)) => Err(Failure::Read(error)),
         }
-    })
+    });
+    match looked {
+        // Found before anything was read: the last record is not the one that was acknowledged.
+        Err(Failure::Serve(error)) if error.changed_at().is_some() => tampered_with(
+            &Found { why: in_one_line(&error), first: error.changed_at(), last: None },
+            args.json,
+            outside,
+        ),
+        looked => looked,
+    }
+}
+
+/// What is wrong with the log, and where.
+struct Found {
+    why: String,
+    first: Option<Position>,
+    last: Option<Position>,
+}
+
+/// Says so: to programs as a result too, and to people where nobody overlooks it.
+fn tampered_with(found: &Found, json: bool, outside: &mut Outside) -> Result<(), Failure> {
+    let Found { why, first, last } = found;
+    if json {
+        let (position, to) = (first.map(|first| first.0), last.or(*first).map(|last| last.0));
+        let json = JsonTampered { verdict: "tampered", why, position, to };
+        let text = serde_json::to_string_pretty(&json).unwrap_or_default();
+        writeln!(outside.stdout, "{text}").map_err(Failure::Output)?;
+    }
+    let place = match (first, last) {
+        (Some(first), Some(last)) if first < last => {
+            format!("; the first bad record stands at one of the positions {first} to {last}")
+        }
+        (Some(first), _) => format!("; the first bad position is {first}"),
+        (None, _) => String::new(),
+    };
+    Err(Failure::No(format!("TAMPERED: {why}{place}")))
+}
+
+#[derive(Serialize)]
+struct JsonTampered<'a> {
+    verdict: &'static str,
+    why: &'a str,
+    /// The first bad record stands there or, where only roots can be compared, not later than at `to`.
+    position: Option<u64>,
+    to: Option<u64>,
+}
+
+fn in_one_line(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    text
 }
 
 /// Says what a certificate proves, to somebody who may have nothing else.
@@ -81,12 +138,24 @@ fn certificate(file: &Path, key: Option<&VerifierKey>, outside: &mut Outside) ->
         let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
         Failure::No(format!("NOT PROVEN: {error}{}", cause.unwrap_or_default()))
     })?;
-    let Proven { origin, position, size, says } = proven;
-    writeln!(
-        outside.stdout,
-        "proven: {says}\n  record       position {position} of {origin}\n  signed       for {size} records"
+    write!(outside.stdout, "{}", proven_in_words(&proven, key.is_some())).map_err(Failure::Output)
+}
+
+/// Says no more than is known: whose key it is, nobody can tell from the certificate alone.
+fn proven_in_words(proven: &Proven, key_is_known: bool) -> String {
+    let Proven { origin, position, size, says, key } = proven;
+    let about = format!(
+        "  record       position {position} of {}\n  signed       for {size} records\n",
+        visible(origin)
+    );
+    let key = visible(&key.to_string());
+    if key_is_known {
+        return format!("proven: {}\n{about}  key          {key}, as given\n", visible(says));
+    }
+    format!(
+        "proven, if this is the key of the log: {key}\n  says         {}\n{about}  not proven   whose key that is: ask whoever runs the log for it, by another way than the certificate came\n               (`doorbook audit checkpoint --key` prints it), and give it with --key\n",
+        visible(says)
     )
-    .map_err(Failure::Output)
 }
 
 fn read(file: &Path, longest: u64, outside: &Outside) -> Result<String, Failure> {
@@ -113,19 +182,6 @@ fn anchored(verdict: &Verdict, age: Duration, now: Timestamp) -> Result<(), Fail
     }
 }
 
-fn said(tampered: &Tampered) -> String {
-    let mut text = format!("TAMPERED: {tampered}");
-    let mut source = std::error::Error::source(tampered);
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    if let Some(position) = tampered.position() {
-        text.push_str(&format!("; the first bad position is {position}"));
-    }
-    text
-}
-
 fn in_words(verdict: &Verdict) -> String {
     let mut text = String::new();
     let Some(root) = verdict.root else { return "the log is empty\n".to_owned() };
@@ -136,7 +192,7 @@ fn in_words(verdict: &Verdict) -> String {
     line(format!(
         "intact: {} records of {}",
         verdict.records,
-        verdict.origin.as_deref().unwrap_or("an unknown log")
+        visible(verdict.origin.as_deref().unwrap_or("an unknown log"))
     ));
     line(format!("  root         {root}"));
     line(match verdict.newest {

@@ -539,7 +539,12 @@ fn a_checkpoint_signs_for_what_stood_before_it_and_the_rest_stays_unsigned() {
 #[test]
 fn a_log_that_was_put_back_has_no_sessions_and_keeps_its_grants() {
     let mut story = given(&[sign_in(NELLY, 1, None), claim(1)]);
-    story.run(Command::RestoreLog { size: 2, root: Hash([1; 32]), source: RestoredFrom::Backup });
+    story.run(Command::RestoreLog {
+        size: 2,
+        root: Hash([1; 32]),
+        source: RestoredFrom::Backup,
+        handed: vec![],
+    });
     assert_eq!(story.live(NELLY), []);
     let grant =
         story.state.user(NELLY).and_then(|user| user.grant.clone()).expect("kept, to be revoked or replaced");

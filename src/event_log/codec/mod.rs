@@ -171,3 +171,15 @@ pub enum DecodeError {
         what: &'static str,
     },
 }
+
+impl DecodeError {
+    /// Returns whether a newer doorbook may know what it is.
+    pub fn is_newer(&self) -> bool {
+        matches!(
+            self,
+            DecodeError::Unknown { .. }
+                | DecodeError::UnknownFormat { .. }
+                | DecodeError::UnknownContext { .. }
+        )
+    }
+}

@@ -110,6 +110,6 @@ impl FromStr for VerifierKey {
 
 /// Says whether a key may have this name.
 pub(super) fn is_name(name: &str) -> bool {
-    let allowed = |c: char| !c.is_whitespace() && !c.is_ascii_control() && c != '+';
+    let allowed = |c: char| !c.is_whitespace() && !c.is_control() && c != '+';
     !name.is_empty() && name.chars().all(allowed)
 }

@@ -84,7 +84,7 @@ fn a_key_that_was_changed_or_cut_is_refused() {
     assert!(matches!(parse(too_long), Err(NotAKey::Text | NotAKey::Bytes)));
     assert_eq!(parse(unknown), Err(NotAKey::Algorithm { algorithm: 0x65 }));
     assert_eq!(parse(&PETER.replace("c74f", "C74F")), Err(NotAKey::Id));
-    for name in ["", "a b", "a+b", "a\nb", "a\u{2003}b", "a\u{1}b"] {
+    for name in ["", "a b", "a+b", "a\nb", "a\u{2003}b", "a\u{1}b", "a\u{9b}b"] {
         let refused = VerifierKey::new(name, &key(PETER).public());
         assert_eq!(refused, Err(NotAKey::Name { name: name.into() }));
     }

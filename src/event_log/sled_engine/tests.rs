@@ -13,7 +13,7 @@ use crate::event_log::head::{self, DataFile, HeadFile, StopState};
 use crate::event_log::probe::Probe;
 use crate::event_log::rig::{Rig, append, frame, read_to};
 use crate::event_log::sled_guard;
-use crate::event_log::start::Place;
+use crate::event_log::start::{Expected, Place};
 
 const REFUSED: Result<Position, AppendError> = Err(AppendError::NotWritten(NotWritten::Unavailable));
 
@@ -26,7 +26,7 @@ fn open(rig: &Rig) -> SledEngine {
         disk: Arc::clone(&rig.disk) as _,
         clock: Arc::new(rig.clock.clone()),
     };
-    let ready = place.open(&mut head, false).expect("opened");
+    let ready = place.open(&mut head, Expected::Whole).expect("opened");
     SledEngine::start(place, head, ready, rig.pace).expect("started")
 }
 

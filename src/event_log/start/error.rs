@@ -200,7 +200,7 @@ pub enum StartError {
         behind: u64,
     },
     /// A whole record means nothing to this version.
-    #[error("the record at position {position} cannot be read: {why}; start the doorbook that wrote it")]
+    #[error("the record at position {position} cannot be read: {why}")]
     Unreadable {
         /// Where.
         position: Position,
@@ -274,7 +274,7 @@ impl StartError {
 
     /// Returns whether the log may be read all the same, elsewhere.
     pub fn is_not_writable(&self) -> bool {
-        matches!(self, StartError::NotWritable { .. })
+        matches!(self, StartError::NotWritable { .. } | StartError::ReadOnly { .. })
     }
 
     /// Returns whether `--accept-loss` is a way on.

@@ -24,11 +24,11 @@ pub use copy::copy_aside;
 pub use error::StartError;
 pub use import::Import;
 pub use loss::Loss;
-pub(super) use place::{Place, Ready};
+pub(super) use place::{Expected, Place, Ready};
 
 use super::codec::leaf_hash;
 use super::engine::Engine;
-use super::head::{DataFile, Head, HeadFile, Last, StopState, Unusable, sync_directory};
+use super::head::{DataFile, Head, HeadFile, Last, NAME as HEAD, StopState, Unusable, sync_directory};
 use super::probe::Probe;
 use super::sled_engine::{Pace, SledEngine};
 use super::sled_guard;
@@ -151,6 +151,16 @@ pub fn hold(settings: &StartSettings) -> Result<Option<Held>, StartError> {
     }
 }
 
+/// Returns whether there is a log; refuses where there is all of one but the file that says where it ends.
+pub fn is_begun(dir: &Path) -> Result<bool, StartError> {
+    let holds = |name| std::fs::read_dir(dir.join(name)).is_ok_and(|mut entries| entries.next().is_some());
+    match dir.join(HEAD).exists() {
+        true => Ok(true),
+        false if holds("log") => Err(StartError::HeadMissing { dir: dir.into(), beside: "log" }),
+        false => Ok(false),
+    }
+}
+
 /// Refuses a path where there can be no directory, because it or what it should lie in is something else.
 pub fn check_path(dir: &Path) -> Result<(), StartError> {
     // Without the slash at the end that keeps a file from being found.
@@ -258,7 +268,14 @@ impl Existing {
     ///
     /// This may copy the whole log and read all of it; it belongs on a thread that may block.
     pub fn open(mut self) -> Result<Started, StartError> {
-        let ready = self.place.open(&mut self.head, self.accept_loss)?;
+        let expected = if self.accept_loss { Expected::Loss } else { Expected::Whole };
+        let ready = self.place.open(&mut self.head, expected)?;
+        started(self.place, self.head, ready, self.pace)
+    }
+
+    /// Opens the log to be read, as [`open`](Self::open) does; a newer doorbook may have written it.
+    pub fn open_to_read(mut self) -> Result<Started, StartError> {
+        let ready = self.place.open(&mut self.head, Expected::ToBeRead)?;
         started(self.place, self.head, ready, self.pace)
     }
 }

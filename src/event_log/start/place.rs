@@ -34,6 +34,17 @@ pub(in super::super) struct Place {
     pub(in super::super) clock: Arc<dyn Clock>,
 }
 
+/// What is expected of a log that is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum Expected {
+    /// Everything that was acknowledged, and that this version understands it.
+    Whole,
+    /// The same, but what is missing is accepted.
+    Loss,
+    /// Everything that was acknowledged. A newer doorbook may have written it: that can be proven and copied.
+    ToBeRead,
+}
+
 /// A database that may be replayed and appended to.
 pub(in super::super) struct Ready {
     pub(in super::super) db: Db,
@@ -68,10 +79,15 @@ impl Place {
 
     /// Opens the log after a write of this process had an unknown outcome.
     pub(in super::super) fn reopen(&self, head: &mut HeadFile) -> Result<Ready, StartError> {
-        self.open_unclean(head, false)
+        self.open_unclean(head, Expected::Whole)
     }
 
-    pub(in super::super) fn open(&self, head: &mut HeadFile, accept_loss: bool) -> Result<Ready, StartError> {
+    pub(in super::super) fn open(
+        &self,
+        head: &mut HeadFile,
+        expected: Expected,
+    ) -> Result<Ready, StartError> {
+        let accept_loss = expected == Expected::Loss;
         self.remove_copy()?;
         let Some(found) = self.data_file()? else {
             let Some(Last { position: acknowledged, .. }) = head.current().last else {
@@ -89,7 +105,7 @@ impl Place {
         if state == StopState::Clean && found == db && !accept_loss && self.has_snapshot()? {
             return self.open_clean(head);
         }
-        self.open_unclean(head, accept_loss)
+        self.open_unclean(head, expected)
     }
 
     /// Opens a log that was closed in order and whose data file nobody has written to since.
@@ -134,12 +150,17 @@ impl Place {
     }
 
     /// Opens a log that was not: only a copy that was found whole takes its place.
-    fn open_unclean(&self, head: &mut HeadFile, accept_loss: bool) -> Result<Ready, StartError> {
+    fn open_unclean(&self, head: &mut HeadFile, expected: Expected) -> Result<Ready, StartError> {
         self.remove_copy()?;
         let Looked { found, verdict } = self.look_at_copy(head.current());
         let loss = match verdict {
             Ok(()) => None,
-            Err(error) if accept_loss && error.can_be_accepted() => {
+            Err(StartError::Unreadable { .. })
+                if expected == Expected::ToBeRead && found.as_ref().is_some_and(|found| found.is_newer) =>
+            {
+                None
+            }
+            Err(error) if expected == Expected::Loss && error.can_be_accepted() => {
                 let last_found = found.as_ref().and_then(|found| found.end).map(Position);
                 Some(Loss::new(head.current(), last_found))
             }
@@ -229,6 +250,10 @@ impl Place {
         if found != expected {
             let why = "it holds something else than a moment ago".into();
             return Err(self.damaged(SledFault { why, damage: true }));
+        }
+        // Nobody has looked at the index, and what it knows of may be what is gone.
+        if let Err(fault) = sled_guard::forget_index(&db) {
+            tracing::warn!(why = fault.why, "the index of the log cannot be made again");
         }
         let ready = self.ready(db, found, false, loss)?;
         self.catch_up(head, &ready)?;

@@ -298,6 +298,9 @@ async fn a_record_of_a_newer_doorbook_is_refused_with_its_kind() {
         "the record at position 5 cannot be read: this log was written by a newer doorbook (kind 61 v1); \
          start the doorbook that wrote it"
     );
+    // Whoever only reads need not understand it.
+    let Ok(Begun::Existing(log)) = begin(rig.settings(false)) else { panic!("there is a log") };
+    assert_eq!(log.open_to_read().expect("it is whole").head, Some(Position(5)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -398,7 +401,7 @@ fn a_child_that_crashes_or_talks_nonsense_is_damage_and_its_word_counts_otherwis
     assert!(crash.damage && !look("kill -KILL $$").expect_err("it was killed").damage);
     let absent = Probe::Child { program: "/nowhere/doorbook".into(), args: Vec::new() };
     assert!(!absent.run(std::path::Path::new("/nowhere"), None).expect_err("no program").damage);
-    let found = r#"{"Ok":{"end":'$1',"log":"'$0'","leaf":null,"broken":null,"behind":0,"unreadable":null,"accepted":null}}"#;
+    let found = r#"{"Ok":{"end":'$1',"log":"'$0'","leaf":null,"broken":null,"behind":0,"unreadable":null,"is_newer":false,"accepted":null}}"#;
     let found = look(&format!("echo '{found}'")).expect("an answer");
     assert_eq!((found.end, found.log.as_deref()), (Some(7), Some("/nowhere")));
 }

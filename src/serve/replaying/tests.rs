@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::*;
-use crate::app::{By, Role};
+use crate::app::{Accepted, By, Role};
 use crate::clock::{ManualClock, SystemClock};
 use crate::config::{Config, Sources};
 use crate::control::{Answers as _, Client as Operator, Health as Answered};
@@ -89,7 +89,7 @@ fn configuration(dir: &Path) -> Config {
 
 async fn starting(config: &Config, clock: Arc<Hasty>) -> Result<Running, ServeError> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    start_on(vec![listener], config, MadeBy::Serve, false, world(clock)).await
+    start_on(vec![listener], config, MadeBy::Serve, Accepted::default(), world(clock)).await
 }
 
 /// Leaves a log with as many records of failed sign-ins, closed in order.
@@ -272,7 +272,8 @@ async fn a_long_replay_says_how_far_it_is_in_traces_or_on_a_terminal() {
 
 async fn replayable(config: &Config, clock: Arc<Hasty>) -> Opened {
     let made_by = MadeBy::Serve;
-    let role = Role::Server { made_by, origin: String::new(), config: config.hash, accept_loss: false };
+    let role =
+        Role::Server { made_by, origin: String::new(), config: config.hash, accepted: Accepted::default() };
     open(&config.local, role, world(clock)).await.unwrap()
 }
 
@@ -287,7 +288,7 @@ async fn while_the_log_is_replayed_the_process_is_alive_and_not_ready() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let world = world(clock.clone());
-    let mut starting = Box::pin(start_on(vec![listener], &config, MadeBy::Serve, false, world));
+    let mut starting = Box::pin(start_on(vec![listener], &config, MadeBy::Serve, Accepted::default(), world));
     tokio::select! {
         biased;
         _ = waits.wait_for(|waits| !waits.is_empty()) => {}
