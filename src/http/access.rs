@@ -28,7 +28,7 @@ pub(super) enum Access {
 pub(super) struct Refusal {
     /// The groups of which one would do.
     pub(super) groups: Vec<Group>,
-    /// What was missing, in the words of the configuration; nothing in it names the person.
+    /// What was missing, in the words of the configuration; no id is in it, nor anything that names the person.
     pub(super) missing: String,
 }
 
@@ -47,26 +47,36 @@ pub(super) fn decide(rules: &Rules, wanted: &Wanted<'_>, standing: Option<&Stand
 }
 
 fn refusal(rules: &Rules, reason: Reason<'_>, standing: Option<&Standing>) -> Refusal {
+    let place = match reason {
+        Reason::Allow => "DOORBOOK_ALLOW".to_owned(),
+        Reason::Rule(decided) => {
+            let nth = rules.rules.iter().position(|rule| std::ptr::eq(rule, decided));
+            format!("[[rule]] {}", nth.map_or(0, |nth| nth + 1))
+        }
+        Reason::DefaultPolicy => "DOORBOOK_DEFAULT_POLICY".to_owned(),
+    };
     let terms = reason.terms(rules);
     let holds = standing.is_some_and(|standing| rules.any(terms, &standing.person()) == Truth::Yes);
     if holds {
         // One of the terms would do, so it is the other list.
-        return Refusal { groups: vec![], missing: "nothing; the rule's deny keeps them out".to_owned() };
+        return Refusal { groups: vec![], missing: format!("nothing: {place} denies it") };
     }
     let groups = terms.iter().filter_map(|term| match term {
         Term::Group(name) => rules.group(name).cloned(),
         _ => None,
     });
-    // Who the users of a list are is nothing for a trace.
-    let words = terms.iter().map(|term| match term {
+    let words: Vec<String> = terms.iter().map(words).collect();
+    Refusal { groups: groups.collect(), missing: format!("{place} wants one of: {}", words.join(", ")) }
+}
+
+/// Names a term for a trace, in which no Discord id has any business.
+fn words(term: &Term) -> String {
+    match term {
         Term::User(_) => "user:\u{2026}".to_owned(),
-        term => term.to_string(),
-    });
-    let words: Vec<String> = words.collect();
-    let place = if reason == Reason::Allow { "DOORBOOK_ALLOW: " } else { "" };
-    let missing =
-        format!("{place}one of: {}", if words.is_empty() { "nobody".to_owned() } else { words.join(", ") });
-    Refusal { groups: groups.collect(), missing }
+        Term::Guild(_) => "guild:\u{2026}".to_owned(),
+        Term::Role { .. } => "role:\u{2026}".to_owned(),
+        Term::EmailDomain(_) | Term::Group(_) | Term::SignedIn | Term::Admin => term.to_string(),
+    }
 }
 
 #[cfg(test)]
@@ -120,20 +130,24 @@ mod tests {
         let known = [Membership::none(GUILD), Membership::none(DiscordId(9))];
         let Access::NotAllowed(refusal) = ask(&rules, DOCS, Some(&known)) else { panic!("not refused") };
         assert_eq!(refusal.groups, [staff()]);
-        assert_eq!(refusal.missing, "one of: group:staff, guild:9, user:\u{2026}", "and nobody's id");
+        let missing = "[[rule]] 1 wants one of: group:staff, guild:\u{2026}, user:\u{2026}";
+        assert_eq!(refusal.missing, missing, "and no id");
         let Access::Unknown(unknown) = ask(&rules, DOCS, Some(&[])) else { panic!("not unknown") };
         assert_eq!(unknown, refusal);
         assert_eq!(ask(&rules, DOCS, None), Access::NotSignedIn);
         let allow = Rules { allow: Some(vec![Term::Group("staff".into())]), ..rules };
         let Access::NotAllowed(refusal) = ask(&allow, DOCS, Some(&known)) else { panic!("not refused") };
-        assert_eq!(refusal.missing, "DOORBOOK_ALLOW: one of: group:staff");
+        assert_eq!(refusal.missing, "DOORBOOK_ALLOW wants one of: group:staff");
     }
 
     #[test]
     fn who_is_on_the_other_list_is_not_told_to_join() {
         let rules = rules(vec![Term::SignedIn, Term::Group("staff".into())], vec![Term::User(NELLY)]);
         let Access::NotAllowed(refusal) = ask(&rules, DOCS, Some(&[])) else { panic!("not refused") };
-        assert!(refusal.groups.is_empty() && refusal.missing.contains("deny"), "{refusal:?}");
+        assert!(
+            refusal.groups.is_empty() && refusal.missing == "nothing: [[rule]] 1 denies it",
+            "{refusal:?}"
+        );
     }
 
     #[test]

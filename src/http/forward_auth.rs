@@ -270,7 +270,7 @@ impl Asking<'_> {
     /// Says what is wrong, in a way that this proxy takes.
     fn problem(&self, problem: Problem, forwarded: Option<&Forwarded>) -> Response {
         if self.endpoint == Endpoint::Nginx {
-            return reply::problem(&problem.document(self.head.id).as_status(StatusCode::FORBIDDEN));
+            return reply::problem(&problem.document(self.head.id).with_status(StatusCode::FORBIDDEN));
         }
         reply::refuse(
             &self.gate.settings,

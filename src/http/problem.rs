@@ -402,7 +402,7 @@ impl Document {
     }
 
     /// Says it with another status, to who takes no other.
-    pub fn as_status(self, status: StatusCode) -> Document {
+    pub fn with_status(self, status: StatusCode) -> Document {
         Document { status: status.as_u16(), ..self }
     }
 

@@ -2,12 +2,15 @@
 
 use std::fmt::Write as _;
 
+use doorbook::app::By;
+use doorbook::discord::stand_in::people::DEMO_GUILD;
+use doorbook::domain::rules::Term;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::guarded::{
-    AUTH, FETCHES, NAVIGATES, RULES, WIKI, at_the_wiki, both, forward, forward_headers, house, nginx,
-    nginx_headers,
+    AUTH, Client, FETCHES, NAVIGATES, RULES, WIKI, at_the_wiki, both, forward, forward_headers, house, nginx,
+    nginx_headers, rule, to,
 };
 use crate::harness::{Exchange, House, MARISOL, Plan, QUIETFOX, raw};
 use crate::snapshot;
@@ -42,10 +45,15 @@ async fn exchanges_of_both_endpoints() {
     let house = house().await;
     let (mut nobody, mut marisol, mut quietfox) =
         (house.browser(), at_the_wiki(&house, MARISOL).await, at_the_wiki(&house, QUIETFOX).await);
+    // A rule that came after they had signed in: nobody has asked Discord for that yet.
+    let app = &house.doorbook().app;
+    let mut rules = (*app.rules()).clone();
+    rules.rules.insert(0, rule("wiki.example.net", "/guild", to(Term::Guild(DEMO_GUILD))));
+    app.change_rules(rules, &By::SYSTEM).await.expect("changed");
     let upgrades = UPGRADES;
     let preflight: &[(&str, &str)] =
         &[("Origin", "https://app.example"), ("Access-Control-Request-Method", "PUT"), ("Accept", "*/*")];
-    let cases: &[(&str, &str, &str, &str, &[(&str, &str)])] = &[
+    let cases: &[(&str, &str, &str, &str, Client<'_>)] = &[
         ("malformed", "nobody", "GET", "https://wiki.example.net/%00", FETCHES),
         ("no rule", "nobody", "GET", "https://elsewhere.example/", FETCHES),
         ("no rule, as a page", "nobody", "GET", "https://elsewhere.example/", NAVIGATES),
@@ -288,7 +296,7 @@ async fn only_a_person_is_sent_away() {
     let url = format!("{WIKI}/page");
     let without_upgrade = &UPGRADES[3..];
     let old: &[(&str, &str)] = &[("Accept", "text/html"), ("Sec-WebSocket-Key", "x")];
-    let cases: &[(&str, &str, &[(&str, &str)], bool)] = &[
+    let cases: &[(&str, &str, Client<'_>, bool)] = &[
         ("GET", &url, NAVIGATES, true),
         ("POST", &url, NAVIGATES, true),
         ("GET", &url, &[("Accept", "text/html")], true),

@@ -55,11 +55,6 @@ allow_preflight = true
 
 [[rule]]
 host = "wiki.example.net"
-path = "/guild"
-allow = [ { guild = "197038439483310086" } ]
-
-[[rule]]
-host = "wiki.example.net"
 path = "/lan"
 public = true
 networks = ["203.0.113.0/24"]
@@ -80,6 +75,9 @@ pub async fn house() -> House {
 
 /// Where the apps' proxy says its clients come from.
 pub const CLIENT: &str = "203.0.113.7";
+
+/// What a client sends.
+pub type Client<'a> = &'a [(&'a str, &'a str)];
 
 /// A person who goes to a page.
 pub const NAVIGATES: &[(&str, &str)] =

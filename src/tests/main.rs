@@ -15,6 +15,7 @@ mod exchanges;
 mod forward_auth;
 mod golden;
 mod gone;
+mod guard_traces;
 mod guarded;
 mod harness;
 mod keys;
