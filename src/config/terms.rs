@@ -11,7 +11,7 @@ use crate::domain::id::DiscordId;
 use crate::domain::rules::Term;
 
 /// How many terms one list may have.
-pub(super) const TERMS_MAX: usize = 100;
+pub(super) const TERMS_MAX: usize = 1_000;
 
 /// Reads who may sign in.
 pub(super) fn allow(text: &str) -> Result<Vec<Term>, Wrong> {

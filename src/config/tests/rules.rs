@@ -80,12 +80,12 @@ fn every_bound_is_the_last_number_that_is_taken() {
     assert!(rules(&format!("allow = \"{}\"", users(100)), None).is_ok());
     assert_eq!(
         mistakes(&format!("allow = \"{}\"", users(101))),
-        ["rules:1: allow: is too many: at most 100 terms"]
+        ["rules:1: allow: is too many: at most 1000 terms"]
     );
     let terms = |n: usize| many(n, &|n| format!("{{ user = \"{}\" }},", n + 1));
     let of = |terms: String| format!("[[rule]]\nhost = \"a.example\"\nallow = [{terms}]\n");
     assert!(rules(&of(terms(100)), None).is_ok());
-    assert_eq!(mistakes(&of(terms(101))), ["rules:3: rule.allow: is too many: at most 100 terms"]);
+    assert_eq!(mistakes(&of(terms(1_001))), ["rules:3: rule.allow: is too many: at most 1000 terms"]);
 
     // Each person would have to be looked up in each of them.
     let guilds = |n: usize| {
