@@ -18,7 +18,7 @@ async fn until_it_says(process: &Process, text: &str, times: usize) -> String {
         assert!(clock.monotonic() < Duration::from_secs(60), "it does not: {}", process.said("err"));
         clock.sleep(Duration::from_millis(10)).await;
     }
-    process.said("err").lines().filter(|line| line.contains(text)).last().expect("a line").to_owned()
+    process.said("err").lines().rfind(|line| line.contains(text)).expect("a line").to_owned()
 }
 
 fn hash_changes(house: &House) -> Vec<(u64, bool)> {
