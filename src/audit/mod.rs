@@ -4,6 +4,7 @@
 //! Everything else happens in the asking process: it folds the records, opens the boxes with the keys that it
 //! was given, and checks what is to be checked. A server that is being looked into cannot talk its way out.
 
+mod access;
 mod certificate;
 mod describe;
 mod diff;
@@ -14,6 +15,7 @@ mod person;
 mod portable;
 mod proof;
 mod record;
+mod replay;
 mod rows;
 mod signed_in;
 mod source;
@@ -27,6 +29,7 @@ mod words;
 
 use futures_util::future::BoxFuture;
 
+pub use access::{Access, Ground, Request, Unanswered};
 pub use certificate::{Certificate, CertificateError, MAX_CERTIFICATE, Proven};
 pub use describe::describe;
 pub use diff::Change;
@@ -36,6 +39,7 @@ pub use person::Holdings;
 pub use portable::{Copied, CopyError, CopyReader, ExportError, Next, Noted, Survey};
 pub use proof::StandingCheckpoint;
 pub use record::{OneBox, OneEvent, Related, WholeRecord};
+pub use replay::{AccessChange, Replay, Shift, Whom};
 pub use rows::{Actor, EventRow, Filter, Rows};
 pub use signed_in::{MembershipRow, SignedIn};
 pub use source::LogSource;

@@ -52,8 +52,7 @@ impl Opener {
 
     /// Returns the profile that a fact of the state holds.
     pub fn profile(&self, fact: &Fact) -> Option<Profile> {
-        let plaintext = self.keys.as_ref()?.unseal(fact.record, &fact.sealed).ok()?;
-        match codec::private_in(&plaintext, fact.index, codec::PROFILE_OBSERVED).ok()?? {
+        match self.private_of(fact, codec::PROFILE_OBSERVED)? {
             Private::Profile(profile) => Some(profile),
             _ => None,
         }
@@ -68,9 +67,16 @@ impl Opener {
 
     /// Returns the membership that a fact of the state holds.
     pub fn membership(&self, fact: &Fact) -> Option<Membership> {
-        let plaintext = self.keys.as_ref()?.unseal(fact.record, &fact.sealed).ok()?;
-        match codec::private_in(&plaintext, fact.index, codec::MEMBERSHIP_OBSERVED).ok()?? {
+        match self.private_of(fact, codec::MEMBERSHIP_OBSERVED)? {
             Private::Membership(membership) => Some(membership),
+            _ => None,
+        }
+    }
+
+    /// Returns the rules that a fact of the state holds, as a text.
+    pub fn rules(&self, fact: &Fact) -> Option<String> {
+        match self.private_of(fact, codec::RULES_CHANGED)? {
+            Private::Rules(text) => Some(text),
             _ => None,
         }
     }
@@ -89,6 +95,11 @@ impl Opener {
     /// Returns the pseudonym of a Discord user who has a key.
     pub fn sub_of(&self, id: DiscordId) -> Option<Sub> {
         self.keys.as_ref()?.sub_of(id)
+    }
+
+    fn private_of(&self, fact: &Fact, kind: u16) -> Option<Private> {
+        let plaintext = self.keys.as_ref()?.unseal(fact.record, &fact.sealed).ok()?;
+        codec::private_in(&plaintext, fact.index, kind).ok()?
     }
 
     fn open(&self, record: &Record, sealed: &SealedBox) -> Option<zeroize::Zeroizing<Vec<u8>>> {

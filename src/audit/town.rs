@@ -1,19 +1,22 @@
 //! A small town that lives the same life every time: people, their browsers and their troubles, in a real log.
 
 mod golden;
+mod village;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(crate) use self::village::{GUILD, STAFF, Village, member};
 use super::{LogSource, Opener, Reader};
 use crate::app::{Accepted, App, By, Role, Settings};
 use crate::clock::{Clock as _, ManualClock};
 use crate::disk::RealDisk;
 use crate::domain::command::{Command, SignIn, Which};
 use crate::domain::event::{
-    Cause, FailureCode, Learned, MadeBy, Method, Origin, OutageCause, Profile, RevokedBy, Stage, Tokens,
+    Cause, FailureCode, Learned, MadeBy, Membership, Method, Origin, OutageCause, Profile, RevokedBy, Stage,
+    Tokens,
 };
 use crate::domain::id::{DiscordId, GrantId, Hash, RequestId, Secret, SessionId, SessionToken, Sub};
 use crate::domain::record::Actor;
@@ -41,7 +44,7 @@ impl Town {
     pub(crate) async fn founded() -> Town {
         let dir = tempfile::tempdir().unwrap();
         let clock = ManualClock::new(BEGINNING);
-        let app = open(dir.path().join("data"), &clock, 0).await;
+        let app = open(dir.path().join("data"), &clock, 0, its_rules()).await;
         Town { dir, clock, app, entropy: Arc::new(SeededEntropy::new("the life of a town")), starts: 0 }
     }
 
@@ -58,13 +61,13 @@ impl Town {
         self.app.close().await.unwrap();
         self.clock.advance(Duration::from_secs(30));
         self.starts += 1;
-        self.app = open(self.data_dir(), &self.clock, self.starts).await;
+        self.app = open(self.data_dir(), &self.clock, self.starts, its_rules()).await;
     }
 
     /// Starts the server again to look into its log.
     async fn restart_to_read(&mut self) {
         self.starts += 1;
-        self.app = open(self.data_dir(), &self.clock, self.starts).await;
+        self.app = open(self.data_dir(), &self.clock, self.starts, its_rules()).await;
     }
 
     /// Lives until the log has so many records.
@@ -133,6 +136,10 @@ impl Town {
     }
 
     pub(crate) async fn sign_in(&self, who: u64) {
+        self.sign_in_with(who, vec![]).await;
+    }
+
+    pub(crate) async fn sign_in_with(&self, who: u64, memberships: Vec<Membership>) {
         let admitted = who < PEOPLE - 2;
         let user = match admitted {
             true => Some(self.app.keys().ensure_subject(Town::id(who)).await.unwrap()),
@@ -143,7 +150,7 @@ impl Town {
         let command = Command::SignIn(Box::new(SignIn {
             user,
             profile: self.profile(who),
-            memberships: vec![],
+            memberships,
             grant: GrantId(self.entropy.draw()),
             application: DiscordId(1_100_000_000_000_000_001),
             scopes: vec!["identify".into(), "email".into()],
@@ -200,7 +207,7 @@ impl Town {
         self.app.sessions_of(user).first().map(|live| (user, live.id))
     }
 
-    async fn log_out(&self, who: u64) {
+    pub(crate) async fn log_out(&self, who: u64) {
         let Some((user, session)) = self.session(who) else { return };
         let by = self.by(who, Actor::user(user, Some(session)));
         self.app.end_sessions(user, Which::One(session), Cause::Logout, None, &by).await.unwrap();
@@ -248,7 +255,11 @@ impl Town {
     }
 }
 
-async fn open(data_dir: PathBuf, clock: &ManualClock, start: u32) -> Arc<App> {
+fn its_rules() -> Rules {
+    Rules { allow: Some((0..PEOPLE - 2).map(|who| Term::User(Town::id(who))).collect()), ..Rules::default() }
+}
+
+async fn open(data_dir: PathBuf, clock: &ManualClock, start: u32, rules: Rules) -> Arc<App> {
     let settings = Settings {
         data_dir,
         encrypt_secret: None,
@@ -260,10 +271,7 @@ async fn open(data_dir: PathBuf, clock: &ManualClock, start: u32) -> Arc<App> {
             accepted: Accepted::default(),
         },
         version: "0.1.0".into(),
-        rules: Rules {
-            allow: Some((0..PEOPLE - 2).map(|who| Term::User(Town::id(who))).collect()),
-            ..Rules::default()
-        },
+        rules,
         probe: Probe::InProcess,
     };
     let entropy = Arc::new(SeededEntropy::new(&format!("start {start}")));

@@ -1,7 +1,10 @@
-//! `doorbook explain`: the story of one person.
+//! `doorbook explain`: the story of one person, or why they may open an address.
+
+use std::net::IpAddr;
 
 use serde::Serialize;
 
+use super::access;
 use super::audit::{not_begun, person, view, when, with_reading};
 use super::failure::Failure;
 use super::flags::BriefFlags;
@@ -9,15 +12,28 @@ use super::outside::Outside;
 use super::rows::{self, Format, Row, visible, visible_lines};
 use crate::audit::{Line, Story, When};
 
-/// Tell the story of one person: sign-ins, devices, refreshes, denials and ends, with the positions
+/// Say why somebody may open an address, or tell their story: sign-ins, devices, denials and ends
+///
+/// With a URL: what the rules say about it, or said at that moment, with every session, fact and term that decides,
+/// and the position of the record that proves each. It is answered from the log alone. When Discord last confirmed a
+/// membership is not in it, so the answer says where it depends on that. Exit code 0 whatever the answer is.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  doorbook explain --user nelly\n  doorbook explain --user 80351110224678912 --at \"2026-11-17 14:03\""
+    after_help = "Examples:\n  doorbook explain https://wiki.example.org/admin --user nelly\n  doorbook explain https://wiki.example.org/ --user nelly --method POST --at \"2026-11-17 14:03\"\n  doorbook explain --user 80351110224678912 --at 4711"
 )]
 pub(super) struct Args {
+    /// The address, as a browser has it; without one, the story of that person
+    #[arg(value_name = "URL")]
+    url: Option<String>,
     /// Of that person: a Discord id, a username or a display name
     #[arg(long, value_name = "USER")]
     user: String,
+    /// Opened by this method; GET, where it is left out
+    #[arg(long, value_name = "METHOD", requires = "url")]
+    method: Option<String>,
+    /// Opened from this address; where it is left out, no rule for certain networks fits
+    #[arg(long, value_name = "ADDRESS", requires = "url")]
+    ip: Option<IpAddr>,
     /// Only what was known then: 2h, 7d, a date, "2026-11-17 14:03", RFC 3339, or the position of a record
     #[arg(long, value_name = "TIME|POSITION")]
     at: Option<String>,
@@ -30,6 +46,10 @@ pub(super) struct Args {
 
 pub(super) fn run(args: Args, outside: &mut Outside) -> Result<(), Failure> {
     let at = args.at.as_deref().map_or(Ok(When::Now), |text| when("at", text, outside))?;
+    if let Some(url) = args.url {
+        let Args { user, method, ip, format, flags, .. } = args;
+        return access::run(access::Question { url, user, method, ip, at, format }, flags, outside);
+    }
     with_reading(args.flags, outside, async |reading, outside| {
         let reader = &reading.reader;
         // By the names of today: who changed theirs is still found.

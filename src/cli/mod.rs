@@ -3,6 +3,7 @@
 //! Results go to standard output and everything else to standard error. The exit code is 0 where all is
 //! well, 1 where the answer is "no", 2 for wrong use or configuration, 3 where the environment failed.
 
+mod access;
 mod audit;
 mod backup;
 mod config_check;
@@ -22,6 +23,7 @@ mod proxy;
 mod restore;
 mod retention;
 pub mod rows;
+mod rules;
 mod serve;
 mod sessions;
 mod shell;
@@ -76,6 +78,9 @@ enum Command {
     /// Let old addresses and user agents fade
     #[command(subcommand, after_help = "Example:\n  doorbook retention apply")]
     Retention(retention::Command),
+    /// What other rules would change
+    #[command(subcommand, after_help = "Example:\n  doorbook rules replay --rules new.toml --since 30d")]
+    Rules(rules::Command),
     /// Look at the configuration
     #[command(subcommand, after_help = "Example:\n  doorbook config check")]
     Config(config_check::Command),
@@ -135,6 +140,7 @@ fn dispatch(cli: Cli, outside: &mut Outside) -> Result<(), Failure> {
         Command::Restore(args) => restore::run(args, outside),
         Command::Keys(command) => keys::run(command, outside),
         Command::Retention(command) => retention::run(command, outside),
+        Command::Rules(command) => rules::run(command, outside),
         Command::Config(command) => config_check::run(command, outside),
         Command::Proxy(args) => proxy::run(args, outside),
         Command::Health(args) => health::run(args, outside),

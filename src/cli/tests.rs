@@ -19,6 +19,8 @@ use crate::control::{Answers, RotatedKey, Server};
 use crate::disk::RealDisk;
 use crate::domain::time::Timestamp;
 
+mod access;
+
 const NOW: Timestamp = Timestamp(1_767_337_200_000); // 2026-01-02T07:00:00Z
 
 #[derive(Clone, Default)]
@@ -190,7 +192,7 @@ impl Came {
 
 #[test]
 fn every_command_explains_itself_with_an_example() {
-    let all: [&[&str]; 35] = [
+    let all: [&[&str]; 37] = [
         &[],
         &["serve"],
         &["demo"],
@@ -223,6 +225,8 @@ fn every_command_explains_itself_with_an_example() {
         &["retention"],
         &["retention", "apply"],
         &["proxy"],
+        &["rules"],
+        &["rules", "replay"],
         &["health"],
         &["completions"],
         &["man"],

@@ -62,6 +62,21 @@ pub enum Verdict<'r> {
     NoRule,
 }
 
+/// Which rule is asked, or why none is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice<'r> {
+    /// That one.
+    Rule(&'r Rule),
+    /// The policy for hosts without a rule.
+    DefaultPolicy,
+    /// None is for the host, and nor is the policy.
+    NoHost,
+    /// None of those of the host is for the path.
+    NoPath,
+    /// This one chose the place, and no rule of the place is for the method and the address.
+    NotFitting(&'r Rule),
+}
+
 /// What decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason<'r> {
@@ -79,33 +94,40 @@ pub enum Reason<'r> {
 /// path, whose methods and networks choose among them. An ambiguous path is granted only where every rule of the
 /// host and method grants it.
 pub fn check<'r>(rules: &'r Rules, wanted: &Wanted<'_>, person: Option<&Person<'_>>) -> Verdict<'r> {
-    let of_host = || rules.rules.iter().filter(|rule| rule.host.matches(wanted.host));
-    if of_host().next().is_none() {
-        return match &rules.default_policy {
-            DefaultPolicy::SignedIn(domain) if wanted.host.is_at_or_below(domain) => {
-                ask(rules, Reason::DefaultPolicy, person)
-            }
-            _ => Verdict::NoRule,
-        };
-    }
-    let Some(first) = of_host().find(|rule| rule.path.covers(wanted.path)) else {
-        return Verdict::NoRule;
-    };
-    let mut siblings = of_host().filter(|rule| rule.host == first.host && rule.path == first.path);
-    let Some(chosen) = siblings.find(|rule| rule.takes(wanted) && rule.is_for(wanted.address)) else {
-        return Verdict::NoRule;
+    let chosen = match choose(rules, wanted) {
+        Choice::Rule(rule) => rule,
+        Choice::DefaultPolicy => return ask(rules, Reason::DefaultPolicy, person),
+        Choice::NoHost | Choice::NoPath | Choice::NotFitting(_) => return Verdict::NoRule,
     };
     let verdict = grant(rules, chosen, wanted, person);
     if !wanted.path.is_ambiguous() {
         return verdict;
     }
-    of_host()
+    let of_host = rules.rules.iter().filter(|rule| rule.host.matches(wanted.host));
+    of_host
         .filter(|rule| rule.takes(wanted))
         .map(|rule| match rule.is_for(wanted.address) {
             true => grant(rules, rule, wanted, person),
             false => Verdict::NoRule,
         })
         .fold(verdict, Verdict::stricter)
+}
+
+/// Returns which rule is asked about a request, whoever sent it.
+pub fn choose<'r>(rules: &'r Rules, wanted: &Wanted<'_>) -> Choice<'r> {
+    let of_host = || rules.rules.iter().filter(|rule| rule.host.matches(wanted.host));
+    if of_host().next().is_none() {
+        return match &rules.default_policy {
+            DefaultPolicy::SignedIn(domain) if wanted.host.is_at_or_below(domain) => Choice::DefaultPolicy,
+            _ => Choice::NoHost,
+        };
+    }
+    let Some(first) = of_host().find(|rule| rule.path.covers(wanted.path)) else {
+        return Choice::NoPath;
+    };
+    let mut siblings = of_host().filter(|rule| rule.host == first.host && rule.path == first.path);
+    let fitting = siblings.find(|rule| rule.takes(wanted) && rule.is_for(wanted.address));
+    fitting.map_or(Choice::NotFitting(first), Choice::Rule)
 }
 
 fn grant<'r>(

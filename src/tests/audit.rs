@@ -24,11 +24,15 @@ async fn a_running_server_and_a_stopped_log_give_the_same_answers() {
     process.signed_in(&house, MARISOL).await;
     let mut quiet = process.signed_in(&house, QUIETFOX).await;
     assert_eq!(quiet.fetch("POST", "/api/auth/logout").await.status, 204);
-    let lines: [&[&str]; 4] = [
+    let rule = "[[rule]]\nhost = \"app.example.org\"\npublic = true\n";
+    std::fs::write(house.dir.path().join("new.toml"), rule).expect("a file");
+    let lines: [&[&str]; 6] = [
         &["audit", "log", "--format", "jsonl"],
         &["audit", "log", "--user", "quietfox", "--format", "jsonl"],
         &["audit", "state", "--at", "3", "--format", "jsonl"],
         &["audit", "diff", "1", "4", "--format", "jsonl"],
+        &["explain", "https://app.example.org/", "--user", "quietfox", "--at", "3", "--format", "jsonl"],
+        &["rules", "replay", "--rules", "new.toml", "--format", "jsonl"],
     ];
     let mut running = Vec::new();
     for line in lines {
@@ -44,6 +48,10 @@ async fn a_running_server_and_a_stopped_log_give_the_same_answers() {
     assert_eq!(running, stopped);
     assert_eq!(running[2].len(), 2, "two were signed in then");
     assert!(kinds(&running[1]).contains(&"session.revoked"));
+    let verdict = running[4].last().expect("a verdict");
+    assert_eq!(verdict["what"], "no_rule: no rule is for the host");
+    assert_eq!((&running[4][0]["about"], &running[4][0]["position"]), (&"session".into(), &3.into()));
+    assert_eq!(running[5].len(), 3, "both of them and whoever is not signed in");
 
     let verified = Process::spawn(&house, &["audit", "verify", "--json"], &[]).ends().await;
     assert_eq!(verified.code, Some(0), "{}", verified.stderr);
