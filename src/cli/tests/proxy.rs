@@ -48,6 +48,42 @@ fn doorbook_is_where_the_configuration_says_and_where_a_flag_says() {
 }
 
 #[test]
+fn a_host_that_is_covered_needs_no_rule() {
+    let rules = |rules: &str| Shell::configured().file("doorbook.toml", rules);
+    let to_all = "[[rule]]\nhost = \"*.example.org\"\nallow = [{ signed_in = true }]\n";
+    assert_eq!(said(&rules(to_all), &WIKI), "");
+    let by_policy = Shell::configured()
+        .set("DOORBOOK_DEFAULT_POLICY", "signed-in")
+        .set("DOORBOOK_COOKIE_DOMAIN", "example.org");
+    assert_eq!(said(&by_policy, &WIKI), "");
+    let one_path = said(&by_policy, &[&WIKI[..], &["--path", "/admin"]].concat());
+    snapshot!("proxy_policy_and_a_path", one_path);
+
+    let public = rules("[[rule]]\nhost = \"wiki.example.org\"\npublic = true\n");
+    let traefik = ["proxy", "traefik", "--host", "wiki.example.org", "--upstream", "127.0.0.1:8080"];
+    snapshot!("proxy_public_behind_traefik", said(&public, &traefik));
+    public.run(&[&traefik[..], &["--app", "gitea"]].concat()).exits(2);
+    assert_eq!(said(&public, &WIKI), "", "nginx takes away what nobody is");
+}
+
+#[test]
+fn the_app_is_told_under_the_names_that_are_configured() {
+    let names = |value: &str| {
+        let shell = Shell::configured().set("DOORBOOK_IDENTITY_HEADERS", value);
+        let caddy = ["proxy", "caddy", "--host", "wiki.example.org", "--upstream", "127.0.0.1:8080"];
+        let came = shell.run(&caddy);
+        came.exits(0);
+        let line = came.out.lines().find(|line| line.contains("copy_headers")).expect("it copies");
+        line.trim().to_owned()
+    };
+    assert_eq!(
+        names("user=X-User"),
+        "copy_headers X-User Remote-Name Remote-Email Remote-Groups X-Discord-Id X-Discord-Roles"
+    );
+    assert!(names("webauth").starts_with("copy_headers X-WEBAUTH-USER X-WEBAUTH-NAME "));
+}
+
+#[test]
 fn what_cannot_be_printed_is_exit_2_and_nothing_is_printed() {
     let rows: [(&str, Shell, &[&str]); 10] = [
         ("nothing_configured", Shell::new(), &WIKI),

@@ -21,18 +21,19 @@ fn mistakes(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_example_of_the_readme_is_read() {
+fn the_examples_of_the_readme_are_read() {
     let readme = include_str!("../../../README.md");
-    let (_, chapter) = readme.split_once("### Rules\n").expect("the README has the chapter");
-    let (_, behind) = chapter.split_once("```toml\n[[group]]").expect("it has an example");
-    let (example, _) = behind.split_once("```").expect("it ends");
-    let text = format!("[[group]]{example}");
-    let read = good(&text);
-    assert_eq!(read.groups.len(), 1, "{text}");
-    assert!(read.rules.len() >= 3, "{text}");
-    assert_eq!(read.shadowed(), [], "{text}");
-    let canonical = good(&read.canonical());
-    assert_eq!(canonical.hash(), read.hash());
+    let blocks = readme.split("```toml\n").skip(1).filter_map(|behind| behind.split("```").next());
+    let examples: Vec<&str> = blocks.filter(|text| text.contains("[[rule]]")).collect();
+    assert!(examples.len() >= 2, "the README has examples of rules");
+    for text in examples {
+        let read = good(text);
+        assert_eq!(read.groups.len(), 1, "{text}");
+        assert!(read.rules.len() >= 2, "{text}");
+        assert_eq!(read.shadowed(), [], "{text}");
+        let canonical = good(&read.canonical());
+        assert_eq!(canonical.hash(), read.hash());
+    }
 }
 
 #[test]
