@@ -100,22 +100,42 @@ pub fn check<'r>(rules: &'r Rules, wanted: &Wanted<'_>, person: Option<&Person<'
         Choice::NoHost | Choice::NoPath | Choice::NotFitting(_) => return Verdict::NoRule,
     };
     let verdict = grant(rules, chosen, wanted, person);
-    if !wanted.path.is_ambiguous() {
-        return verdict;
+    if is_ambiguous(rules, wanted) {
+        readings(rules, wanted, person).fold(verdict, Verdict::stricter)
+    } else {
+        verdict
     }
-    let of_host = rules.rules.iter().filter(|rule| rule.host.matches(wanted.host));
-    of_host
-        .filter(|rule| rule.takes(wanted))
-        .map(|rule| match rule.is_for(wanted.address) {
-            true => grant(rules, rule, wanted, person),
-            false => Verdict::NoRule,
-        })
-        .fold(verdict, Verdict::stricter)
+}
+
+/// Returns whether an app may read another path than these rules do.
+pub fn is_ambiguous(rules: &Rules, wanted: &Wanted<'_>) -> bool {
+    let spelling_matters = || rules.of_host(wanted.host).any(|rule| rule.path.holds_reserved());
+    wanted.path.is_ambiguous() || (wanted.path.is_respelled() && spelling_matters())
+}
+
+/// Returns what the rules say of every path of the host that an app may read in an ambiguous one.
+fn readings<'a, 'r>(
+    rules: &'r Rules,
+    wanted: &'a Wanted<'_>,
+    person: Option<&'a Person<'_>>,
+) -> impl Iterator<Item = Verdict<'r>> + use<'a, 'r> {
+    // A path that no rule is for is one of them, unless there is a rule for all.
+    let uncovered = !rules.of_host(wanted.host).any(|rule| rule.path.is_root());
+    let verdicts = rules.of_host(wanted.host).filter_map(move |rule| match () {
+        () if !rule.takes(wanted) => {
+            let is_place = |other: &&Rule| other.host == rule.host && other.path == rule.path;
+            let sibling = rules.of_host(wanted.host).filter(is_place).any(|other| other.takes(wanted));
+            (!sibling).then_some(Verdict::NoRule)
+        }
+        () if !rule.is_for(wanted.address) => Some(Verdict::NoRule),
+        () => Some(grant(rules, rule, wanted, person)),
+    });
+    verdicts.chain(uncovered.then_some(Verdict::NoRule))
 }
 
 /// Returns which rule is asked about a request, whoever sent it.
 pub fn choose<'r>(rules: &'r Rules, wanted: &Wanted<'_>) -> Choice<'r> {
-    let of_host = || rules.rules.iter().filter(|rule| rule.host.matches(wanted.host));
+    let of_host = || rules.of_host(wanted.host);
     if of_host().next().is_none() {
         return match &rules.default_policy {
             DefaultPolicy::SignedIn(domain) if wanted.host.is_at_or_below(domain) => Choice::DefaultPolicy,

@@ -13,6 +13,7 @@ pub const MAX_LEN: usize = 8_192;
 pub struct RequestPath {
     normal: String,
     is_ambiguous: bool,
+    is_respelled: bool,
 }
 
 /// The text is not the path of a request.
@@ -26,10 +27,10 @@ impl RequestPath {
         if !raw.starts_with('/') || raw.len() > MAX_LEN {
             return Err(MalformedPath);
         }
-        let Decoded { text, mut is_ambiguous } = decode(raw)?;
+        let Decoded { text, mut is_ambiguous, is_respelled } = decode(raw)?;
         let normal = remove_dots_and_slashes(&text);
         is_ambiguous |= normal != text;
-        Ok(RequestPath { normal, is_ambiguous })
+        Ok(RequestPath { normal, is_ambiguous, is_respelled })
     }
 
     /// Returns the path that rules are compared with.
@@ -41,49 +42,90 @@ impl RequestPath {
     pub fn is_ambiguous(&self) -> bool {
         self.is_ambiguous
     }
+
+    /// Returns whether a character that may stand as it is was escaped, or one was not that should be: `%3A` for `:`.
+    ///
+    /// Most apps read both alike, so it matters only where a rule has such a character in its path.
+    pub fn is_respelled(&self) -> bool {
+        self.is_respelled
+    }
 }
 
 struct Decoded {
     text: String,
     is_ambiguous: bool,
+    is_respelled: bool,
 }
 
-/// Decodes what need not be escaped, once; the other escapes stay, with capitals.
+/// Decodes what may stand in a path as it is, once; the rest is escaped, with capitals.
 fn decode(raw: &str) -> Result<Decoded, MalformedPath> {
     let bytes = raw.as_bytes();
-    let mut text = String::with_capacity(raw.len());
-    let mut is_ambiguous = false;
+    let mut decoded =
+        Decoded { text: String::with_capacity(raw.len()), is_ambiguous: false, is_respelled: false };
     let mut at = 0;
     while let Some(&byte) = bytes.get(at) {
         match byte {
             b'%' => {
                 let digits = bytes.get(at + 1..at + 3).ok_or(MalformedPath)?;
-                let mut decoded = [0];
-                hex::decode_to_slice(digits, &mut decoded).map_err(|_| MalformedPath)?;
-                let [decoded] = decoded;
-                match decoded {
-                    0 => return Err(MalformedPath),
-                    b'-' | b'.' | b'_' | b'~' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => {
-                        is_ambiguous = true;
-                        text.push(char::from(decoded));
-                    }
-                    _ => {
-                        // A separator, an escape of an escape, or a control, to whoever decodes once more.
-                        is_ambiguous |= matches!(decoded, b'/' | b'\\' | b'%' | b';' | 0..=0x1f | 0x7f);
-                        text.push_str(&format!("%{decoded:02X}"));
-                    }
-                }
+                let mut escaped = [0];
+                hex::decode_to_slice(digits, &mut escaped).map_err(|_| MalformedPath)?;
+                decoded.take_escaped(escaped[0])?;
                 at += 3;
             }
             b'#' | 0..=b' ' | 0x7f..=0xff => return Err(MalformedPath),
             _ => {
-                is_ambiguous |= matches!(byte, b'\\' | b';');
-                text.push(char::from(byte));
+                decoded.take(byte);
                 at += 1;
             }
         }
     }
-    Ok(Decoded { text, is_ambiguous })
+    Ok(decoded)
+}
+
+impl Decoded {
+    fn take_escaped(&mut self, byte: u8) -> Result<(), MalformedPath> {
+        match byte {
+            0 => return Err(MalformedPath),
+            byte if is_unreserved(byte) => {
+                self.is_ambiguous = true;
+                self.text.push(char::from(byte));
+            }
+            byte if is_reserved_in_a_path(byte) => {
+                self.is_respelled = true;
+                self.text.push(char::from(byte));
+            }
+            _ => {
+                // To whoever decodes once more, a separator, the end of the path, another escape, or a control.
+                self.is_ambiguous |=
+                    matches!(byte, b'/' | b'\\' | b'%' | b';' | b'?' | b'#' | 0..=0x1f | 0x7f);
+                self.text.push_str(&format!("%{byte:02X}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, byte: u8) {
+        self.is_ambiguous |= matches!(byte, b'\\' | b';');
+        match byte {
+            b'/' | b'\\' | b';' => self.text.push(char::from(byte)),
+            byte if is_unreserved(byte) || is_reserved_in_a_path(byte) => self.text.push(char::from(byte)),
+            // Browsers escape these; not everybody is a browser.
+            _ => {
+                self.is_respelled = true;
+                self.text.push_str(&format!("%{byte:02X}"));
+            }
+        }
+    }
+}
+
+/// Characters that mean the same escaped and not (RFC 3986, section 2.3).
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+}
+
+/// The other characters that may stand in a path as they are (section 3.3), but for `;`.
+fn is_reserved_in_a_path(byte: u8) -> bool {
+    matches!(byte, b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b'=' | b':' | b'@')
 }
 
 fn remove_dots_and_slashes(text: &str) -> String {
@@ -151,6 +193,12 @@ impl RulePath {
             || path.strip_prefix(&self.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
+    /// Returns whether a character stands in it that may be spelled in two ways, `:` or `%3A`.
+    pub fn holds_reserved(&self) -> bool {
+        let mut bytes = self.0.bytes();
+        bytes.any(|byte| byte != b'/' && !is_unreserved(byte))
+    }
+
     /// Returns whether it covers everything.
     pub fn is_root(&self) -> bool {
         self.0 == "/"
@@ -189,9 +237,6 @@ mod tests {
             "/a:b@c,d=e&f+g$h!i*j'k(l)",
             "/~nelly",
             "/.well-known/x",
-            "/a%3Fb",
-            "/a%23b",
-            "/%40",
         ] {
             let path = RequestPath::parse(raw).unwrap_or_else(|_| panic!("{raw:?}"));
             assert_eq!((path.normal(), path.is_ambiguous()), (raw, false), "{raw:?}");
@@ -233,10 +278,32 @@ mod tests {
             ("/a%0d%0ab", "/a%0D%0Ab"),
             ("/a%09", "/a%09"),
             ("/a%7f", "/a%7F"),
+            ("/admin%3fx", "/admin%3Fx"),
+            ("/admin%23x", "/admin%23x"),
         ] {
             let path = RequestPath::parse(raw).unwrap_or_else(|_| panic!("{raw:?}"));
             assert_eq!((path.normal(), path.is_ambiguous()), (normal, true), "{raw:?}");
         }
+    }
+
+    /// An app decodes both; a rule for the one must be a rule for the other.
+    #[test]
+    fn two_spellings_of_one_path_have_one_form() {
+        for (raw, normal) in [
+            ("/wiki/Special%3aUserRights", "/wiki/Special:UserRights"),
+            ("/%40admin/%21%24%26%27%28%29%2A%2B%2C%3D", "/@admin/!$&'()*+,="),
+            ("/a[1]", "/a%5B1%5D"),
+            ("/a|b\"<>^`{}", "/a%7Cb%22%3C%3E%5E%60%7B%7D"),
+        ] {
+            let path = RequestPath::parse(raw).unwrap_or_else(|_| panic!("{raw:?}"));
+            assert_eq!(path.normal(), normal, "{raw:?}");
+            assert!(path.is_respelled() && !path.is_ambiguous(), "{raw:?}");
+        }
+        let rule = |text| RulePath::parse(text).expect("a path");
+        assert_eq!(rule("/%40admin"), rule("/@admin"));
+        assert_eq!(rule("/a[1]"), rule("/a%5b1%5D"));
+        assert!(rule("/@admin").holds_reserved() && rule("/a[1]").holds_reserved());
+        assert!(!rule("/admin/x-y_z.~1").holds_reserved() && !rule("/").holds_reserved());
     }
 
     #[test]

@@ -184,6 +184,11 @@ impl Rules {
         by_policy || self.rules.iter().any(|rule| rule.host.matches(host))
     }
 
+    /// Returns the rules that are for that host, in their order.
+    pub fn of_host(&self, host: &Host) -> impl Iterator<Item = &Rule> {
+        self.rules.iter().filter(move |rule| rule.host.matches(host))
+    }
+
     /// Returns the group of that name.
     pub fn group(&self, name: &str) -> Option<&Group> {
         self.groups.iter().find(|group| group.name == name)

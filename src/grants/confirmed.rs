@@ -114,6 +114,11 @@ impl Confirmed {
         self.lock().get(&user).is_some_and(|found| found.refused == Some(grant))
     }
 
+    /// Returns how old a fact counts as that was not confirmed since the start.
+    pub(super) fn age_since_the_start(&self, ages: Ages) -> Duration {
+        ages.max_age.saturating_add(self.clock.monotonic().saturating_sub(self.started))
+    }
+
     /// Forgets guilds that nobody asks about any more.
     pub(super) fn keep(&self, user: Sub, guilds: &[DiscordId]) {
         if let Some(found) = self.lock().get_mut(&user) {

@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError};
 
 use super::Grants;
 use super::confirmed::Ages;
+use super::email::EMAIL;
 use crate::domain::access::Person;
 use crate::domain::event::{Membership, Profile};
 use crate::domain::id::{DiscordId, Sub};
@@ -28,6 +29,8 @@ pub(super) struct Asked {
     pub(super) rules: Arc<Rules>,
     /// In ascending order.
     pub(super) guilds: Arc<[DiscordId]>,
+    /// Whether they ask for addresses.
+    pub(super) is_about_email: bool,
 }
 
 impl Standing {
@@ -53,8 +56,7 @@ impl Grants {
     /// `None` where nobody knows their Discord id any more.
     pub fn standing(self: &Arc<Self>, user: Sub) -> Option<Standing> {
         let id = self.app.discord_id_of(user)?;
-        let profile = self.app.profile_of(user).map(|known| known.profile);
-        Some(Standing { id, profile, memberships: self.counting(user) })
+        Some(Standing { id, profile: self.counting_profile(user), memberships: self.counting(user) })
     }
 
     /// Returns what is known of a user in the guilds that the rules ask about, however old, and whether that is
@@ -82,7 +84,10 @@ impl Grants {
         for guild in look.due {
             self.check_in_background(user, guild);
         }
-        let is_expired = |membership: &Membership| look.expired.contains(&membership.guild);
+        // A guild that these rules do not ask about may have been seen long ago, and other rules may be asked next.
+        let is_expired = |membership: &Membership| {
+            !asked.is_about(membership.guild) || look.expired.contains(&membership.guild)
+        };
         if known.iter().any(is_expired) {
             return known.iter().filter(|membership| !is_expired(membership)).cloned().collect();
         }
@@ -100,7 +105,8 @@ impl Grants {
             Some(known) if Arc::ptr_eq(&known.rules, &rules) => known.clone(),
             _ => {
                 let guilds = rules.guilds().into_iter().collect();
-                asked.insert(Asked { rules, guilds }).clone()
+                let is_about_email = rules.scopes().contains(&EMAIL);
+                asked.insert(Asked { rules, guilds, is_about_email }).clone()
             }
         }
     }

@@ -4,6 +4,7 @@
 //! the middle of a refresh must not take its outcome with it.
 
 mod confirmed;
+mod email;
 mod erasure;
 mod flight;
 mod introduced;

@@ -23,7 +23,7 @@ pub(super) const NEARLY: Duration = Duration::from_secs(30);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fetched {
     at: Duration,
-    freshness: Freshness,
+    pub(super) freshness: Freshness,
 }
 
 impl Grants {
@@ -59,6 +59,11 @@ impl Grants {
         if known.confirmed && age < self.settings.profile_max_age {
             return;
         }
+        self.refresh_profile(user);
+    }
+
+    /// Queues a refresh, unless one has just been.
+    pub(super) fn refresh_profile(self: &Arc<Self>, user: Sub) {
         let is_busy = self.fetches.is_aloft(user) || self.client.is_strained();
         if is_busy || self.last_fetch(user, PAUSE).is_some() {
             return;
@@ -158,7 +163,7 @@ impl Grants {
         }
     }
 
-    fn last_fetch(&self, user: Sub, within: Duration) -> Option<Fetched> {
+    pub(super) fn last_fetch(&self, user: Sub, within: Duration) -> Option<Fetched> {
         let now = self.clock.monotonic();
         let mut fetched = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
         fetched.get(&user).copied().filter(|last| now.saturating_sub(last.at) < within)

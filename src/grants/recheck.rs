@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::email::EMAIL;
 use super::profile::NEARLY;
 use super::{Freshness, Grants, RefreshError};
 use crate::app::By;
@@ -62,7 +63,7 @@ pub(super) enum Checked {
 }
 
 impl Grants {
-    /// Asks Discord for every membership that the rules ask about, at most every ten seconds per user, and waits
+    /// Asks Discord for everything that the rules ask about, at most every ten seconds per user, and waits
     /// for five seconds at most.
     pub async fn recheck(self: &Arc<Self>, user: Sub, by: &By) -> Rechecked {
         let asked = self.asked();
@@ -73,11 +74,14 @@ impl Grants {
                 flights.push(self.check(user, guild, by, true));
             }
         }
-        let mut outcomes = Vec::new();
+        let (mut outcomes, mut profile) = (Vec::new(), Freshness::Stale);
         let landed = async {
-            for flight in &mut flights {
-                outcomes.extend(flight.wait_for(Option::is_some).await.ok().and_then(|outcome| *outcome));
-            }
+            let memberships = async {
+                for flight in &mut flights {
+                    outcomes.extend(flight.wait_for(Option::is_some).await.ok().and_then(|outcome| *outcome));
+                }
+            };
+            ((), profile) = tokio::join!(memberships, self.recheck_profile(user, by));
         };
         tokio::select! {
             biased;
@@ -85,13 +89,17 @@ impl Grants {
             () = self.clock.sleep(PATIENCE) => {}
         }
         let Some(grant) = self.app.grant_of(user) else { return Rechecked::Ended };
-        if outcomes.contains(&Checked::Ended) {
+        if outcomes.contains(&Checked::Ended) || profile == Freshness::Ended {
             return Rechecked::Ended;
         }
         if !asked.guilds.is_empty() && !self.covers(user, &grant) {
             return Rechecked::ScopeMissing;
         }
-        let is_known = asked.guilds.iter().all(|guild| self.confirmed.is_fresh(user, *guild));
+        if asked.is_about_email && !grant.scopes.iter().any(|scope| scope == EMAIL) {
+            return Rechecked::ScopeMissing;
+        }
+        let is_known = profile == Freshness::Fresh
+            && asked.guilds.iter().all(|guild| self.confirmed.is_fresh(user, *guild));
         if is_known { Rechecked::Known } else { Rechecked::Unknown }
     }
 

@@ -122,7 +122,7 @@ impl Asking<'_> {
 
     /// Answers nginx, which must not ask about the place where tickets are taken, but pass it on.
     fn has_no_location(&self, forwarded: &Forwarded) -> Response {
-        if self.gate.said.is_due(("finish", forwarded.host())) {
+        if self.gate.said_of_hosts.is_due(("finish", forwarded.host())) {
             tracing::warn!(
                 host = %forwarded.host(),
                 code = "bad_forwarded_request",
@@ -251,7 +251,7 @@ impl Asking<'_> {
 
     fn no_rule(&self, forwarded: &Forwarded, has_rules: bool) -> Response {
         let host = forwarded.host();
-        if self.gate.said.is_due(("no rule", host)) {
+        if self.gate.said_of_hosts.is_due(("no rule", host)) {
             let why = match has_rules {
                 true => "the host has rules, but none for this path, method and network",
                 false => "the host has no rule",

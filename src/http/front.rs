@@ -31,6 +31,8 @@ pub struct Gate {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) entropy: Arc<dyn Entropy>,
     pub(super) said: Said,
+    /// What strangers can have said by asking for other hosts, so that it drowns nothing else.
+    pub(super) said_of_hosts: Said,
     front: OnceLock<Arc<Front>>,
 }
 
@@ -52,8 +54,15 @@ pub struct Front {
 impl Gate {
     /// Returns a closed gate.
     pub fn new(settings: Settings, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Arc<Gate> {
-        let said = Said::new(clock.clone());
-        Arc::new(Gate { settings: Arc::new(settings), clock, entropy, said, front: OnceLock::new() })
+        let (said, said_of_hosts) = (Said::new(clock.clone()), Said::new(clock.clone()));
+        Arc::new(Gate {
+            settings: Arc::new(settings),
+            clock,
+            entropy,
+            said,
+            said_of_hosts,
+            front: OnceLock::new(),
+        })
     }
 
     /// Lets everybody through: the log has been replayed. It opens once.

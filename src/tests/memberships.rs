@@ -509,3 +509,54 @@ async fn a_storm_of_refusals_ends_far_below_what_discord_bans_for() {
         house.discord().wait_for(Route::Member, before + 1).await;
     }
 }
+
+/// The wiki is for those who have a verified address there.
+fn addressed() -> Plan {
+    let here = Term::EmailDomain("example.test".into());
+    Plan { rules: vec![rule("localhost", "/wiki", to(here))], ..Plan::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_was_lost_at_discord_ends_access_as_a_role_does() {
+    let house = House::with(addressed()).await;
+    let mut browser = house.signed_in(MARISOL).await;
+    assert_eq!(wiki(&mut browser).await.status, 200);
+    assert!(house.discord().change_person(MARISOL, |person| person.verified = false));
+    house.clock.advance(MAX_AGE - A_SECOND);
+    assert_eq!(wiki(&mut browser).await.status, 200, "as good as new");
+    house.clock.advance(A_SECOND);
+    assert_eq!(wiki(&mut browser).await.status, 200, "used while Discord is asked");
+    house.until_wiki_says(&mut browser, 403).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_discord_is_down_an_address_counts_through_the_grace_and_no_longer() {
+    let mut house = House::with(addressed()).await;
+    let mut browser = house.signed_in(MARISOL).await;
+    house.discord_goes_down().await;
+    house.clock.advance(MAX_AGE + GRACE - A_MINUTE);
+    assert_eq!(wiki(&mut browser).await.status, 200);
+    house.clock.advance(A_MINUTE);
+    says(&wiki(&mut browser).await, 401, "membership_unknown");
+    house.discord_comes_up().await;
+    house.clock.advance(A_MINUTE);
+    let back = house.as_time_passes(STEP, browser.navigate(RECHECK)).await;
+    assert_eq!((back.status, back.header("location")), (303, Some("/wiki")), "{back}");
+    assert_eq!(wiki(&mut browser).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_signed_in_before_addresses_were_asked_about_is_sent_through_another_sign_in() {
+    let env = vec![("DISCORD_SCOPES", "identify".to_owned())];
+    let mut house = House::with(Plan { env, ..Plan::default() }).await;
+    let browser = house.signed_in(MARISOL).await;
+    house.plan().rules = addressed().rules;
+    house.restart().await;
+    let mut browser = browser.at(&house);
+    let sent = browser.navigate(RECHECK).await;
+    let location = sent.header("location").expect("a location").to_owned();
+    assert!(location.contains("scope=identify+email") || location.contains("scope=identify%20email"), "{sent}");
+    let callback = browser.authorize(house.discord(), &location, MARISOL).await;
+    assert_eq!(browser.navigate(&callback).await.status, 303);
+    assert_eq!(wiki(&mut browser).await.status, 200);
+}

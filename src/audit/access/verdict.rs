@@ -1,7 +1,7 @@
 //! What the rules say, in words: which rule it was, what became of it, and which term holds for whom.
 
 use super::facts::{Known, flat};
-use crate::domain::access::{Choice, Person, Reason, Truth, Verdict, Wanted, choose};
+use crate::domain::access::{Choice, Person, Reason, Truth, Verdict, Wanted, choose, is_ambiguous};
 use crate::domain::event::Membership;
 use crate::domain::rules::{DefaultPolicy, Grants, Rule, Rules, Term};
 
@@ -63,7 +63,7 @@ pub(in crate::audit) fn sentence(
         }
         Verdict::NoRule => no_rule(rules, wanted),
     };
-    match wanted.path.is_ambiguous() {
+    match is_ambiguous(rules, wanted) {
         true => said + "; the path can be read in two ways, so every rule of the host was asked",
         false => said,
     }

@@ -260,6 +260,48 @@ fn an_ambiguous_path_passes_where_every_reading_of_it_does() {
     assert_eq!(Question::by_nobody().from([192, 168, 1, 1]).ask(&rules, "a.example", "/x//lan"), "public");
 }
 
+/// A rule that is for other methods closes its path to this one, under every name.
+#[test]
+fn no_spelling_walks_into_a_place_that_is_for_other_methods() {
+    let post = Rule { methods: Some(vec!["POST".into()]), ..rule("a.example", "/admin", to(vec![])) };
+    let rules = house(vec![post, rule("a.example", "/", Grants::Public)]);
+    for path in ["/admin", "/admin;x", "/x%2f..%2fadmin", "/x/..;/admin", "/admin%3Fx", "/admin%23x"] {
+        assert_eq!(Question::by_nobody().ask(&rules, "a.example", path), "no rule", "{path}");
+    }
+    assert_eq!(Question::by_nobody().ask(&rules, "a.example", "/x"), "public");
+}
+
+/// What an app may read as a path that no rule opens is not opened.
+#[test]
+fn an_ambiguous_path_is_refused_where_a_part_of_the_host_has_no_rule() {
+    let rules = house(vec![rule("a.example", "/docs", Grants::Public)]);
+    assert_eq!(Question::by_nobody().ask(&rules, "a.example", "/docs/x"), "public");
+    assert_eq!(Question::by_nobody().ask(&rules, "a.example", "/docs/..;/secret"), "no rule");
+}
+
+/// `%3A` is `:` to the app, and so it is to the rule.
+#[test]
+fn an_escape_walks_around_no_rule_whose_path_may_be_spelled_in_two_ways() {
+    for (path, spellings) in [
+        (
+            "/wiki/Special:UserRights",
+            ["/wiki/Special:UserRights", "/wiki/Special%3AUserRights", "/wiki/Special%3auserrights"],
+        ),
+        ("/%40admin", ["/@admin", "/%40admin", "/%40admin/x"]),
+        ("/a[1]", ["/a[1]", "/a%5B1%5d", "/a[1%5D"]),
+    ] {
+        let strict = rule("a.example", path, to(vec![Term::User(DiscordId(8))]));
+        let rules = house(vec![strict, rule("a.example", "/", Grants::Public)]);
+        for spelling in spellings {
+            let found = Question::by_nobody().ask(&rules, "a.example", spelling);
+            assert_eq!(found, "not signed in", "{spelling}");
+        }
+        assert_eq!(Question::by_nobody().ask(&rules, "a.example", "/x"), "public");
+    }
+    let plain = house(vec![signed_in("a.example", "/admin"), rule("a.example", "/", Grants::Public)]);
+    assert_eq!(Question::by_nobody().ask(&plain, "a.example", "/page%3A1"), "public");
+}
+
 #[test]
 fn three_values_follow_the_logic_of_kleene() {
     use Truth::{No, Unknown, Yes};
