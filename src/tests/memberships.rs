@@ -555,7 +555,10 @@ async fn who_signed_in_before_addresses_were_asked_about_is_sent_through_another
     let mut browser = browser.at(&house);
     let sent = browser.navigate(RECHECK).await;
     let location = sent.header("location").expect("a location").to_owned();
-    assert!(location.contains("scope=identify+email") || location.contains("scope=identify%20email"), "{sent}");
+    assert!(
+        location.contains("scope=identify+email") || location.contains("scope=identify%20email"),
+        "{sent}"
+    );
     let callback = browser.authorize(house.discord(), &location, MARISOL).await;
     assert_eq!(browser.navigate(&callback).await.status, 303);
     assert_eq!(wiki(&mut browser).await.status, 200);

@@ -1,0 +1,77 @@
+//! Rows of figures: a table for people, JSON for programs.
+
+use comfy_table::{CellAlignment, Table, presets};
+use serde_json::json;
+
+use crate::run::Measured;
+
+/// One row.
+pub(crate) struct Row {
+    pub(crate) what: &'static str,
+    pub(crate) server: &'static str,
+    pub(crate) connections: usize,
+    pub(crate) measured: Measured,
+    pub(crate) memory: u64,
+}
+
+/// Prints the rows; of several rounds the median by throughput stands for all.
+#[expect(clippy::print_stdout, reason = "the table is the result")]
+pub(crate) fn print(rows: &[Row], json: bool) {
+    if json {
+        for row in rows {
+            println!("{}", as_json(row));
+        }
+        return;
+    }
+    let mut table = Table::new();
+    table.load_style(presets::ASCII_MARKDOWN);
+    table.set_header([
+        "work",
+        "server",
+        "connections",
+        "per second",
+        "p50 µs",
+        "p99 µs",
+        "p99.9 µs",
+        "max µs",
+        "CPU µs each",
+        "of the ceiling",
+        "memory MiB",
+    ]);
+    for row in rows {
+        let ceiling = rows.iter().find(|other| {
+            other.what == row.what && other.connections == row.connections && other.server == "warp"
+        });
+        let share = ceiling
+            .map(|ceiling| format!("{:.2}", row.measured.per_second() / ceiling.measured.per_second()));
+        let latency = |quantile| row.measured.latency.value_at_quantile(quantile).to_string();
+        table.add_row([
+            row.what.to_owned(),
+            row.server.to_owned(),
+            row.connections.to_string(),
+            format!("{:.0}", row.measured.per_second()),
+            latency(0.5),
+            latency(0.99),
+            latency(0.999),
+            row.measured.latency.max().to_string(),
+            format!("{:.1}", row.measured.processor_micros()),
+            share.unwrap_or_default(),
+            format!("{:.1}", row.memory as f64 / 1_048_576.0),
+        ]);
+    }
+    for column in table.column_iter_mut().skip(2) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    println!("{table}");
+}
+
+fn as_json(row: &Row) -> serde_json::Value {
+    let latency = &row.measured.latency;
+    json!({
+        "work": row.what, "server": row.server, "connections": row.connections,
+        "per_second": row.measured.per_second(), "requests": latency.len(),
+        "p50_us": latency.value_at_quantile(0.5), "p99_us": latency.value_at_quantile(0.99),
+        "p999_us": latency.value_at_quantile(0.999), "max_us": latency.max(),
+        "cpu_us": row.measured.processor_micros(), "memory_bytes": row.memory,
+    })
+}
