@@ -75,11 +75,11 @@ impl App {
             return Ok(());
         }
         let _one_at_a_time = self.signing.lock().await;
-        // So that one signature is enough for all of them.
-        self.room.is_settled().await;
         if self.room.is_there(self.signed_for()) {
             return Ok(());
         }
+        // So that one signature is enough for all of them.
+        self.room.is_settled().await;
         match self.sign_for_all().await {
             Ok(_) => Ok(()),
             Err(SignError::Execute(error)) => Err(error),
