@@ -181,6 +181,25 @@ async fn whoever_signed_in_before_a_guild_was_asked_about_is_sent_through_discor
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn so_is_whoever_signed_in_before_an_address_was_asked_about() {
+    let env = vec![("DISCORD_SCOPES", "identify".to_owned())];
+    let mut house = House::with(Plan { env, origin: AUTH, ..Plan::default() }).await;
+    let mut marisol = Visitor::new(&house, Proxy::Nginx, MARISOL);
+    marisol.go(&format!("{AUTH}/api/auth/discord/login")).await;
+    let jar = marisol.jar.clone();
+    house.stop().await;
+    house.plan().rules = vec![rule("wiki.example.net", "/", to(Term::EmailDomain("example.test".into())))];
+    house.start().await.expect("doorbook starts again");
+    let mut marisol = Visitor::new(&house, Proxy::Nginx, MARISOL);
+    marisol.jar = jar;
+    let landed = marisol.go(WIKI).await;
+    assert!(landed.is_app, "{landed:#?}");
+    let trail = marisol.went_through();
+    assert_eq!(trail.iter().filter(|step| *step == "discord").count(), 1, "{trail:#?}");
+    assert_eq!(landed.answer.header("remote-email"), Some("marisol@example.test"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn neither_page_leads_astray_and_nothing_in_the_background_asks_discord() {
     let house = house().await;
     let mut browser = at_home(&house, QUIETFOX).await;
