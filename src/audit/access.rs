@@ -1,6 +1,6 @@
 //! Why somebody may open an address, or might not at some moment: every line with the record that proves it.
 //!
-//! Answered from the log alone: the facts as last seen, and the rules as they stood. How fresh a membership was is
+//! Answered from the log alone: the facts as last seen, and the rules as they stood. How fresh a membership or an address was is
 //! in no log, because what Discord confirms without news is not written down; so an answer that depends on it says
 //! on what.
 
@@ -97,7 +97,7 @@ pub struct Answer {
 /// What no log has and the answer depends on.
 #[derive(Debug, Serialize)]
 pub struct Provided {
-    /// Discord had confirmed the memberships within so many seconds.
+    /// Discord had confirmed the memberships and the address within so many seconds.
     pub confirmed_within_secs: u64,
     /// What the rules say otherwise.
     pub otherwise: Answer,

@@ -119,7 +119,7 @@ fn head(access: &Access) -> String {
     let _ = write!(head, "\n\n{}: {}", access.verdict, access.because);
     if let Some(provided) = &access.provided {
         let within = span(provided.confirmed_within_secs);
-        let _ = write!(head, "\n  if Discord had confirmed their memberships within the last {within};");
+        let _ = write!(head, "\n  if Discord had confirmed what it had said within the last {within};");
         let _ = write!(head, "\n  otherwise {}: {}", provided.otherwise.verdict, provided.otherwise.because);
     }
     if let Some(answer) = &access.if_signed_in {

@@ -72,14 +72,15 @@ impl Known {
         self
     }
 
-    /// Returns only what was recorded then or later, and of the rest the profile.
+    /// Returns only what was recorded then or later: of an older profile all but the address, which grows old too.
     pub(in crate::audit) fn since(&self, then: Timestamp) -> Known {
-        let (memberships, seen) = self
-            .memberships()
-            .filter(|(_, seen)| seen.at >= then)
-            .map(|(known, seen)| (known.clone(), *seen))
-            .unzip();
-        Known { memberships, seen, ..self.clone() }
+        let lately = self.memberships().filter(|(_, seen)| seen.at >= then);
+        let (memberships, seen) = lately.map(|(known, seen)| (known.clone(), *seen)).unzip();
+        let mut profile = self.profile.clone();
+        if let Some((profile, _)) = profile.as_mut().filter(|(_, seen)| seen.at < then) {
+            (profile.email, profile.email_verified) = (None, None);
+        }
+        Known { id: self.id, profile, memberships, seen }
     }
 
     /// Returns the person as rules see them.

@@ -144,6 +144,10 @@ async fn the_rules_and_the_facts_are_those_of_that_moment() {
     assert!(access(&village, 2, admin, after(77)).await.unwrap().provided.is_none());
     let provided = access(&village, 2, admin, after(79)).await.unwrap().provided.unwrap();
     assert_eq!((provided.confirmed_within_secs, provided.otherwise.verdict), (4_500, "membership_unknown"));
+    // An address grows old in the same way.
+    assert!(access(&village, 3, guest, after(78)).await.unwrap().provided.is_none());
+    let provided = access(&village, 3, guest, after(80)).await.unwrap().provided.unwrap();
+    assert!(provided.otherwise.because.contains("email:example.org"), "{provided:?}");
     village.0.app.close().await.unwrap();
 }
 
