@@ -598,6 +598,19 @@ impl Process {
         }
     }
 
+    /// Waits until it has written that to standard error, a minute at most, and returns all of it.
+    pub async fn until_it_says(&self, text: &str) -> String {
+        let clock = SystemClock::new();
+        loop {
+            let said = self.said("err");
+            if said.contains(text) {
+                return said;
+            }
+            assert!(clock.monotonic() < Duration::from_secs(60), "it does not say {text:?}: {said}");
+            clock.sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// A browser that has never been here.
     pub fn browser(&self) -> Browser {
         self.visited_by(BTreeMap::new())
