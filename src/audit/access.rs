@@ -1,8 +1,8 @@
 //! Why somebody may open an address, or might not at some moment: every line with the record that proves it.
 //!
-//! Answered from the log alone: the facts as last seen, and the rules as they stood. How fresh a membership or an address was is
-//! in no log, because what Discord confirms without news is not written down; so an answer that depends on it says
-//! on what.
+//! Answered from the log alone: the facts as last seen, and the rules as they stood. How fresh a membership or an
+//! address was is in no log, because what Discord confirms without news is not written down; so an answer that
+//! depends on it says on what.
 
 mod case;
 mod facts;

@@ -91,8 +91,8 @@ pub enum Reason<'r> {
 /// Asks the rules. `person` is whoever is signed in, if anybody is.
 ///
 /// The first rule that is for the host and the path decides which others are asked: those of the same host and
-/// path, whose methods and networks choose among them. An ambiguous path is granted only where every rule of the
-/// host and method grants it.
+/// path, whose methods and networks choose among them. An ambiguous path is granted only where every path
+/// of the host would be that an app may read in it.
 pub fn check<'r>(rules: &'r Rules, wanted: &Wanted<'_>, person: Option<&Person<'_>>) -> Verdict<'r> {
     let chosen = match choose(rules, wanted) {
         Choice::Rule(rule) => rule,

@@ -1,10 +1,11 @@
 //! What a guarded app is told about the person it serves: six headers, whatever they are called.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::access::Person;
 use super::id::DiscordId;
-use super::rules::Rules;
+use super::rules::{Rules, Term};
 
 /// What stands for a fact that is not known: a header that is missing or empty is not safe behind every proxy.
 const NOTHING: &str = "-";
@@ -113,11 +114,11 @@ fn email(person: &Person<'_>) -> String {
 
 /// Lists those of the person's roles that the rules name, as many as there is room for.
 fn roles(rules: &Rules, person: &Person<'_>) -> String {
+    // Those that the person has are few, and the rules may name very many.
+    let named = rules.terms().filter_map(Term::role);
+    let held: BTreeSet<_> = named.filter(|(guild, role)| has(person, *guild, *role)).collect();
     let mut list = String::new();
-    for (guild, role) in rules.roles() {
-        if !has(person, guild, role) {
-            continue;
-        }
+    for (guild, role) in held {
         let comma = if list.is_empty() { "" } else { "," };
         let item = format!("{comma}{guild}/{role}");
         if list.len() + item.len() > ROLES_MAX {
@@ -151,7 +152,7 @@ fn escaped(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::domain::event::{Membership, Profile};
-    use crate::domain::rules::{Group, Term};
+    use crate::domain::rules::Group;
 
     const NELLY: DiscordId = DiscordId(80_351_110_224_678_912);
 

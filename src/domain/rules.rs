@@ -181,12 +181,18 @@ impl Rules {
             DefaultPolicy::Deny => false,
             DefaultPolicy::SignedIn(domain) => host.is_at_or_below(domain),
         };
-        by_policy || self.rules.iter().any(|rule| rule.host.matches(host))
+        by_policy || self.of_host(host).next().is_some()
     }
 
     /// Returns the rules that are for that host, in their order.
     pub fn of_host(&self, host: &Host) -> impl Iterator<Item = &Rule> {
         self.rules.iter().filter(move |rule| rule.host.matches(host))
+    }
+
+    /// Returns the number of one of these rules: its place in the file, from 1.
+    pub fn number_of(&self, rule: &Rule) -> usize {
+        // Two rules may say the same; it is the same one only where it stands.
+        self.rules.iter().position(|other| std::ptr::eq(other, rule)).map_or(0, |at| at + 1)
     }
 
     /// Returns the group of that name.
@@ -223,12 +229,7 @@ impl Rules {
 
     /// Returns the roles that are asked for, each with its guild.
     pub fn roles(&self) -> BTreeSet<(DiscordId, DiscordId)> {
-        self.terms()
-            .filter_map(|term| match term {
-                Term::Role { guild, role } => Some((*guild, *role)),
-                _ => None,
-            })
-            .collect()
+        self.terms().filter_map(Term::role).collect()
     }
 
     /// Returns the scopes without which a question of the rules has no answer.
@@ -287,6 +288,14 @@ impl Term {
     pub fn guild(&self) -> Option<DiscordId> {
         match self {
             Term::Guild(guild) | Term::Role { guild, .. } => Some(*guild),
+            _ => None,
+        }
+    }
+
+    /// Returns the role that it asks for, with its guild.
+    pub fn role(&self) -> Option<(DiscordId, DiscordId)> {
+        match self {
+            Term::Role { guild, role } => Some((*guild, *role)),
             _ => None,
         }
     }

@@ -15,7 +15,7 @@ use crate::domain::id::{DiscordId, GrantId, Sub};
 use crate::domain::rules::Rules;
 
 /// How long an answer stands, whatever it was, before somebody who waits may have Discord asked again.
-const STANDS: Duration = Duration::from_secs(10);
+pub(super) const STANDS: Duration = Duration::from_secs(10);
 
 /// The longest pause after a failure that says nothing about when to try again.
 const PAUSE: Duration = Duration::from_secs(30);

@@ -1,8 +1,9 @@
 //! The address of a profile, where the rules ask for it: it grows old as a membership does.
 
 use std::sync::Arc;
-use std::time::Duration;
 
+use super::confirmed::STANDS;
+use super::membership::Asked;
 use super::{Freshness, Grants};
 use crate::app::By;
 use crate::domain::event::Profile;
@@ -11,16 +12,12 @@ use crate::domain::id::Sub;
 /// Without it Discord does not say what somebody's address is.
 pub(super) const EMAIL: &str = "email";
 
-/// How long an answer stands, whatever it was, before somebody who waits may have Discord asked again.
-const STANDS: Duration = Duration::from_secs(10);
-
 impl Grants {
     /// Returns the profile as far as it counts now, and queues a refresh of an old one off the request path.
     ///
     /// Where no rule asks for an address, it counts however old it is.
-    pub(super) fn counting_profile(self: &Arc<Self>, user: Sub) -> Option<Arc<Profile>> {
+    pub(super) fn counting_profile(self: &Arc<Self>, user: Sub, asked: &Asked) -> Option<Arc<Profile>> {
         let known = self.app.profile_of(user)?;
-        let asked = self.asked();
         if !asked.is_about_email {
             return Some(known.profile);
         }
@@ -40,8 +37,8 @@ impl Grants {
     }
 
     /// Asks Discord for the address now, unless it was asked a moment ago; nothing where no rule asks for it.
-    pub(super) async fn recheck_profile(self: &Arc<Self>, user: Sub, by: &By) -> Freshness {
-        if !self.asked().is_about_email {
+    pub(super) async fn recheck_profile(self: &Arc<Self>, user: Sub, asked: &Asked, by: &By) -> Freshness {
+        if !asked.is_about_email {
             return Freshness::Fresh;
         }
         match self.last_fetch(user, STANDS) {

@@ -56,7 +56,9 @@ impl Grants {
     /// `None` where nobody knows their Discord id any more.
     pub fn standing(self: &Arc<Self>, user: Sub) -> Option<Standing> {
         let id = self.app.discord_id_of(user)?;
-        Some(Standing { id, profile: self.counting_profile(user), memberships: self.counting(user) })
+        let asked = self.asked();
+        let (profile, memberships) = (self.counting_profile(user, &asked), self.counting(user, &asked));
+        Some(Standing { id, profile, memberships })
     }
 
     /// Returns what is known of a user in the guilds that the rules ask about, however old, and whether that is
@@ -74,8 +76,7 @@ impl Grants {
     }
 
     /// Returns the memberships that are not too old to count, and queues what is due.
-    fn counting(self: &Arc<Self>, user: Sub) -> Arc<[Membership]> {
-        let asked = self.asked();
+    fn counting(self: &Arc<Self>, user: Sub, asked: &Asked) -> Arc<[Membership]> {
         if asked.guilds.is_empty() {
             return self.no_memberships.clone();
         }

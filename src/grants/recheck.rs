@@ -81,7 +81,7 @@ impl Grants {
                     outcomes.extend(flight.wait_for(Option::is_some).await.ok().and_then(|outcome| *outcome));
                 }
             };
-            ((), profile) = tokio::join!(memberships, self.recheck_profile(user, by));
+            ((), profile) = tokio::join!(memberships, self.recheck_profile(user, &asked, by));
         };
         tokio::select! {
             biased;

@@ -1,7 +1,6 @@
 //! What a proxy is told: decided from memory by one pure function, with everything that its answer has to say.
 
-use crate::domain::access::Truth;
-use crate::domain::access::{Reason, Verdict, Wanted, check};
+use crate::domain::access::{Reason, Truth, Verdict, Wanted, check};
 use crate::domain::rules::{Group, Rules, Term};
 use crate::grants::Standing;
 
@@ -40,19 +39,14 @@ pub(super) fn decide(rules: &Rules, wanted: &Wanted<'_>, standing: Option<&Stand
         Verdict::NotSignedIn => Access::NotSignedIn,
         Verdict::Unknown(reason) => Access::Unknown(refusal(rules, reason, standing)),
         Verdict::NotAllowed(reason) => Access::NotAllowed(refusal(rules, reason, standing)),
-        Verdict::NoRule => {
-            Access::NoRule { has_rules: rules.rules.iter().any(|rule| rule.host.matches(wanted.host)) }
-        }
+        Verdict::NoRule => Access::NoRule { has_rules: rules.of_host(wanted.host).next().is_some() },
     }
 }
 
 fn refusal(rules: &Rules, reason: Reason<'_>, standing: Option<&Standing>) -> Refusal {
     let place = match reason {
         Reason::Allow => "DOORBOOK_ALLOW".to_owned(),
-        Reason::Rule(decided) => {
-            let nth = rules.rules.iter().position(|rule| std::ptr::eq(rule, decided));
-            format!("[[rule]] {}", nth.map_or(0, |nth| nth + 1))
-        }
+        Reason::Rule(decided) => format!("[[rule]] {}", rules.number_of(decided)),
         Reason::DefaultPolicy => "DOORBOOK_DEFAULT_POLICY".to_owned(),
     };
     let terms = reason.terms(rules);

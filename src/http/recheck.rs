@@ -49,20 +49,10 @@ pub(super) async fn recheck(front: Arc<Front>, request: Request) -> Answer {
         }
         Access::NotAllowed(refusal) => Ok(page(&front, &request, &refusal, &target)),
         Access::NoRule { .. } => Err(Problem::NoRule.into()),
-        // An address, for one, is nothing that Discord tells without being allowed to.
-        Access::Unknown(_) if lacks_a_scope(&front, &session) => {
-            login::to_discord(&front, &request, target, Some(&session))
-        }
         Access::Unknown(_) => Err(Problem::DiscordUnavailable.into()),
         // Whose Discord id nobody knows any more is nobody.
         Access::NotSignedIn => login::to_discord(&front, &request, target, None),
     }
-}
-
-/// Returns whether the authorization does not cover what the rules ask about.
-fn lacks_a_scope(front: &Front, session: &LiveSession) -> bool {
-    let covered = front.app.scopes_of(session.user);
-    front.rules().scopes().into_iter().any(|scope| !covered.iter().any(|known| known == scope))
 }
 
 /// Says that somebody may not open something, and changes nothing.

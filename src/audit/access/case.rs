@@ -1,10 +1,10 @@
 //! One person, one request and one moment: the answer, and every line of what decided it.
 
 use super::facts::{Known, Places, Seen, flat};
-use super::verdict::{self, ALLOW, code, roles, sentence, standing, truth, why};
+use super::verdict::{ALLOW, code, roles, sentence, standing, truth, why};
 use super::{Access, Answer, Ground, Provided, Request, RequestRow, RuleRow, RulesThen, SessionRow};
 use crate::audit::{Person, View};
-use crate::domain::access::{Choice, Reason, Verdict, check, choose};
+use crate::domain::access::{Choice, Reason, Verdict, check, choose, is_ambiguous};
 use crate::domain::id::{Position, Sub};
 use crate::domain::rules::{Grants, Rule, Term};
 use crate::domain::state::Session;
@@ -42,7 +42,7 @@ impl Case<'_> {
                 url: self.request.url.clone(),
                 host: self.request.host.to_string(),
                 path: self.request.path.normal().to_owned(),
-                ambiguous: self.request.path.is_ambiguous(),
+                ambiguous: is_ambiguous(rules, &wanted),
                 method: self.request.method.clone(),
                 ip: self.request.address,
             },
@@ -51,7 +51,7 @@ impl Case<'_> {
             provided: self.provided(&found),
             if_signed_in,
             rule: self.decider(&found).map(|rule| RuleRow {
-                number: verdict::number(rules, rule),
+                number: rules.number_of(rule),
                 host: rule.host.to_string(),
                 path: rule.path.to_string(),
             }),
@@ -89,8 +89,8 @@ impl Case<'_> {
                 | Verdict::Unknown(Reason::Rule(rule))
                 | Verdict::NotAllowed(Reason::Rule(rule)),
                 _,
-            ) => verdict::number(rules, rule),
-            (_, Choice::Rule(rule) | Choice::NotFitting(rule)) => verdict::number(rules, rule),
+            ) => rules.number_of(rule),
+            (_, Choice::Rule(rule) | Choice::NotFitting(rule)) => rules.number_of(rule),
             _ => return None,
         };
         rules.rules.get(number.checked_sub(1)?)
@@ -117,7 +117,7 @@ impl Case<'_> {
         });
         match (choose(rules, &self.request.wanted()), self.decider(found)) {
             (_, Some(rule)) => {
-                lines.push(ground(&format!("rule {}", verdict::number(rules, rule)), in_words(rule)));
+                lines.push(ground(&format!("rule {}", rules.number_of(rule)), in_words(rule)));
                 self.asked(rule, &mut lines);
             }
             (Choice::DefaultPolicy, None) => {
@@ -170,7 +170,7 @@ impl Case<'_> {
     fn asked(&self, rule: &Rule, lines: &mut Vec<Ground>) {
         let Grants::To { allow, deny } = &rule.grant else { return };
         self.allow(lines);
-        let number = verdict::number(&self.then.rules, rule);
+        let number = self.then.rules.number_of(rule);
         for (word, terms) in [("deny", deny), ("allow", allow)] {
             self.terms(&format!("rule {number} {word}"), terms, lines);
         }

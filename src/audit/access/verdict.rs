@@ -23,12 +23,6 @@ pub(in crate::audit) fn code(verdict: &Verdict<'_>) -> &'static str {
     }
 }
 
-/// Returns the number of a rule: its place in the file, from 1.
-pub(in crate::audit) fn number(rules: &Rules, rule: &Rule) -> usize {
-    // Two rules may say the same; it is the same one only where it stands.
-    rules.rules.iter().position(|other| std::ptr::eq(other, rule)).map_or(0, |at| at + 1)
-}
-
 /// Returns what the rules say, in a sentence that begins in lower case and has no full stop.
 pub(in crate::audit) fn sentence(
     rules: &Rules,
@@ -36,7 +30,7 @@ pub(in crate::audit) fn sentence(
     person: Option<&Person<'_>>,
     verdict: &Verdict<'_>,
 ) -> String {
-    let name = |rule: &Rule| format!("rule {}", number(rules, rule));
+    let name = |rule: &Rule| format!("rule {}", rules.number_of(rule));
     let said = match verdict {
         Verdict::Public(rule) => format!("{} lets everybody in", name(rule)),
         Verdict::Allowed(Reason::Rule(rule)) => format!("{} lets them in", name(rule)),
@@ -83,12 +77,12 @@ fn no_rule(rules: &Rules, wanted: &Wanted<'_>) -> String {
             };
             format!(
                 "rule {} chose the place, and no rule of it is for {} {address}",
-                number(rules, rule),
+                rules.number_of(rule),
                 wanted.method
             )
         }
-        // Another rule of the host decided, of those that an ambiguous path asks.
-        Choice::Rule(_) => "a rule of the host is for other networks".to_owned(),
+        // Another path decided, of those that an app may read in an ambiguous one.
+        Choice::Rule(_) => "a part of the host has no rule for that method and address".to_owned(),
     }
 }
 
@@ -96,7 +90,7 @@ fn no_rule(rules: &Rules, wanted: &Wanted<'_>) -> String {
 pub(in crate::audit) fn reason_name(rules: &Rules, reason: Reason<'_>) -> String {
     match reason {
         Reason::Allow => ALLOW.to_owned(),
-        Reason::Rule(rule) => format!("rule {}", number(rules, rule)),
+        Reason::Rule(rule) => format!("rule {}", rules.number_of(rule)),
         Reason::DefaultPolicy => "the default policy".to_owned(),
     }
 }

@@ -142,7 +142,7 @@ fn check_names(facade: &Facade) -> Result<(), Failure> {
 /// Says what else has to be done for that host.
 fn advise(rules: &Rules, host: &Site, args: &Args, outside: &mut Outside) -> Result<(), Failure> {
     let Ok(name) = Host::parse(&host.to_string()) else { return Ok(()) };
-    let of_host = || rules.rules.iter().filter(|rule| rule.host.matches(&name));
+    let of_host = || rules.of_host(&name);
     let by_default =
         matches!(&rules.default_policy, DefaultPolicy::SignedIn(domain) if name.is_at_or_below(domain));
     let will_be_public = args.path.as_ref().is_some_and(|path| !path.is_root());
@@ -176,7 +176,6 @@ fn rules_to_paste(host: &Site, path: Option<&RulePath>) -> String {
     match path.filter(|path| !path.is_root()) {
         None => rule(allow),
         Some(path) => {
-            let path = path.to_string().replace('"', "\\\"");
             format!("{}\n{}", rule(&format!("path = \"{path}\"\n{allow}")), rule("public = true"))
         }
     }
