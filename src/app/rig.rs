@@ -1,5 +1,6 @@
 //! A data directory and what is told in it: starts, and people who sign in.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::{Accepted, App, By, OpenError, Replayed, Role, Settings};
@@ -12,6 +13,29 @@ use crate::domain::rules::Rules;
 use crate::domain::time::Timestamp;
 use crate::entropy::SeededEntropy;
 use crate::event_log::Probe;
+
+/// A server that has nothing to accept.
+pub(super) fn server() -> Role {
+    Role::Server {
+        made_by: MadeBy::Serve,
+        origin: "https://login.example.org".into(),
+        config: Hash([0; 32]),
+        accepted: Accepted::default(),
+    }
+}
+
+/// Settings without secrets or rules.
+pub(super) fn settings(data_dir: &Path, role: Role) -> Settings {
+    Settings {
+        data_dir: data_dir.into(),
+        encrypt_secret: None,
+        cookie_secret: None,
+        role,
+        version: "0.1.0".into(),
+        rules: Rules::default(),
+        probe: Probe::InProcess,
+    }
+}
 
 /// Where one server after the other lives.
 pub(super) struct House {
@@ -30,20 +54,7 @@ impl House {
     }
 
     pub(super) async fn open_with(&self, rules: Rules) -> Result<(Arc<App>, Replayed), OpenError> {
-        let settings = Settings {
-            data_dir: self.dir.path().join("data"),
-            encrypt_secret: None,
-            cookie_secret: None,
-            role: Role::Server {
-                made_by: MadeBy::Serve,
-                origin: "https://login.example.org".into(),
-                config: Hash([0; 32]),
-                accepted: Accepted::default(),
-            },
-            version: "0.1.0".into(),
-            rules,
-            probe: Probe::InProcess,
-        };
+        let settings = Settings { rules, ..settings(&self.dir.path().join("data"), server()) };
         // What is drawn at a later start must be something else.
         let seed = format!("a start at {}", self.clock.now());
         self.clock.advance(std::time::Duration::from_secs(1));

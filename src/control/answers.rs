@@ -180,7 +180,7 @@ impl AppAnswers {
 }
 
 /// Returns an error with its causes, for somebody who only gets the words.
-fn in_one_line(error: &dyn std::error::Error) -> String {
+pub fn in_one_line(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

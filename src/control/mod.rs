@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-pub use self::answers::{AppAnswers, Starting};
+pub use self::answers::{AppAnswers, Starting, in_one_line};
 pub use self::client::Client;
 pub use self::select::{Listed, Named, select};
 pub use self::server::Server;

@@ -213,6 +213,7 @@ mod tests {
         assert!(nobody.of(&Rules::default(), RemoteUser::Id, None).iter().all(|(_, value)| value == "-"));
     }
 
+    /// keycloak-discord 46: an address that nobody has shown to be theirs opened the account of somebody else.
     #[test]
     fn an_address_that_is_not_verified_is_told_to_no_app() {
         for profile in [

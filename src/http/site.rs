@@ -71,7 +71,11 @@ fn is_loopback(host: &Host<&str>) -> bool {
 /// whatever the port.
 fn same_site(a: &Url, b: &Url) -> bool {
     let registrable = |url: &Url| match url.host()? {
-        Host::Domain(name) => Some(psl::domain_str(name).unwrap_or(name).to_owned()),
+        // The list of public suffixes has its names as people write them.
+        Host::Domain(name) => {
+            let (written, _) = idna::domain_to_unicode(name);
+            Some(psl::domain_str(&written).map_or_else(|| written.clone(), str::to_owned))
+        }
         address => Some(address.to_string()),
     };
     a.scheme() == b.scheme() && registrable(a).is_some() && registrable(a) == registrable(b)
@@ -97,6 +101,9 @@ mod tests {
             ("https://login.example.co.uk", "https://app.example.co.uk", true),
             ("https://login.example.co.uk", "https://other.co.uk", false),
             ("https://nelly.github.io", "https://wumpus.github.io", false),
+            ("https://login.xn--55qx5d.cn", "https://other.xn--55qx5d.cn", false),
+            ("https://login.own.xn--55qx5d.cn", "https://app.own.xn--55qx5d.cn", true),
+            ("https://login.xn--bcher-kva.example", "https://app.xn--bcher-kva.example", true),
             ("http://localhost:3001", "http://localhost:5173", true),
             ("http://localhost:3001", "http://127.0.0.1:5173", false),
             ("http://127.0.0.1:3001", "http://10.0.0.1:5173", false),

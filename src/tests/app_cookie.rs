@@ -109,6 +109,7 @@ async fn a_narrower_cookie_domain_takes_no_wider_cookie() {
     assert_eq!(told.status, 401, "{told}");
 }
 
+/// vouch ends it at the sixth failure, and does not say why it failed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_browser_that_drops_the_cookie_of_the_domain_is_told_after_three_rounds() {
     let house = with(BELOW).await;

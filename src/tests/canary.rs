@@ -23,6 +23,7 @@ use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::guarded::{Proxy, RULES, Visitor};
 use crate::harness::{Browser, CLIENT_SECRET, DISCORD, Exchange, House, MARISOL, ORIGIN, Plan};
 
 const COOKIE_SECRET: &str = "canary-cookie-secret-0123456789-abcdefghijkl";
@@ -211,6 +212,38 @@ async fn in_a_guild(house: &House) {
     assert!(app.change_rules(rules, &By::SYSTEM).await.expect("recorded").is_some());
 }
 
+/// The canary goes to an app on another host; returns what its browser and the addresses held on the way.
+async fn at_an_app(house: &House) -> Vec<Canary> {
+    let mut visitor = Visitor::new(house, Proxy::Forward, MARISOL);
+    let mut next = Some("http://wiki.example.net/".to_owned());
+    let mut held = Vec::new();
+    while let Some(url) = next {
+        held.extend(between(&url, "?t=", &['&']).iter().map(|ticket| Canary::new("a ticket", ticket)));
+        let (landed, then) = visitor.step(&url).await;
+        for cookie in &visitor.jar {
+            let what = match cookie.name.as_str() {
+                "doorbook" => "the session's secret of a visitor",
+                "doorbook-app" => "the cookie of an app",
+                name if name.starts_with("doorbook-bind-") => "a binding",
+                name if name.starts_with("doorbook-login-") => "a login attempt",
+                name => panic!("what is {name}?"),
+            };
+            held.push(Canary::new(what, &cookie.value));
+            if what == "the cookie of an app" {
+                // The rest is public: what it is authenticated with is enough to make it again.
+                let bytes = URL_SAFE_NO_PAD.decode(&cookie.value).expect("base64");
+                held.push(Canary::new("the tag of an app's cookie", &bytes[bytes.len() - 16..]));
+            }
+        }
+        assert!(then.is_some() || landed.is_app, "{landed:?}");
+        next = then;
+    }
+    for what in ["a ticket", "the cookie of an app", "the tag of an app's cookie", "a binding"] {
+        assert!(held.iter().any(|canary| canary.what == what), "{what}");
+    }
+    held
+}
+
 /// The canary's own browser, with its own address.
 async fn send(browser: &mut Browser, method: &str, path: &str, heard: &mut Vec<Exchange>) -> Exchange {
     let headers = [
@@ -228,12 +261,13 @@ async fn send(browser: &mut Browser, method: &str, path: &str, heard: &mut Vec<E
     answer
 }
 
+/// vouch traces what Discord says of a person, address and all; the tutorial printed tokens and gave them to browsers.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_secret_and_no_personal_fact_is_in_the_log_the_traces_or_an_answer() {
     listen_to_traces();
     let env =
         vec![("COOKIE_SECRET", COOKIE_SECRET.to_owned()), ("ENCRYPT_SECRET", ENCRYPT_SECRET.to_owned())];
-    let mut house = House::closed(Plan { env, ..Plan::default() }).await;
+    let mut house = House::closed(Plan { env, file: RULES.into(), ..Plan::default() }).await;
     let api = house.env().into_iter().find(|(name, _)| name == "DISCORD_API_URL").expect("it is set").1;
     let discord = api.trim_start_matches("http://").trim_end_matches("/api/v10").parse().expect("an address");
     let (tap, wire) = wiretap(discord).await;
@@ -245,10 +279,10 @@ async fn no_secret_and_no_personal_fact_is_in_the_log_the_traces_or_an_answer() 
         person.email = Some(EMAIL.into());
     });
 
-    // A whole life: in, looked at, refreshed, out, in again, refused by Discord, and disconnected.
+    // A whole life: in, to an app, looked at, refreshed, out, in again, refused by Discord, and disconnected.
     let mut answers = Vec::new();
     let mut browser = house.browser();
-    let (mut states, mut secrets) = (Vec::new(), Vec::new());
+    let (mut states, mut secrets, mut held) = (Vec::new(), Vec::new(), Vec::new());
     for life in 0..3 {
         let begun = send(&mut browser, "GET", "/api/auth/discord/login", &mut answers).await;
         let location = begun.header("location").expect("a location").to_owned();
@@ -267,6 +301,7 @@ async fn no_secret_and_no_personal_fact_is_in_the_log_the_traces_or_an_answer() 
         assert_eq!(landed.status, 303, "{landed}");
         secrets.push(browser.cookies["doorbook"].clone());
         if life == 0 {
+            held = at_an_app(&house).await;
             in_a_guild(&house).await;
         }
         send(&mut browser, "GET", "/api/auth/user", &mut answers).await;
@@ -293,8 +328,8 @@ async fn no_secret_and_no_personal_fact_is_in_the_log_the_traces_or_an_answer() 
     // The verifier ends the body, so what follows is the answer.
     let verifiers: Vec<&str> =
         between(&wire, "code_verifier=", &['&']).iter().map(|text| &text[..43]).collect();
-    assert_eq!((access.len(), refresh.len(), states.len(), secrets.len()), (4, 4, 3, 2), "{wire}");
-    assert_eq!((codes.len(), verifiers.len()), (3, 3), "{wire}");
+    assert_eq!((access.len(), refresh.len(), states.len(), secrets.len()), (5, 5, 3, 2), "{wire}");
+    assert_eq!((codes.len(), verifiers.len()), (4, 4), "{wire}");
 
     // None of these has any business anywhere.
     let mut secret = vec![
@@ -365,7 +400,7 @@ async fn no_secret_and_no_personal_fact_is_in_the_log_the_traces_or_an_answer() 
         });
         found.extend(browsers_own.find("an answer", answer.to_string().as_bytes()));
     }
-    everything.extend(own.iter().chain(&personal).chain(&in_guilds));
+    everything.extend(own.iter().chain(&held).chain(&personal).chain(&in_guilds));
     let everything = Search::new(&everything);
     let kept = files(&house.data_dir());
     assert!(kept.iter().any(|(path, _)| path.ends_with("HEAD")), "{kept:?}");

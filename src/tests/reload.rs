@@ -41,14 +41,12 @@ async fn other_rules_decide_from_a_hangup_on_and_whoever_is_signed_in_stays() {
     let nowhere = process.browser().navigate(elsewhere).await;
     assert_eq!(nowhere.status, 400, "no rule is for it yet: {nowhere}");
 
-    write(
-        &house,
-        &format!(
-            "allow = \"user:{MARISOL}\"\nsession_idle = \"1d\"\n\
-             [[group]]\nname = \"staff\"\nany = [{{ guild = \"197038439483310086\" }}]\n\
-             [[rule]]\nhost = \"wiki.example.org\"\nallow = [{{ group = \"staff\" }}]\n"
-        ),
+    let file = format!(
+        "allow = \"user:{MARISOL}\"\nsession_idle = \"1d\"\n\
+         [[rule]]\nhost = \"wiki.example.org\"\nallow = [{{ group = \"staff\" }}]\n\
+         [[group]]\nname = \"staff\"\nany = [{{ guild = \"197038439483310086\" }}]\n"
     );
+    write(&house, &file);
     process.hang_up();
     until_it_says(&process, "SIGHUP: other rules decide from now on", 1).await;
     let waiting = until_it_says(&process, "need a restart", 1).await;
@@ -64,8 +62,17 @@ async fn other_rules_decide_from_a_hangup_on_and_whoever_is_signed_in_stays() {
     assert!(location.contains("guilds.members.read"), "what the new rules need is asked for: {location}");
 
     // What is only shown is taken over without an event.
+    let refused = "/auth/refused?rd=https%3A%2F%2Fwiki.example.org%2F";
+    let before = marisol.navigate(refused).await;
+    assert!(before.status == 403 && !before.body.contains("Ask at the desk"), "{before}");
+    let shown = "title = \"The staff\"\nhelp = \"Ask at the desk\"\ninvite = \"https://discord.gg/desk\"\n";
+    write(&house, &format!("{file}{shown}"));
     process.hang_up();
     until_it_says(&process, "what decides is the same", 1).await;
+    let after = marisol.navigate(refused).await;
+    for shown in ["The staff", "Ask at the desk", "https://discord.gg/desk"] {
+        assert!(after.body.contains(shown), "{shown}: {after}");
+    }
     assert_eq!(process.terminate().await.code, Some(0));
     let changes = hash_changes(&house);
     assert_eq!(changes.iter().map(|(_, known)| *known).collect::<Vec<_>>(), [false, true], "{changes:?}");

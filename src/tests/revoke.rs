@@ -31,6 +31,7 @@ impl House {
     }
 }
 
+/// In the tutorial that began this, a session outlived its revocation.
 #[tokio::test(flavor = "multi_thread")]
 async fn revoking_ends_every_session_and_the_grant_at_discord() {
     let house = House::open().await;
@@ -242,6 +243,7 @@ async fn nothing_is_revoked_from_another_site() {
     assert_eq!(house.discord().count(Route::Revoke), 0);
 }
 
+/// In the tutorial any link, or any image, revoked.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_visit_to_revoke_changes_nothing_but_a_script_that_asks_does() {
     let house = House::open().await;

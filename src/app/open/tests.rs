@@ -6,7 +6,7 @@ use std::path::Path;
 use futures_util::future::{join_all, poll_immediate};
 
 use super::*;
-use crate::app::rig::sign_in;
+use crate::app::rig::{server, settings, sign_in};
 use crate::clock::ManualClock;
 use crate::disk::RealDisk;
 use crate::domain::event::Event;
@@ -16,27 +16,6 @@ use crate::entropy::SeededEntropy;
 use crate::event_log::MemoryEngine;
 use crate::event_log::start::Import;
 use crate::event_log::tree::Frontier;
-
-fn server() -> Role {
-    Role::Server {
-        made_by: MadeBy::Serve,
-        origin: "https://login.example.org".into(),
-        config: Hash([0; 32]),
-        accepted: Accepted::default(),
-    }
-}
-
-fn settings(dir: &Path, role: Role) -> Settings {
-    Settings {
-        data_dir: dir.into(),
-        encrypt_secret: None,
-        cookie_secret: None,
-        role,
-        version: "0.1.0".into(),
-        rules: Rules::default(),
-        probe: Probe::InProcess,
-    }
-}
 
 async fn open(dir: &Path, clock: &ManualClock, role: Role) -> Arc<App> {
     let settings = settings(dir, role);

@@ -4,14 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::*;
-use crate::app::{Accepted, Role, Settings};
+use crate::app::rig::{server, settings};
 use crate::clock::{Clock as _, ManualClock};
 use crate::disk::RealDisk;
-use crate::domain::event::MadeBy;
-use crate::domain::id::Hash;
-use crate::domain::rules::Rules;
 use crate::entropy::SeededEntropy;
-use crate::event_log::Probe;
 
 /// 2026-01-02T03:04:05Z.
 const START: Timestamp = Timestamp(1_767_323_045_000);
@@ -19,20 +15,7 @@ const JANUARY: Month = Month(202_601);
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
 
 async fn open(dir: &Path, clock: &ManualClock) -> Arc<App> {
-    let settings = Settings {
-        data_dir: dir.join("data"),
-        encrypt_secret: None,
-        cookie_secret: None,
-        role: Role::Server {
-            made_by: MadeBy::Serve,
-            origin: "https://login.example.org".into(),
-            config: Hash([0; 32]),
-            accepted: Accepted::default(),
-        },
-        version: "0.1.0".into(),
-        rules: Rules::default(),
-        probe: Probe::InProcess,
-    };
+    let settings = settings(&dir.join("data"), server());
     clock.advance(Duration::from_secs(1));
     let seed = format!("a start at {}, {:?}", clock.now(), clock.monotonic());
     let (clock, entropy) = (Arc::new(clock.clone()), Arc::new(SeededEntropy::new(&seed)));

@@ -14,6 +14,7 @@ use crate::cli::outside::Outside;
 use crate::cli::progress::Progress;
 use crate::cli::rows::visible;
 use crate::config::duration;
+use crate::control::in_one_line;
 use crate::domain::id::Position;
 use crate::domain::time::Timestamp;
 use crate::event_log::note::VerifierKey;
@@ -118,16 +119,6 @@ struct JsonTampered<'a> {
     /// The first bad record stands there or, where only roots can be compared, not later than at `to`.
     position: Option<u64>,
     to: Option<u64>,
-}
-
-fn in_one_line(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    text
 }
 
 /// Says what a certificate proves, to somebody who may have nothing else.

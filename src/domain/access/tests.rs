@@ -155,6 +155,7 @@ fn a_preflight_passes_only_where_a_rule_says_so() {
 }
 
 /// tinyauth let everybody in where it could not ask about groups.
+/// tinyauth let everybody pass where it could not know the groups.
 #[test]
 fn who_is_denied_is_out_whatever_else_holds_and_the_unknown_grants_nothing() {
     let allow = vec![Term::Role { guild: GUILD, role: ROLE }];

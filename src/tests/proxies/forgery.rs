@@ -44,7 +44,8 @@ pub async fn what_a_client_says_of_its_request_changes_nothing(kind: Kind) {
 const NAMES: [&str; 6] =
     ["Remote-User", "Remote-Name", "Remote-Email", "Remote-Groups", "X-Discord-Id", "X-Discord-Roles"];
 
-/// Forged identities, in every spelling: GHSA-7r4p-vjf4-gxv4, GHSA-f59h-q822-g45g, GHSA-5m6w-wvh7-57vm.
+/// Forged identities, in every spelling: GHSA-7r4p-vjf4-gxv4, GHSA-f59h-q822-g45g, GHSA-5m6w-wvh7-57vm,
+/// CVE-2025-64484.
 pub async fn who_a_client_says_it_is_never_reaches_the_app(kind: Kind) {
     let street = Street::open(kind, &rules()).await;
     let mut spellings: Vec<String> = Vec::new();
