@@ -63,15 +63,6 @@ impl House {
         self.discord().count(Route::Member)
     }
 
-    /// Waits until Discord has been asked so often, and until what it said is recorded.
-    async fn until_observed(&self, asked: u64) {
-        self.discord().wait_for(Route::Member, asked).await;
-        let head = self.head();
-        let mut progress = self.doorbook().app.progress();
-        let moved = progress.wait_for(|progress| progress.position > head);
-        tokio::time::timeout(Duration::from_secs(30), moved).await.expect("in time").expect("it goes on");
-    }
-
     /// Asks for the wiki until a check in the background has been concluded.
     async fn until_wiki_says(&self, browser: &mut Browser, status: u16) {
         for _ in 0..3_000 {
@@ -211,8 +202,12 @@ async fn an_unknown_fact_ends_no_session() {
     // Of two guilds only the first is told of: the other may still let her in.
     let trouble = FaultKind::Answer { status: 404, headers: Default::default(), body: "{}".into() };
     house.discord().add_fault(Fault::new(Route::Member, trouble).once());
+    let head = house.head();
     says(&wiki(&mut browser).await, 401, "membership_unknown");
-    house.until_observed(4).await;
+    house.discord().wait_for(Route::Member, 4).await;
+    let mut progress = house.doorbook().app.progress();
+    let recorded = progress.wait_for(|progress| progress.position > head);
+    tokio::time::timeout(Duration::from_secs(30), recorded).await.expect("in time").expect("it goes on");
     assert_eq!(browser.fetch("GET", USER).await.status, 200);
 }
 
@@ -252,26 +247,28 @@ async fn who_was_refused_is_asked_about_again_at_once_but_not_within_ten_seconds
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_discord_is_down_facts_count_through_the_grace_and_no_longer() {
-    let mut house = House::with(guarded()).await;
-    let mut browser = house.signed_in(MARISOL).await;
-    house.discord_goes_down().await;
-    house.clock.advance(MAX_AGE + GRACE - A_MINUTE);
-    for _ in 0..3 {
-        let answer = house.as_time_passes(STEP, wiki(&mut browser)).await;
-        assert_eq!(answer.status, 200, "{answer}");
-    }
-    house.clock.advance(A_MINUTE);
-    says(&wiki(&mut browser).await, 401, "membership_unknown");
-    let page = house.as_time_passes(STEP, browser.navigate(RECHECK)).await;
-    assert_eq!(page.status, 502, "{page}");
-    assert!(page.body.contains("Try again"), "{page}");
-    assert_eq!(browser.fetch("GET", USER).await.status, 200, "the session goes on");
+    for plan in [guarded(), addressed()] {
+        let mut house = House::with(plan).await;
+        let mut browser = house.signed_in(MARISOL).await;
+        house.discord_goes_down().await;
+        house.clock.advance(MAX_AGE + GRACE - A_MINUTE);
+        for _ in 0..3 {
+            let answer = house.as_time_passes(STEP, wiki(&mut browser)).await;
+            assert_eq!(answer.status, 200, "{answer}");
+        }
+        house.clock.advance(A_MINUTE);
+        says(&wiki(&mut browser).await, 401, "membership_unknown");
+        let page = house.as_time_passes(STEP, browser.navigate(RECHECK)).await;
+        assert_eq!(page.status, 502, "{page}");
+        assert!(page.body.contains("Try again"), "{page}");
+        assert_eq!(browser.fetch("GET", USER).await.status, 200, "the session goes on");
 
-    house.discord_comes_up().await;
-    house.clock.advance(A_MINUTE);
-    let back = house.as_time_passes(STEP, browser.navigate(RECHECK)).await;
-    assert_eq!((back.status, back.header("location")), (303, Some("/wiki")), "{back}");
-    assert_eq!(wiki(&mut browser).await.status, 200);
+        house.discord_comes_up().await;
+        house.clock.advance(A_MINUTE);
+        let back = house.as_time_passes(STEP, browser.navigate(RECHECK)).await;
+        assert_eq!((back.status, back.header("location")), (303, Some("/wiki")), "{back}");
+        assert_eq!(wiki(&mut browser).await.status, 200);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -527,22 +524,6 @@ async fn an_address_that_was_lost_at_discord_ends_access_as_a_role_does() {
     house.clock.advance(A_SECOND);
     assert_eq!(wiki(&mut browser).await.status, 200, "used while Discord is asked");
     house.until_wiki_says(&mut browser, 403).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn while_discord_is_down_an_address_counts_through_the_grace_and_no_longer() {
-    let mut house = House::with(addressed()).await;
-    let mut browser = house.signed_in(MARISOL).await;
-    house.discord_goes_down().await;
-    house.clock.advance(MAX_AGE + GRACE - A_MINUTE);
-    assert_eq!(wiki(&mut browser).await.status, 200);
-    house.clock.advance(A_MINUTE);
-    says(&wiki(&mut browser).await, 401, "membership_unknown");
-    house.discord_comes_up().await;
-    house.clock.advance(A_MINUTE);
-    let back = house.as_time_passes(STEP, browser.navigate(RECHECK)).await;
-    assert_eq!((back.status, back.header("location")), (303, Some("/wiki")), "{back}");
-    assert_eq!(wiki(&mut browser).await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
