@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::audit::{person, view, with_reading};
 use super::failure::Failure;
 use super::flags::BriefFlags;
+use super::json;
 use super::outside::Outside;
 use super::rows::{self, Format, Row, visible, visible_lines};
 use crate::audit::{Access, Ground, Request, Unanswered, When};
@@ -86,9 +87,7 @@ fn print(access: &Access, format: Format, outside: &mut Outside) -> Result<(), F
     let screen = outside.screen();
     let out = &mut *outside.stdout;
     let written = match format {
-        Format::Json => {
-            serde_json::to_writer_pretty(&mut *out, access).map_err(Into::into).and_then(|()| writeln!(out))
-        }
+        Format::Json => json::pretty(access).and_then(|text| writeln!(out, "{text}")),
         Format::Table => writeln!(out, "{}\n", visible_lines(&head(access)))
             .and_then(|()| rows::write(out, format, screen, &access.lines)),
         Format::Jsonl | Format::Csv => {

@@ -8,6 +8,7 @@ use super::access;
 use super::audit::{not_begun, person, view, when, with_reading};
 use super::failure::Failure;
 use super::flags::BriefFlags;
+use super::json;
 use super::outside::Outside;
 use super::rows::{self, Format, Row, visible, visible_lines};
 use crate::audit::{Line, Story, When};
@@ -68,9 +69,7 @@ fn print(story: &Story, format: Format, outside: &mut Outside) -> Result<(), Fai
     let screen = outside.screen();
     let out = &mut *outside.stdout;
     let written = match format {
-        Format::Json => {
-            serde_json::to_writer_pretty(&mut *out, story).map_err(Into::into).and_then(|()| writeln!(out))
-        }
+        Format::Json => json::pretty(story).and_then(|text| writeln!(out, "{text}")),
         Format::Table => {
             let who = &story.person;
             let name = who.name.as_deref().unwrap_or("somebody without a name");

@@ -14,6 +14,7 @@ mod failure;
 mod flags;
 mod health;
 mod import;
+mod json;
 mod keys;
 mod mock_discord;
 mod new_file;

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use comfy_table::{Cell, Color, ColumnConstraint, ContentArrangement, Table, presets};
 use serde::Serialize;
 
+use super::json;
 use crate::domain::time::Timestamp;
 
 /// How rows are printed.
@@ -93,13 +94,12 @@ impl Stream {
         self.head::<R>(out)?;
         match self.format {
             Format::Json => {
-                let text = serde_json::to_string_pretty(&row.json())?;
+                let text = json::pretty(&row.json())?;
                 let between = if is_first { "\n" } else { ",\n" };
                 write!(out, "{between}  {}", text.replace('\n', "\n  "))
             }
             Format::Jsonl | Format::Table => {
-                serde_json::to_writer(&mut *out, &row.json())?;
-                writeln!(out)
+                writeln!(out, "{}", json::line(&row.json())?)
             }
             Format::Csv => {
                 let as_it_is = |cell: Option<String>| cell.unwrap_or_default();
@@ -238,6 +238,13 @@ fn text(cell: Option<String>) -> String {
     cell.map_or_else(|| "-".to_owned(), |text| visible(&text))
 }
 
+/// Returns whether a terminal would obey this, or whether it would hide something.
+pub fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{feff}')
+        || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{e0000}'..='\u{e007f}')
+}
+
 /// Returns the text with everything written out that a terminal would obey or that would hide something.
 ///
 /// Names and user agents come from strangers: an escape sequence must not move the operator's cursor, and
@@ -245,10 +252,7 @@ fn text(cell: Option<String>) -> String {
 pub fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
-        let hidden = c.is_control()
-            || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{feff}')
-            || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{e0000}'..='\u{e007f}');
-        if hidden { shown.extend(c.escape_unicode()) } else { shown.push(c) }
+        if is_hidden(c) { shown.extend(c.escape_unicode()) } else { shown.push(c) }
     }
     shown
 }

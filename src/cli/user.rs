@@ -9,6 +9,7 @@ use super::audit::{person, with_reading};
 use super::export::{note, with_taking_of};
 use super::failure::Failure;
 use super::flags::BriefFlags;
+use super::json;
 use super::new_file::NewFile;
 use super::outside::{Outside, block_on};
 use super::rows::visible;
@@ -139,7 +140,7 @@ fn begin(output: Option<PathBuf>) -> Result<Option<NewFile>, Failure> {
 }
 
 fn write(output: Option<NewFile>, what: &impl Serialize, outside: &mut Outside) -> Result<(), Failure> {
-    let text = serde_json::to_string_pretty(what).map_err(|error| Failure::Output(error.into()))? + "\n";
+    let text = json::pretty(what).map_err(Failure::Output)? + "\n";
     match output {
         Some(mut file) => {
             file.write_all(text.as_bytes()).map_err(|error| file.failed(error))?;

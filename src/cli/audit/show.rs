@@ -6,6 +6,7 @@ use super::with_reading;
 use crate::audit::WholeRecord;
 use crate::cli::failure::Failure;
 use crate::cli::flags::BriefFlags;
+use crate::cli::json;
 use crate::cli::outside::Outside;
 use crate::cli::rows::{visible, visible_lines};
 use crate::domain::id::Position;
@@ -53,9 +54,8 @@ pub(super) fn run(args: Args, outside: &mut Outside) -> Result<(), Failure> {
         }
         let whole = reading.reader.whole(position).await?;
         if args.json {
-            serde_json::to_writer_pretty(&mut *outside.stdout, &whole)
-                .map_err(|error| Failure::Output(error.into()))?;
-            return writeln!(outside.stdout).map_err(Failure::Output);
+            let written = json::pretty(&whole).and_then(|text| writeln!(outside.stdout, "{text}"));
+            return written.map_err(Failure::Output);
         }
         write!(outside.stdout, "{}", in_words(&whole)).map_err(Failure::Output)
     })

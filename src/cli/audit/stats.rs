@@ -6,6 +6,7 @@ use super::{in_order, with_reading};
 use crate::audit::{Address, Count, Span, Stats};
 use crate::cli::failure::Failure;
 use crate::cli::flags::BriefFlags;
+use crate::cli::json;
 use crate::cli::outside::Outside;
 use crate::cli::rows::{self, Format, Row, Screen};
 
@@ -60,9 +61,7 @@ fn print(stats: &Stats, format: Format, outside: &mut Outside) -> Result<(), Fai
     let screen = outside.screen();
     let out = &mut *outside.stdout;
     let written = match format {
-        Format::Json => {
-            serde_json::to_writer_pretty(&mut *out, stats).map_err(Into::into).and_then(|()| writeln!(out))
-        }
+        Format::Json => json::pretty(stats).and_then(|text| writeln!(out, "{text}")),
         Format::Jsonl | Format::Csv => {
             let most = 0;
             let rows: Vec<_> = stats.counts.iter().map(|count| CountRow { count, most }).collect();

@@ -1,6 +1,6 @@
 //! `doorbook audit verify`: whether anybody changed the log, and what nobody can say.
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use super::with_reading;
 use crate::audit::{Certificate, MAX_CERTIFICATE, Proven, Signed, UNSIGNED_LIMIT, Verdict, VerifyError};
 use crate::cli::failure::Failure;
 use crate::cli::flags::BriefFlags;
+use crate::cli::json;
 use crate::cli::outside::Outside;
 use crate::cli::progress::Progress;
 use crate::cli::rows::visible;
@@ -64,7 +65,8 @@ pub(super) fn run(args: Args, outside: &mut Outside) -> Result<(), Failure> {
         drop(progress);
         match outcome {
             Ok(verdict) => {
-                let text = if args.json { in_json(&verdict) } else { in_words(&verdict) };
+                let text =
+                    if args.json { in_json(&verdict).map_err(Failure::Output)? } else { in_words(&verdict) };
                 write!(outside.stdout, "{text}").map_err(Failure::Output)?;
                 args.require_anchor.map_or(Ok(()), |age| anchored(&verdict, age, outside.clock.now()))
             }
@@ -99,8 +101,7 @@ fn tampered_with(found: &Found, json: bool, outside: &mut Outside) -> Result<(),
     if json {
         let (position, to) = (first.map(|first| first.0), last.or(*first).map(|last| last.0));
         let json = JsonTampered { verdict: "tampered", why, position, to };
-        let text = serde_json::to_string_pretty(&json).unwrap_or_default();
-        writeln!(outside.stdout, "{text}").map_err(Failure::Output)?;
+        json::pretty(&json).and_then(|text| writeln!(outside.stdout, "{text}")).map_err(Failure::Output)?;
     }
     let place = match (first, last) {
         (Some(first), Some(last)) if first < last => {
@@ -269,7 +270,7 @@ struct JsonSigned {
     at: Option<String>,
 }
 
-fn in_json(verdict: &Verdict) -> String {
+fn in_json(verdict: &Verdict) -> io::Result<String> {
     let signed = |signed: Signed| JsonSigned {
         position: signed.position.map(|position| position.0),
         size: signed.size,
@@ -291,5 +292,5 @@ fn in_json(verdict: &Verdict) -> String {
         not_understood: verdict.not_understood.as_ref().map(|(position, _)| position.0),
         not_proven: not_proven(verdict),
     };
-    serde_json::to_string_pretty(&json).unwrap_or_default() + "\n"
+    Ok(json::pretty(&json)? + "\n")
 }
