@@ -1,12 +1,13 @@
 //! May this person open that? One pure function, asked for every request that a proxy asks about.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use super::event::{Membership, Profile};
 use super::host::Host;
 use super::id::DiscordId;
 use super::path::RequestPath;
-use super::rules::{DefaultPolicy, Grants, Rule, Rules, Term};
+use super::rules::{Grants, Rule, Rules, Term};
 
 /// What somebody wants to open.
 #[derive(Clone, Copy, Debug)]
@@ -109,8 +110,11 @@ pub fn check<'r>(rules: &'r Rules, wanted: &Wanted<'_>, person: Option<&Person<'
 
 /// Returns whether an app may read another path than these rules do.
 pub fn is_ambiguous(rules: &Rules, wanted: &Wanted<'_>) -> bool {
-    let spelling_matters = || rules.of_host(wanted.host).any(|rule| rule.path.holds_reserved());
-    wanted.path.is_ambiguous() || (wanted.path.is_respelled() && spelling_matters())
+    wanted.path.is_ambiguous()
+        || rules.of_host(wanted.host).any(|rule| {
+            let is_spelled_otherwise = wanted.path.is_respelled() && rule.path.holds_reserved();
+            is_spelled_otherwise || rule.path.covers_in_other_letters(wanted.path)
+        })
 }
 
 /// Returns what the rules say of every path of the host that an app may read in an ambiguous one.
@@ -119,16 +123,17 @@ fn readings<'a, 'r>(
     wanted: &'a Wanted<'_>,
     person: Option<&'a Person<'_>>,
 ) -> impl Iterator<Item = Verdict<'r>> + use<'a, 'r> {
+    let of_host: Vec<&Rule> = rules.of_host(wanted.host).collect();
+    let place = |rule: &'r Rule| (&rule.host, &rule.path);
     // A path that no rule is for is one of them, unless there is a rule for all.
-    let uncovered = !rules.of_host(wanted.host).any(|rule| rule.path.is_root());
-    let verdicts = rules.of_host(wanted.host).filter_map(move |rule| match () {
-        () if !rule.takes(wanted) => {
-            let is_place = |other: &&Rule| other.host == rule.host && other.path == rule.path;
-            let sibling = rules.of_host(wanted.host).filter(is_place).any(|other| other.takes(wanted));
-            (!sibling).then_some(Verdict::NoRule)
-        }
-        () if !rule.is_for(wanted.address) => Some(Verdict::NoRule),
-        () => Some(grant(rules, rule, wanted, person)),
+    let uncovered = !of_host.iter().any(|rule| rule.path.is_root());
+    // Of several rules for one place, those decide that fit; where none does, nobody may.
+    let fitting: HashSet<_> =
+        of_host.iter().filter(|rule| rule.fits(wanted)).map(|rule| place(rule)).collect();
+    let verdicts = of_host.into_iter().filter_map(move |rule| match () {
+        () if rule.fits(wanted) => Some(grant(rules, rule, wanted, person)),
+        () if fitting.contains(&place(rule)) => None,
+        () => Some(Verdict::NoRule),
     });
     verdicts.chain(uncovered.then_some(Verdict::NoRule))
 }
@@ -137,16 +142,14 @@ fn readings<'a, 'r>(
 pub fn choose<'r>(rules: &'r Rules, wanted: &Wanted<'_>) -> Choice<'r> {
     let of_host = || rules.of_host(wanted.host);
     if of_host().next().is_none() {
-        return match &rules.default_policy {
-            DefaultPolicy::SignedIn(domain) if wanted.host.is_at_or_below(domain) => Choice::DefaultPolicy,
-            _ => Choice::NoHost,
-        };
+        let by_policy = rules.default_policy.is_for(wanted.host);
+        return if by_policy { Choice::DefaultPolicy } else { Choice::NoHost };
     }
     let Some(first) = of_host().find(|rule| rule.path.covers(wanted.path)) else {
         return Choice::NoPath;
     };
     let mut siblings = of_host().filter(|rule| rule.host == first.host && rule.path == first.path);
-    let fitting = siblings.find(|rule| rule.takes(wanted) && rule.is_for(wanted.address));
+    let fitting = siblings.find(|rule| rule.fits(wanted));
     fitting.map_or(Choice::NotFitting(first), Choice::Rule)
 }
 
@@ -183,6 +186,11 @@ fn ask<'r>(rules: &'r Rules, reason: Reason<'r>, person: Option<&Person<'_>>) ->
 }
 
 impl Rule {
+    /// Returns whether the rule is for that method, and for clients from there.
+    fn fits(&self, wanted: &Wanted<'_>) -> bool {
+        self.takes(wanted) && self.is_for(wanted.address)
+    }
+
     /// Returns whether the rule is for that method.
     fn takes(&self, wanted: &Wanted<'_>) -> bool {
         let method = if wanted.method == "HEAD" { "GET" } else { wanted.method };

@@ -147,12 +147,7 @@ fn read_scheme(scheme: &[u8]) -> Result<(bool, bool), Malformed> {
 
 fn read_host(host: &[u8]) -> Result<(Host, Option<u16>), Malformed> {
     let text = std::str::from_utf8(host).map_err(|_| Malformed::Host)?;
-    // The parser takes a comma for a letter; where two proxies have each added one, there are two hosts.
-    if text.contains(',') {
-        Err(Malformed::Host)
-    } else {
-        Host::parse_with_port(text).map_err(|_| Malformed::Host)
-    }
+    Host::parse_with_port(text).map_err(|_| Malformed::Host)
 }
 
 /// Escapes what is not ASCII, as a browser would have.

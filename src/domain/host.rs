@@ -1,6 +1,7 @@
 //! The names of web sites: what a proxy says a request was for, and which of them a rule means.
 
 use std::fmt;
+use std::net::Ipv4Addr;
 
 /// The longest host name, in bytes.
 const MAX_LEN: usize = 253;
@@ -25,6 +26,11 @@ impl Host {
         let bare =
             if raw.ends_with("..") { return Err(NotAHost) } else { raw.strip_suffix('.').unwrap_or(raw) };
         let host = url::Host::parse(bare).map_err(|_| NotAHost)?.to_string();
+        // The parser takes more for a letter than any host has: a quotation mark, a comma, a brace.
+        let is_letter = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_');
+        if !host.starts_with('[') && !host.bytes().all(is_letter) {
+            return Err(NotAHost);
+        }
         let empty_label = host.starts_with('.') || host.contains("..") || host.ends_with('.');
         if host.is_empty() || host.len() > MAX_LEN || empty_label { Err(NotAHost) } else { Ok(Host(host)) }
     }
@@ -63,15 +69,26 @@ impl Host {
 
     /// Returns whether it is a public suffix, below which anybody may have a name: `org`, `github.io`.
     pub fn is_public_suffix(&self) -> bool {
-        // The list has its names as people write them.
-        let (written, _) = idna::domain_to_unicode(&self.0);
+        let written = self.as_written();
         let suffix = psl::suffix(written.as_bytes());
         !self.is_address() && suffix.is_some_and(|suffix| suffix.is_known() && suffix == written.as_bytes())
     }
 
+    /// Returns the domain that somebody has registered, as people write it; of an address, the address.
+    pub fn registrable(&self) -> String {
+        let written = self.as_written();
+        let domain = psl::domain_str(&written).filter(|_| !self.is_address());
+        domain.map(str::to_owned).unwrap_or(written)
+    }
+
+    /// Returns the name as people write it, as the list of public suffixes does.
+    fn as_written(&self) -> String {
+        idna::domain_to_unicode(&self.0).0
+    }
+
     /// Returns whether this is an IP address.
     pub fn is_address(&self) -> bool {
-        !matches!(url::Host::parse(&self.0), Ok(url::Host::Domain(_)))
+        self.0.starts_with('[') || self.0.parse::<Ipv4Addr>().is_ok()
     }
 }
 
@@ -82,7 +99,7 @@ impl fmt::Display for Host {
 }
 
 /// Which hosts a rule is for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum HostPattern {
     /// That one.
     Exact(Host),
@@ -179,6 +196,11 @@ mod tests {
             "user@a",
             "a%2eb",
             "ex%61mple.org",
+            "a\"b.example",
+            "a,b.example",
+            "a{b}.example",
+            "$a.example",
+            "a;b.example",
             "a:b",
             "[::1",
             "::1",

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use percent_encoding::percent_decode_str;
+
 /// The longest path that is looked at, in bytes.
 pub const MAX_LEN: usize = 8_192;
 
@@ -28,6 +30,8 @@ impl RequestPath {
             return Err(MalformedPath);
         }
         let Decoded { text, mut is_ambiguous, is_respelled } = decode(raw)?;
+        // What is no UTF-8 is read as dots and slashes by some (`%c0%ae`), and dropped by others.
+        is_ambiguous |= percent_decode_str(&text).decode_utf8().is_err();
         let normal = remove_dots_and_slashes(&text);
         is_ambiguous |= normal != text;
         Ok(RequestPath { normal, is_ambiguous, is_respelled })
@@ -153,7 +157,7 @@ fn remove_dots_and_slashes(text: &str) -> String {
 }
 
 /// The path of a rule: it and everything below it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RulePath(String);
 
 impl RulePath {
@@ -181,6 +185,13 @@ impl RulePath {
     /// Returns whether the path is this one or below it. `/admin` is not `/administrator`.
     pub fn covers(&self, path: &RequestPath) -> bool {
         self.is_above(&path.normal)
+    }
+
+    /// Returns whether an app for which capitals do not count finds the path here, and these rules do not.
+    pub fn covers_in_other_letters(&self, path: &RequestPath) -> bool {
+        let (own, path) = (self.0.as_bytes(), path.normal.as_bytes());
+        let Some((start, rest)) = path.split_at_checked(own.len()) else { return false };
+        start != own && start.eq_ignore_ascii_case(own) && (rest.is_empty() || rest.starts_with(b"/"))
     }
 
     /// Returns whether it covers every path that the other covers.
@@ -280,6 +291,9 @@ mod tests {
             ("/a%7f", "/a%7F"),
             ("/admin%3fx", "/admin%3Fx"),
             ("/admin%23x", "/admin%23x"),
+            ("/%c0%ae%c0%ae/admin", "/%C0%AE%C0%AE/admin"),
+            ("/a%ff", "/a%FF"),
+            ("/%ed%a0%80", "/%ED%A0%80"),
         ] {
             let path = RequestPath::parse(raw).unwrap_or_else(|_| panic!("{raw:?}"));
             assert_eq!((path.normal(), path.is_ambiguous()), (normal, true), "{raw:?}");
@@ -343,6 +357,13 @@ mod tests {
         }
         for outside in ["/", "/administrator", "/x/admin", "/Admin", "/admi", "/admin%2Fx"] {
             assert!(!covers(outside), "{outside}");
+        }
+        let other_letters = |raw| admin.covers_in_other_letters(&RequestPath::parse(raw).expect("a path"));
+        for found in ["/Admin", "/ADMIN/", "/aDMIN/x"] {
+            assert!(other_letters(found) && !covers(found), "{found}");
+        }
+        for not_found in ["/", "/admin", "/admin/X", "/Administrator", "/x/Admin", "/Adm"] {
+            assert!(!other_letters(not_found), "{not_found}");
         }
         let includes = |other| admin.includes(&RulePath::parse(other).expect("a path"));
         assert!(includes("/admin/") && includes("/admin/x") && RulePath::root().includes(&admin));

@@ -117,6 +117,16 @@ pub enum DefaultPolicy {
     SignedIn(Host),
 }
 
+impl DefaultPolicy {
+    /// Returns whether whoever may sign in may open that host, if no rule is for it.
+    pub fn is_for(&self, host: &Host) -> bool {
+        match self {
+            DefaultPolicy::Deny => false,
+            DefaultPolicy::SignedIn(domain) => host.is_at_or_below(domain),
+        }
+    }
+}
+
 /// How long the rules may be in their canonical form: a record has to hold it.
 pub const MAX_CANONICAL: usize = 60_000;
 
@@ -177,11 +187,7 @@ impl Rules {
 
     /// Returns whether anything is said about that host: by a rule, or by the policy for hosts without one.
     pub fn guards(&self, host: &Host) -> bool {
-        let by_policy = match &self.default_policy {
-            DefaultPolicy::Deny => false,
-            DefaultPolicy::SignedIn(domain) => host.is_at_or_below(domain),
-        };
-        by_policy || self.of_host(host).next().is_some()
+        self.default_policy.is_for(host) || self.of_host(host).next().is_some()
     }
 
     /// Returns the rules that are for that host, in their order.

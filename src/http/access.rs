@@ -37,13 +37,15 @@ pub(super) fn decide(rules: &Rules, wanted: &Wanted<'_>, standing: Option<&Stand
     match check(rules, wanted, person.as_ref()) {
         Verdict::Public(_) | Verdict::Allowed(_) => Access::Granted,
         Verdict::NotSignedIn => Access::NotSignedIn,
-        Verdict::Unknown(reason) => Access::Unknown(refusal(rules, reason, standing)),
-        Verdict::NotAllowed(reason) => Access::NotAllowed(refusal(rules, reason, standing)),
+        Verdict::Unknown(reason) => {
+            Access::Unknown(refusal(rules, reason, standing, "is not known to spare them"))
+        }
+        Verdict::NotAllowed(reason) => Access::NotAllowed(refusal(rules, reason, standing, "denies it")),
         Verdict::NoRule => Access::NoRule { has_rules: rules.of_host(wanted.host).next().is_some() },
     }
 }
 
-fn refusal(rules: &Rules, reason: Reason<'_>, standing: Option<&Standing>) -> Refusal {
+fn refusal(rules: &Rules, reason: Reason<'_>, standing: Option<&Standing>, denied: &str) -> Refusal {
     let place = match reason {
         Reason::Allow => "DOORBOOK_ALLOW".to_owned(),
         Reason::Rule(decided) => format!("[[rule]] {}", rules.number_of(decided)),
@@ -53,7 +55,7 @@ fn refusal(rules: &Rules, reason: Reason<'_>, standing: Option<&Standing>) -> Re
     let holds = standing.is_some_and(|standing| rules.any(terms, &standing.person()) == Truth::Yes);
     if holds {
         // One of the terms would do, so it is the other list.
-        return Refusal { groups: vec![], missing: format!("nothing: {place} denies it") };
+        return Refusal { groups: vec![], missing: format!("nothing: {place} {denied}") };
     }
     let groups = terms.iter().filter_map(|term| match term {
         Term::Group(name) => rules.group(name).cloned(),
@@ -142,6 +144,9 @@ mod tests {
             refusal.groups.is_empty() && refusal.missing == "nothing: [[rule]] 1 denies it",
             "{refusal:?}"
         );
+        let rules = self::rules(vec![Term::SignedIn], vec![Term::Guild(GUILD)]);
+        let Access::Unknown(refusal) = ask(&rules, DOCS, Some(&[])) else { panic!("not unknown") };
+        assert_eq!(refusal.missing, "nothing: [[rule]] 1 is not known to spare them");
     }
 
     #[test]

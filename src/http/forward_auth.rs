@@ -16,7 +16,7 @@ use super::problem::Problem;
 use super::reply::{self, Asked, AtApp, Forms, Refused};
 use super::{app_session, finish, login, pages, request};
 use crate::app::LiveSession;
-use crate::domain::access::Wanted;
+use crate::domain::access::{Truth, Wanted};
 use crate::domain::event::{Learned, Origin};
 use crate::domain::forwarded::{FINISH, Forwarded};
 use crate::domain::rules::Rules;
@@ -169,9 +169,11 @@ impl Asking<'_> {
         }
     }
 
-    /// Lets it pass, and tells the app who it is.
+    /// Lets it pass, and tells the app who it is, if that is somebody who may still sign in: a public page may be
+    /// an app's own.
     fn granted(&self, front: &Front, rules: &Rules, asker: Option<&Asker>) -> Response {
         let mut response = reply::empty(StatusCode::OK);
+        let asker = asker.filter(|asker| rules.allows(&asker.standing.person()) == Truth::Yes);
         // nginx removes a header that is not there; Caddy may pass on what the client sent.
         if asker.is_none() && self.endpoint == Endpoint::Nginx {
             return response;
@@ -179,8 +181,9 @@ impl Asking<'_> {
         let guard = &front.settings.guard;
         let person = asker.map(|asker| asker.standing.person());
         for (name, value) in guard.identity_headers.of(rules, guard.remote_user, person.as_ref()) {
-            let pair = HeaderName::from_bytes(name.as_bytes()).ok().zip(HeaderValue::from_str(&value).ok());
-            if let Some((name, value)) = pair {
+            // The configuration takes no other names, and every value is ASCII; left out, either may be the client's own.
+            let value = HeaderValue::from_str(&value).unwrap_or(HeaderValue::from_static("-"));
+            if let Ok(name) = HeaderName::from_bytes(name.as_bytes()) {
                 response.headers_mut().insert(name, value);
             }
         }

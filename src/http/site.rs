@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use url::{Host, Url};
 
+use crate::domain;
+
 /// Our origin and its friends, as an `Origin` header writes them.
 #[derive(Clone, Debug)]
 pub struct Site {
@@ -70,14 +72,7 @@ fn is_loopback(host: &Host<&str>) -> bool {
 /// Returns whether a browser counts two addresses as one site: same scheme, same registrable domain,
 /// whatever the port.
 fn same_site(a: &Url, b: &Url) -> bool {
-    let registrable = |url: &Url| match url.host()? {
-        // The list of public suffixes has its names as people write them.
-        Host::Domain(name) => {
-            let (written, _) = idna::domain_to_unicode(name);
-            Some(psl::domain_str(&written).map_or_else(|| written.clone(), str::to_owned))
-        }
-        address => Some(address.to_string()),
-    };
+    let registrable = |url: &Url| Some(domain::host::Host::parse(url.host_str()?).ok()?.registrable());
     a.scheme() == b.scheme() && registrable(a).is_some() && registrable(a) == registrable(b)
 }
 

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use doorbook::app::By;
 use doorbook::discord::stand_in::people::DEMO_GUILD;
+use doorbook::domain::id::DiscordId;
 use doorbook::domain::rules::Term;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -205,6 +206,24 @@ async fn every_header_is_there_and_none_is_empty() {
     }
     let told = nginx(&mut house.browser(), "GET", &url, FETCHES).await;
     assert!(names.iter().all(|name| told.header(name).is_none()), "nginx removes what is not there: {told}");
+}
+
+/// A public page may be an app's own, which believes what it is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_named_who_may_not_sign_in_any_more_not_even_on_a_public_page() {
+    let mut house = house().await;
+    let cookies = at_the_wiki(&house, MARISOL).await.cookies;
+    let url = format!("{WIKI}/open");
+    for (allow, known) in [(MARISOL, Some("555769466601213960")), (DiscordId(1), None)] {
+        house.plan().env.push(("DOORBOOK_ALLOW", format!("user:{allow}")));
+        house.restart().await;
+        let mut browser = house.browser();
+        browser.cookies = cookies.clone();
+        let [nginx, forward] = both(&mut browser, "GET", &url, FETCHES).await;
+        assert_eq!((nginx.status, forward.status), (200, 200));
+        assert_eq!(nginx.header("remote-user"), known);
+        assert_eq!(forward.header("remote-user"), known.or(Some("-")));
+    }
 }
 
 /// DFA believed the first entry, which the client writes.

@@ -13,9 +13,8 @@ use super::failure::Failure;
 use super::flags::BriefFlags;
 use super::outside::Outside;
 use crate::config::Facade;
-use crate::domain::host::Host;
 use crate::domain::path::RulePath;
-use crate::domain::rules::{DefaultPolicy, Grants, Rules};
+use crate::domain::rules::{Grants, Rules};
 
 /// Print the configuration with which a proxy lets only those in whom doorbook lets in
 ///
@@ -75,7 +74,6 @@ pub(super) fn run(args: Args, outside: &mut Outside) -> Result<(), Failure> {
                 )));
             }
             let names = &facade.identity_headers;
-            check_names(&facade)?;
             advise(&facade.rules, host, &args, outside)?;
             let guard = Guard { host, upstream, doorbook: &doorbook, login: &login, app: args.app, names };
             args.proxy.guard(&guard)
@@ -124,27 +122,10 @@ fn own_address(facade: &Facade) -> Result<Upstream, Failure> {
     })
 }
 
-/// A name that is more than a name could end a line of the configuration.
-fn check_names(facade: &Facade) -> Result<(), Failure> {
-    let names = &facade.identity_headers;
-    let all = [&names.user, &names.name, &names.email, &names.groups, &names.discord_id, &names.roles];
-    let is_plain = |name: &str| {
-        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-    };
-    match all.into_iter().find(|name| !is_plain(name)) {
-        Some(name) => Err(Failure::Usage(format!(
-            "DOORBOOK_IDENTITY_HEADERS names {name:?}; a proxy is only told of names of letters, digits and hyphens"
-        ))),
-        None => Ok(()),
-    }
-}
-
 /// Says what else has to be done for that host.
 fn advise(rules: &Rules, host: &Site, args: &Args, outside: &mut Outside) -> Result<(), Failure> {
-    let Ok(name) = Host::parse(&host.to_string()) else { return Ok(()) };
-    let of_host = || rules.of_host(&name);
-    let by_default =
-        matches!(&rules.default_policy, DefaultPolicy::SignedIn(domain) if name.is_at_or_below(domain));
+    let of_host = || rules.of_host(host.host());
+    let by_default = rules.default_policy.is_for(host.host());
     let will_be_public = args.path.as_ref().is_some_and(|path| !path.is_root());
     let is_public = will_be_public || of_host().any(|rule| rule.grant == Grants::Public);
     if args.proxy == Proxy::Traefik && is_public {

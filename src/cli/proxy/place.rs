@@ -7,7 +7,7 @@ use crate::domain::host::Host;
 
 /// The name of a web site; letters, digits, dots, hyphens and underscores, with a dot in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Site(String);
+pub(super) struct Site(Host);
 
 /// A host and a port that a proxy reaches by plain HTTP.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,11 +20,15 @@ pub(super) struct Upstream {
 impl Site {
     /// Reads the host of a web site, without a scheme and without a port.
     pub(super) fn parse(text: &str) -> Result<Site, String> {
-        let host = Host::parse(text).ok().filter(|host| !host.is_address());
-        match host.map(|host| host.to_string()) {
-            Some(host) if is_plain(&host) && host.contains('.') => Ok(Site(host)),
+        match Host::parse(text) {
+            Ok(host) if !host.is_address() && host.as_str().contains('.') => Ok(Site(host)),
             _ => Err("not the name of a web site, such as wiki.example.org".to_owned()),
         }
+    }
+
+    /// Returns the host.
+    pub(super) fn host(&self) -> &Host {
+        &self.0
     }
 }
 
@@ -36,7 +40,7 @@ impl Upstream {
         }
         let bare = text.strip_prefix("http://").unwrap_or(text);
         match Host::parse_with_port(bare.strip_suffix('/').unwrap_or(bare)) {
-            Ok((host, Some(port))) if port != 0 && (host.is_address() || is_plain(host.as_str())) => {
+            Ok((host, Some(port))) if port != 0 => {
                 Ok(Upstream { is_loopback: is_loopback(&host), host: host.to_string(), port })
             }
             _ => Err("not a host and a port, such as 127.0.0.1:3000".to_owned()),
@@ -51,7 +55,7 @@ impl Upstream {
 
 impl fmt::Display for Site {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        self.0.fmt(f)
     }
 }
 
@@ -59,11 +63,6 @@ impl fmt::Display for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.host, self.port)
     }
-}
-
-/// What the parser of URLs lets through is more than what a configuration can bear.
-fn is_plain(host: &str) -> bool {
-    host.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_'))
 }
 
 fn is_loopback(host: &Host) -> bool {
