@@ -10,6 +10,7 @@ mod canary;
 mod command_line;
 mod copies;
 mod discord_trouble;
+mod documents;
 mod erasure;
 mod exchanges;
 mod forward_auth;

@@ -43,11 +43,11 @@ const ROOMS: &[(&str, &[&str])] = &[
 ];
 
 /// A file of the source.
-struct Source {
+pub struct Source {
     /// For example `src/http/login.rs`.
-    path: String,
+    pub path: String,
     /// As it stands there.
-    text: String,
+    pub text: String,
 }
 
 impl Source {
@@ -71,12 +71,12 @@ impl Source {
     }
 }
 
-fn root() -> &'static Path {
+pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// Every file under `src`, in order.
-fn sources() -> Vec<Source> {
+pub fn sources() -> Vec<Source> {
     let mut found = Vec::new();
     let mut waiting = vec![root().join("src")];
     while let Some(dir) = waiting.pop() {
