@@ -149,4 +149,4 @@ impl App {
 }
 
 /// The link that signs out, as it stands in the templates.
-const SIGN_OUT: &str = "https://auth.example.org/logout?rd=https://app.example.org/";
+const SIGN_OUT: &str = "https://auth.example.org/logout";

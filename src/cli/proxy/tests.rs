@@ -55,7 +55,11 @@ fn the_examples_are_what_the_command_prints() {
 fn a_value_is_never_taken_for_a_name() {
     for (proxy, ..) in FILES {
         let text = printed(proxy, "auth.example.org.app.example.org", "127.0.0.1:3001", None, &NAMES());
-        assert!(text.contains("rd=https://auth.example.org.app.example.org/"), "{text}");
+        assert!(
+            text.contains("auth.example.org.app.example.org")
+                && text.contains("https://auth.example.org/logout"),
+            "{text}"
+        );
         assert!(!text.contains("127.0.0.1:3000"), "{text}");
     }
 }

@@ -44,7 +44,7 @@ fn doorbook_is_where_the_configuration_says_and_where_a_flag_says() {
     snapshot!("proxy_on_another_machine", said(&shell, &[&WIKI[..], &elsewhere].concat()));
     let unknown = Shell::new().run(&[&WIKI[..], &["--login-host", "login.example.org"]].concat());
     unknown.exits(0);
-    assert!(unknown.out.contains("https://login.example.org/logout?rd=https://wiki.example.org/"));
+    assert!(unknown.out.lines().any(|line| line.ends_with(" https://login.example.org/logout")));
 }
 
 #[test]

@@ -281,14 +281,14 @@ pub async fn the_link_that_signs_out_closes_the_door(kind: Kind) {
     let mut marisol = street.signed_in(MARISOL).await;
     assert_eq!(marisol.open("https://app.example.org/").await.status, 200);
     // The very link that stands in the file.
-    let page = marisol.open("https://auth.example.org/logout?rd=https://app.example.org/").await;
+    let page = marisol.open("https://auth.example.org/logout").await;
     assert_eq!(page.status, 200, "{page}");
     let action =
         page.body.split_once("action=\"").and_then(|(_, rest)| rest.split_once('"')).expect("a form").0;
     let headers = [NAVIGATION[0], NAVIGATION[1], ("Sec-Fetch-Site", "same-origin"), ("Origin", AUTH)];
     let url = format!("{AUTH}{}", action.replace("&amp;", "&"));
     let left = marisol.send("POST", &url, &headers, "").await;
-    assert_eq!((left.status, left.header("location")), (303, Some("https://app.example.org/")), "{left}");
+    assert_eq!(left.status, 303, "{left}");
     street.app.got();
     assert_eq!(marisol.fetch("https://app.example.org/").await.status, 401);
     assert!(street.app.got().is_empty());

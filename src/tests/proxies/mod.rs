@@ -57,6 +57,7 @@ behind_both! {
     trouble::more_roles_than_fit_are_cut_and_pass,
     trouble::a_long_address_is_come_back_to,
     trouble::a_body_is_never_waited_for_and_a_connection_stays_in_step,
+    trouble::an_upload_passes_whatever_its_size,
     trouble::while_doorbook_is_down_nobody_comes_in,
     trouble::while_discord_is_down_those_who_are_known_stay_in,
 }

@@ -9,7 +9,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::doors::{heard, request, rules};
 use super::street::{AUTH, Kind, Street};
-use super::visitor::{NAVIGATION, read_answer};
+use super::visitor::{FETCH, NAVIGATION, read_answer};
 use crate::harness::{MARISOL, QUIETFOX};
 
 pub async fn more_roles_than_fit_are_cut_and_pass(kind: Kind) {
@@ -92,6 +92,15 @@ pub async fn a_body_is_never_waited_for_and_a_connection_stays_in_step(kind: Kin
     let answer = read_answer(&mut stream).await;
     assert_eq!(answer.status, 401, "{answer}");
     assert!(street.app.got().is_empty());
+}
+
+pub async fn an_upload_passes_whatever_its_size(kind: Kind) {
+    let street = Street::open(kind, &rules()).await;
+    let mut marisol = street.signed_in(MARISOL).await;
+    let upload = "x".repeat(3 << 20);
+    let answer = marisol.send("PUT", "https://app.example.org/file", &FETCH, &upload).await;
+    assert_eq!(answer.status, 200, "{}", answer.status);
+    assert_eq!(street.app.got()[0]["body"].as_str().map(str::len), Some(upload.len()));
 }
 
 pub async fn while_doorbook_is_down_nobody_comes_in(kind: Kind) {
