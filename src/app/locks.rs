@@ -22,7 +22,7 @@ impl<K: Eq + Hash + Copy> KeyedLocks<K> {
     /// Waits until nobody else holds the lock of `key`.
     pub async fn lock(&self, key: K) -> Held<K> {
         let lock = self.held.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default().clone();
-        // The entry is removed when its last holder leaves; `Waiting` does it where the wait is given up.
+        // The entry is removed when its last holder leaves; dropping `Held` does it, and also where the wait is given up.
         let mut held = Held { key, guard: None, held: self.held.clone() };
         held.guard = Some(lock.lock_owned().await);
         held

@@ -29,7 +29,7 @@ pub(super) use self::verdict::{code, reason_name, sentence};
 /// What somebody wants to open.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// As it was typed.
+    /// As a browser would have it.
     pub url: String,
     /// On which host.
     pub host: Host,
@@ -71,7 +71,7 @@ pub struct Access {
 /// A request, as an answer shows it.
 #[derive(Debug, Serialize)]
 pub struct RequestRow {
-    /// As it was typed.
+    /// As a browser would have it.
     pub url: String,
     /// The host that rules are compared with.
     pub host: String,

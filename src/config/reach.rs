@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::error::Place;
+use crate::domain::app_cookie::is_reached;
 use crate::domain::host::{Host, HostPattern};
 use crate::domain::rules::Rules;
 
@@ -41,7 +42,7 @@ pub(super) fn of(rules: &Rules, places: &[Place], public: &Host, domain: Option<
 }
 
 fn reach(host: &HostPattern, public: &Host, domain: Option<&Host>) -> Reach {
-    let reached = |host: &Host| host == public || domain.is_some_and(|domain| host.is_at_or_below(domain));
+    let reached = |host: &Host| is_reached(host, public, domain);
     match host {
         HostPattern::Exact(host) if reached(host) => Reach::Cookie,
         HostPattern::Exact(_) => Reach::Ticket,

@@ -32,6 +32,12 @@ pub enum Scope {
     Host(Host),
 }
 
+/// Returns whether the cookie that comes with a sign-in counts on that host: on our own, and at or below the cookie
+/// domain. Every other host gets one of its own.
+pub fn is_reached(host: &Host, own: &Host, domain: Option<&Host>) -> bool {
+    host == own || domain.is_some_and(|domain| host.is_at_or_below(domain))
+}
+
 impl AppCookie {
     /// Returns the cookie's value: session, scope, and the tag of both, as base64url.
     pub fn serialize(&self, tag: impl FnOnce(&[u8]) -> [u8; TAG]) -> String {

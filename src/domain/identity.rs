@@ -144,7 +144,7 @@ fn escaped(text: &str) -> String {
             byte => value.push(char::from(byte)),
         }
     }
-    // A value that is only spaces would arrive as an empty one.
+    // Spaces at an end do not arrive, and a value of nothing else would be an empty one: then all of them are escaped.
     if value.starts_with(' ') || value.ends_with(' ') { value.replace(' ', "%20") } else { value }
 }
 

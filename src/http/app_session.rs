@@ -7,7 +7,7 @@ use super::cookie::Cookies;
 use super::{Front, Settings, request};
 use crate::app::LiveSession;
 use crate::crypto::CookieKey;
-use crate::domain::app_cookie::{AppCookie, Scope};
+use crate::domain::app_cookie::{AppCookie, Scope, is_reached};
 use crate::domain::event::Origin;
 use crate::domain::forwarded::Forwarded;
 use crate::domain::host::Host;
@@ -105,12 +105,9 @@ impl Front {
     pub(super) fn reach(&self, target: &Target) -> Reach {
         let Some(host) = self.guarded_host(target) else { return Reach::Open };
         // A cookie does not know ports: what we set for our own host reaches every app on it.
-        let is_ours = self.settings.host().is_some_and(|own| own == host);
-        match self.settings.app_scope(&host) {
-            Scope::Domain(_) => Reach::Cookie,
-            Scope::Host(_) if is_ours => Reach::Cookie,
-            Scope::Host(_) => Reach::Ticket,
-        }
+        let domain = self.settings.guard.cookie_domain.as_ref();
+        let is_reached = self.settings.host().is_some_and(|own| is_reached(&host, &own, domain));
+        if is_reached { Reach::Cookie } else { Reach::Ticket }
     }
 
     /// Returns what takes back the cookies of a session that is over.

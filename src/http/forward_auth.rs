@@ -93,7 +93,7 @@ impl Asking<'_> {
         if self.trusts(&peer) {
             return true;
         }
-        if self.gate.said.is_due(("untrusted", peer)) {
+        if self.gate.said_of_strangers.is_due(("untrusted", peer)) {
             tracing::warn!(
                 %peer,
                 code = "untrusted_proxy",
@@ -122,7 +122,7 @@ impl Asking<'_> {
 
     /// Answers nginx, which must not ask about the place where tickets are taken, but pass it on.
     fn has_no_location(&self, forwarded: &Forwarded) -> Response {
-        if self.gate.said_of_hosts.is_due(("finish", forwarded.host())) {
+        if self.gate.said_of_strangers.is_due(("finish", forwarded.host())) {
             tracing::warn!(
                 host = %forwarded.host(),
                 code = "bad_forwarded_request",
@@ -242,11 +242,11 @@ impl Asking<'_> {
         reply::page(&front.settings, StatusCode::FORBIDDEN, pages::refused::page(&page), Forms::None)
     }
 
-    /// Says, once a minute for each person and host, why somebody who is signed in does not pass.
+    /// Says, once a minute for each person and what they lack, why somebody who is signed in does not pass.
     fn say(&self, problem: Problem, forwarded: &Forwarded, asker: Option<&Asker>, refusal: &Refusal) {
         let (code, host) = (problem.facts().code, forwarded.host());
         let Some(asker) = asker else { return };
-        if self.gate.said.is_due((code, asker.session.user, host)) {
+        if self.gate.said.is_due((code, asker.session.user, &refusal.missing)) {
             let (session, missing) = (asker.session.id, &refusal.missing);
             tracing::info!(%session, %host, code, missing, "somebody who is signed in does not pass");
         }
@@ -254,7 +254,7 @@ impl Asking<'_> {
 
     fn no_rule(&self, forwarded: &Forwarded, has_rules: bool) -> Response {
         let host = forwarded.host();
-        if self.gate.said_of_hosts.is_due(("no rule", host)) {
+        if self.gate.said_of_strangers.is_due(("no rule", host)) {
             let why = match has_rules {
                 true => "the host has rules, but none for this path, method and network",
                 false => "the host has no rule",

@@ -31,8 +31,8 @@ pub struct Gate {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) entropy: Arc<dyn Entropy>,
     pub(super) said: Said,
-    /// What strangers can have said by asking for other hosts, so that it drowns nothing else.
-    pub(super) said_of_hosts: Said,
+    /// What strangers can have said, by other addresses or for other hosts, so that it drowns nothing else.
+    pub(super) said_of_strangers: Said,
     front: OnceLock<Arc<Front>>,
 }
 
@@ -54,13 +54,13 @@ pub struct Front {
 impl Gate {
     /// Returns a closed gate.
     pub fn new(settings: Settings, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Arc<Gate> {
-        let (said, said_of_hosts) = (Said::new(clock.clone()), Said::new(clock.clone()));
+        let (said, said_of_strangers) = (Said::new(clock.clone()), Said::new(clock.clone()));
         Arc::new(Gate {
             settings: Arc::new(settings),
             clock,
             entropy,
             said,
-            said_of_hosts,
+            said_of_strangers,
             front: OnceLock::new(),
         })
     }

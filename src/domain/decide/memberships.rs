@@ -25,7 +25,7 @@ pub(super) fn news(facts: &Facts, memberships: Vec<Membership>) -> Vec<Draft> {
         let slot = match known.get(&guild) {
             Some((_, known)) if **known == membership => continue,
             Some((slot, _)) => *slot,
-            // The rules have room for a few thousand guilds, so there always is one.
+            // The rules name 20 guilds at most; what could run out is slots of guilds that nobody asks about any more.
             None => match free.next() {
                 Some(slot) => slot,
                 None => break,
