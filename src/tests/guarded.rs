@@ -159,8 +159,6 @@ pub struct Visitor<'h> {
     pub jar: Vec<Cookie>,
     /// The addresses they went through, newest last.
     pub trail: Vec<String>,
-    /// Whether the browser drops what apps' hosts set.
-    pub drops_cookies_of_apps: bool,
 }
 
 /// A cookie in a jar.
@@ -188,7 +186,7 @@ pub struct Landed {
 impl<'h> Visitor<'h> {
     /// Somebody whose browser has never been anywhere.
     pub fn new(house: &'h House, proxy: Proxy, user: DiscordId) -> Visitor<'h> {
-        Visitor { house, proxy, user, jar: vec![], trail: vec![], drops_cookies_of_apps: false }
+        Visitor { house, proxy, user, jar: vec![], trail: vec![] }
     }
 
     /// Goes to an address and on to wherever it leads.
@@ -276,17 +274,10 @@ impl<'h> Visitor<'h> {
         let mut browser = self.house.browser();
         browser.cookies = BTreeMap::new();
         let answer = browser.send(method, path, &all, "").await;
-        if host != self.host() && self.drops_cookies_of_apps {
-            return answer;
-        }
         for (_, set) in answer.headers.iter().filter(|(name, _)| name == "set-cookie") {
             self.keep(set, &host, is_https);
         }
         answer
-    }
-
-    fn host(&self) -> String {
-        Url::parse(self.house.origin()).expect("an address").host_str().expect("a host").to_owned()
     }
 
     /// Does with a cookie what browsers do.
