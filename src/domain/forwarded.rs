@@ -47,6 +47,8 @@ const METHOD_MAX: usize = 32;
 
 /// Where tickets are taken, on the hosts of apps.
 pub const FINISH: &str = "/.doorbook/finish";
+/// At and below it every path is ours, on whatever host.
+pub const OURS: &str = "/.doorbook";
 
 impl Forwarded {
     /// Reads a whole address, as nginx is told to send it: `https://wiki.example.org/x?y`.
@@ -298,6 +300,7 @@ mod tests {
 
     #[test]
     fn tickets_are_taken_at_one_spelling_only() {
+        assert!(FINISH.strip_prefix(OURS).is_some_and(|below| below.starts_with('/')));
         assert!(url("https://a.example/.doorbook/finish?begin&rd=x").expect("good").is_finish());
         for other in [
             "/.doorbook/finish/",

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use percent_encoding::percent_decode_str;
 use url::{Origin, Url};
 
+use super::forwarded::OURS;
 use super::host::Host;
 use super::rules::Rules;
 
@@ -16,9 +17,11 @@ pub const MAX_LEN: usize = 2_048;
 
 /// An address that a browser may be sent to after a login or a logout.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
-    location: String,
-    absolute: bool,
+pub enum Target {
+    /// A path on our own origin, with its query and fragment.
+    Here(String),
+    /// An address on another origin, and its host.
+    Elsewhere(Url, Host),
 }
 
 /// The address is not one that a login may return to.
@@ -57,7 +60,7 @@ impl TargetRules {
         refuse_hidden_separators(raw)?;
         let target = if raw.starts_with('/') { self.read_path(raw)? } else { self.read_url(raw)? };
         // Escaping may have made it longer, and it must fit into a cookie.
-        if target.location.len() > MAX_LEN { Err(NotAllowed) } else { Ok(target) }
+        if target.location().len() > MAX_LEN { Err(NotAllowed) } else { Ok(target) }
     }
 
     fn read_path(&self, raw: &str) -> Result<Target, NotAllowed> {
@@ -85,19 +88,20 @@ impl TargetRules {
         if url.origin() == self.own.origin() {
             return self.own_target(&url);
         }
-        let is_allowed = self.allowed.contains(&url.origin()) || self.is_guarded(&url);
-        if !is_allowed || begins_with(url.path(), &[".doorbook"]) {
+        let host = url.host_str().and_then(|name| Host::parse(name).ok()).ok_or(NotAllowed)?;
+        let is_allowed = self.allowed.contains(&url.origin()) || self.is_guarded(&url, &host);
+        if !is_allowed || begins_with(url.path(), OURS) {
             return Err(NotAllowed);
         }
-        Ok(Target { location: url.into(), absolute: true })
+        Ok(Target::Elsewhere(url, host))
     }
 
-    fn is_guarded(&self, url: &Url) -> bool {
-        let Some((rules, name)) = self.guarded.as_ref().zip(url.host_str()) else { return false };
+    fn is_guarded(&self, url: &Url, host: &Host) -> bool {
         let is_as_safe = url.scheme() == "https" || self.own.scheme() == "http";
         // A name with a dot at its end is another host to a browser, and has other cookies.
-        let host = Host::parse(name).ok().filter(|host| host.as_str() == name);
-        is_as_safe && url.port().is_none() && host.is_some_and(|host| rules.guards(&host))
+        let is_that_host = url.host_str() == Some(host.as_str());
+        let is_guarded = self.guarded.as_ref().is_some_and(|rules| rules.guards(host));
+        is_as_safe && url.port().is_none() && is_that_host && is_guarded
     }
 
     /// Accepts an address on our own origin, as a path.
@@ -108,40 +112,34 @@ impl TargetRules {
         if url.origin() != self.own.origin() || path.starts_with("//") {
             return Err(NotAllowed);
         }
-        let refused: [&[&str]; 4] =
-            [&["api", "auth", "discord"], &["api", "auth", "revoke"], &["auth"], &[".doorbook"]];
+        let refused = ["/api/auth/discord", "/api/auth/revoke", "/auth", OURS];
         if refused.iter().any(|prefix| begins_with(path, prefix)) {
             return Err(NotAllowed);
         }
-        let location = url[url::Position::BeforePath..].to_owned();
-        Ok(Target { location, absolute: false })
+        Ok(Target::Here(url[url::Position::BeforePath..].to_owned()))
     }
 }
 
 impl Target {
     /// Returns `/`.
     pub fn root() -> Target {
-        Target { location: "/".to_owned(), absolute: false }
+        Target::Here("/".to_owned())
     }
 
     /// Returns the address as `Location` carries it: a path on our origin, or an absolute URL.
     pub fn location(&self) -> &str {
-        &self.location
+        match self {
+            Target::Here(location) => location,
+            Target::Elsewhere(url, _) => url.as_str(),
+        }
     }
 
-    /// Returns whether it leads to another origin.
-    pub fn is_absolute(&self) -> bool {
-        self.absolute
-    }
-
-    /// Returns the whole address, where it leads to another origin.
-    pub fn url(&self) -> Option<Url> {
-        if self.absolute { Url::parse(&self.location).ok() } else { None }
-    }
-
-    /// Returns the host, where it leads to another origin.
-    pub fn host(&self) -> Option<Host> {
-        self.url()?.host_str().and_then(|name| Host::parse(name).ok())
+    /// Returns its path, without query and fragment.
+    pub fn path(&self) -> &str {
+        match self {
+            Target::Here(location) => location.split(['?', '#']).next().unwrap_or_default(),
+            Target::Elsewhere(url, _) => url.path(),
+        }
     }
 }
 
@@ -156,11 +154,15 @@ fn refuse_hidden_separators(raw: &str) -> Result<(), NotAllowed> {
     if decoded.contains(char::is_control) { Err(NotAllowed) } else { Ok(()) }
 }
 
-/// Returns whether the path begins with these segments, however it is written.
-fn begins_with(path: &str, segments: &[&str]) -> bool {
-    let mut found = path.split('/').filter(|segment| !segment.is_empty());
-    segments.iter().all(|segment| {
-        found.next().is_some_and(|found| percent_decode_str(found).decode_utf8_lossy() == *segment)
+fn segments(path: &str) -> impl Iterator<Item = &str> {
+    path.split('/').filter(|segment| !segment.is_empty())
+}
+
+/// Returns whether the path is `prefix` or below it, however it is written.
+fn begins_with(path: &str, prefix: &str) -> bool {
+    let mut found = segments(path);
+    segments(prefix).all(|segment| {
+        found.next().is_some_and(|found| percent_decode_str(found).decode_utf8_lossy() == segment)
     })
 }
 

@@ -1,7 +1,6 @@
 //! Whose session a guarded app's cookie names; and who gets such a cookie from us, and how.
 
 use http::{HeaderMap, HeaderValue};
-use url::Url;
 
 use super::cookie::Cookies;
 use super::{Front, Settings, request};
@@ -90,14 +89,12 @@ impl Settings {
 }
 
 impl Front {
-    /// Returns the whole address of a target.
-    pub(super) fn place(&self, target: &Target) -> Option<Url> {
-        target.url().or_else(|| self.settings.origin.join(target.location()).ok())
-    }
-
     /// Returns the host of a target, if anything guards it.
     pub(super) fn guarded_host(&self, target: &Target) -> Option<Host> {
-        let host = Host::parse(self.place(target)?.host_str()?).ok()?;
+        let host = match target {
+            Target::Here(_) => self.settings.host()?,
+            Target::Elsewhere(_, host) => host.clone(),
+        };
         self.rules().guards(&host).then_some(host)
     }
 

@@ -47,7 +47,8 @@ pub(super) fn answer(front: &Front, head: &Head, forwarded: &Forwarded) -> Resul
 fn begin(front: &Front, head: &Head, forwarded: &Forwarded, query: &Query) -> Result<Response, Refused> {
     let Param::Once(rd) = query.get("rd") else { return Err(Problem::RedirectNotAllowed.into()) };
     let target = front.targets().read(rd).map_err(|_| Problem::RedirectNotAllowed)?;
-    if target.host().as_ref() != Some(forwarded.host()) || front.reach(&target) != Reach::Ticket {
+    let is_there = matches!(&target, Target::Elsewhere(_, host) if host == forwarded.host());
+    if !is_there || front.reach(&target) != Reach::Ticket {
         return Err(Problem::RedirectNotAllowed.into());
     }
     let (cookies, binding) = binding::begin(front.cookies_at(forwarded), &head.headers, front.entropy.draw());
@@ -75,11 +76,11 @@ fn redeem(front: &Front, head: &Head, forwarded: &Forwarded, ticket: &str) -> Re
 impl Front {
     /// Returns where a browser goes that is signed in here and wants to go to `target`: there, or for a ticket first.
     pub(super) fn way_to(&self, target: &Target) -> String {
-        match target.url().filter(|_| self.reach(target) == Reach::Ticket) {
-            Some(url) => finish_url(&url, |query| {
-                query.append_key_only("begin").append_pair("rd", target.location());
+        match target {
+            Target::Elsewhere(url, _) if self.reach(target) == Reach::Ticket => finish_url(url, |query| {
+                query.append_key_only("begin").append_pair("rd", url.as_str());
             }),
-            None => target.location().to_owned(),
+            target => target.location().to_owned(),
         }
     }
 
@@ -91,10 +92,10 @@ impl Front {
         target: &Target,
     ) -> Option<String> {
         let binding: Hash = request.query.get("bind").value(64)?.parse().ok()?;
-        let (url, host) = target.url().zip(target.host())?;
-        let ticket = Ticket { session: session.id, host, binding, target: target.clone() };
+        let Target::Elsewhere(url, host) = target else { return None };
+        let ticket = Ticket { session: session.id, host: host.clone(), binding, target: target.clone() };
         let text = self.tickets.give(self.entropy.draw(), ticket);
-        Some(finish_url(&url, |query| {
+        Some(finish_url(url, |query| {
             query.append_pair("t", &text);
         }))
     }

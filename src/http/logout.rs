@@ -32,8 +32,8 @@ pub(super) async fn page(front: Arc<Front>, request: Request) -> Answer {
     let person = front.person(&request);
     let target = target(&front, &request);
     let forms = match &target {
-        Some(target) if target.is_absolute() => Forms::Elsewhere,
-        _ => Forms::Here,
+        Some(Target::Elsewhere(..)) => Forms::Elsewhere,
+        Some(Target::Here(_)) | None => Forms::Here,
     };
     let markup = pages::logout::page(person.as_ref(), target.as_ref());
     Ok(reply::page(&front.settings, StatusCode::OK, markup, forms))

@@ -59,6 +59,8 @@ use exchange::{Head, exchange};
 use reply::{Answer, Asked};
 use request::Request;
 
+use crate::domain::forwarded::FINISH;
+
 /// Every path that is answered, the methods it takes, and who answers.
 ///
 /// Each group becomes one boxed filter. `Allow`, `HEAD` and preflights are read from here as well, so that the
@@ -107,7 +109,7 @@ const TABLE: &[&[Row]] = &[
     &[
         row("/auth/nginx", &[Any(Proxy(forward_auth::nginx))]),
         row("/auth/forward", &[Any(Proxy(forward_auth::forward))]),
-        row("/.doorbook/finish", &[Any(Proxy(forward_auth::finish))]),
+        row(FINISH, &[Any(Proxy(forward_auth::finish))]),
         row("/auth/recheck", &[Get(Ready(|f, r| Box::pin(recheck::recheck(f, r))))]).without_head().at_home(),
         row("/auth/refused", &[Get(Ready(|f, r| Box::pin(recheck::refused(f, r))))]).at_home(),
     ],

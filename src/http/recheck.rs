@@ -5,7 +5,6 @@
 use std::sync::Arc;
 
 use http::StatusCode;
-use url::Url;
 
 use super::access::{self, Access, Refusal};
 use super::problem::Problem;
@@ -15,7 +14,6 @@ use super::{Front, login, pages, session};
 use crate::app::LiveSession;
 use crate::domain::access::Wanted;
 use crate::domain::event::Route;
-use crate::domain::host::Host;
 use crate::domain::path::RequestPath;
 use crate::domain::target::Target;
 use crate::grants::Rechecked;
@@ -72,13 +70,9 @@ pub(super) async fn refused(front: Arc<Front>, request: Request) -> Answer {
 
 /// Asks the rules for a `GET` of where somebody wants to go.
 fn decide(front: &Front, request: &Request, session: &LiveSession, target: &Target) -> Access {
-    let place = front.place(target);
-    let host = place.as_ref().and_then(Url::host_str).and_then(|name| Host::parse(name).ok());
-    let path = place.as_ref().and_then(|url| RequestPath::parse(url.path()).ok());
+    let path = RequestPath::parse(target.path()).ok();
+    let Some((host, path)) = front.guarded_host(target).zip(path) else { return Access::Granted };
     let rules = front.rules();
-    let Some((host, path)) = host.zip(path).filter(|(host, _)| rules.guards(host)) else {
-        return Access::Granted;
-    };
     let wanted =
         Wanted { host: &host, path: &path, method: "GET", address: request.client.ip, is_preflight: false };
     let standing = front.grants.standing(session.user);

@@ -39,7 +39,7 @@ fn good_addresses_come_back_as_the_parser_writes_them() {
         ("https://wiki.example.net:8443/", "https://wiki.example.net:8443/"),
     ];
     for (raw, location) in table {
-        assert_eq!(rules().read(raw).map(|t| t.location), Ok(location.to_owned()), "{raw:?}");
+        assert_eq!(rules().read(raw).map(|t| t.location().to_owned()), Ok(location.to_owned()), "{raw:?}");
     }
 }
 
@@ -174,11 +174,17 @@ fn the_hosts_of_rules_are_places_to_return_to() {
         ("https://grafana.example.org/d/1", "https://grafana.example.org/d/1"),
         ("https://login.example.org/account", "/account"),
     ] {
-        assert_eq!(rules.read(raw).map(|t| t.location), Ok(location.to_owned()), "{raw:?}");
+        assert_eq!(rules.read(raw).map(|t| t.location().to_owned()), Ok(location.to_owned()), "{raw:?}");
     }
     let target = rules.read("https://wiki.example.net/x").expect("a target");
-    assert_eq!(target.host().map(|host| host.to_string()), Some("wiki.example.net".into()));
-    assert_eq!(rules.read("/account").expect("a target").host(), None);
+    assert!(
+        matches!(&target, Target::Elsewhere(_, host) if host.as_str() == "wiki.example.net"),
+        "{target:?}"
+    );
+    assert_eq!(target.path(), "/x");
+    let here = rules.read("/account?a=/b#/c").expect("a target");
+    assert_eq!(here, Target::Here("/account?a=/b#/c".into()));
+    assert_eq!(here.path(), "/account");
 }
 
 /// oauth2-proxy: GHSA-qqxw-m5fj-f7gv, GHSA-j7px-6hwj-hpjg (white space), GHSA-5m6c-jp6f-2vcv; zitadel 12559 (`@`).
@@ -271,15 +277,15 @@ fn where_we_are_plain_http_the_hosts_of_rules_may_be_so_too() {
 #[test]
 fn an_address_may_be_as_long_as_the_limit_and_no_longer() {
     let at = format!("/{}", "a".repeat(MAX_LEN - 1));
-    assert_eq!(rules().read(&at).map(|t| t.location.len()), Ok(MAX_LEN));
+    assert_eq!(rules().read(&at).map(|t| t.location().len()), Ok(MAX_LEN));
 }
 
 #[test]
 fn where_we_are_plain_http_so_may_be_the_way_back() {
     let own = Url::parse("http://localhost:3001").expect("a URL");
     let rules = TargetRules::new(&own, &[Url::parse("http://localhost:5173").expect("a URL")]);
-    assert!(rules.read("http://localhost:5173/app").is_ok_and(|t| t.is_absolute()));
-    assert!(rules.read("http://localhost:3001/account").is_ok_and(|t| !t.is_absolute()));
+    assert!(rules.read("http://localhost:5173/app").is_ok_and(|t| matches!(t, Target::Elsewhere(..))));
+    assert!(rules.read("http://localhost:3001/account").is_ok_and(|t| matches!(t, Target::Here(_))));
     assert_eq!(rules.read("https://localhost:5173/app"), Err(NotAllowed));
     assert_eq!(rules.read("http://localhost/app"), Err(NotAllowed));
 }
@@ -319,9 +325,11 @@ proptest! {
             // What a browser does with `Location`, seen from where the answer comes from.
             let followed = rules.own.join("/api/auth/discord/redirect").and_then(|from| from.join(target.location()));
             let origin = followed.expect("a target can be followed").origin();
-            let absolute_ok = target.is_absolute() && rules.allowed.contains(&origin);
-            let own_ok = !target.is_absolute() && origin == rules.own.origin();
-            prop_assert!(absolute_ok || own_ok, "{raw:?} -> {target:?}");
+            let is_allowed = match &target {
+                Target::Here(_) => origin == rules.own.origin(),
+                Target::Elsewhere(..) => rules.allowed.contains(&origin),
+            };
+            prop_assert!(is_allowed, "{raw:?} -> {target:?}");
             // Reading it again changes nothing.
             prop_assert_eq!(rules.read(target.location()), Ok(target.clone()));
         }
