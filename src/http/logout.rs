@@ -20,7 +20,7 @@ pub(super) async fn end(front: Arc<Front>, request: Request) -> Answer {
         front.app.end_sessions(session.user, Which::One(session.id), Cause::Logout, None, &by).await?;
     }
     let response = if request.is_navigation() {
-        reply::see_other(target(&front, &request).as_ref().map_or("/", Target::location))
+        reply::see_other(target(&front, &request).as_ref().map_or("/?done=signed-out", Target::location))
     } else {
         reply::empty(StatusCode::NO_CONTENT)
     };

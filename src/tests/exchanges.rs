@@ -206,6 +206,8 @@ async fn exchanges_of_signing_out() {
     let mut browser = house.signed_in(MARISOL).await;
     told("logout_form", &mut browser, ("POST", "/api/auth/logout?rd=%2Faccount"), SUBMITS).await;
     told("logout_page_signed_out", &mut browser, ("GET", "/logout"), NAVIGATES).await;
+    told("logout_form_home", &mut browser, ("POST", "/api/auth/logout"), SUBMITS).await;
+    told("home_signed_out", &mut browser, ("GET", "/?done=signed-out"), NAVIGATES).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -50,7 +50,7 @@ async fn signing_out_of_one_of_three_leaves_two_and_never_calls_discord() {
     let pressed = browsers[1].submit("/api/auth/logout?rd=%2Faccount").await;
     assert_eq!((pressed.status, pressed.header("location")), (303, Some("/account")), "{pressed}");
     let pressed = browsers[2].submit("/api/auth/logout?rd=https%3A%2F%2Fevil.example").await;
-    assert_eq!((pressed.status, pressed.header("location")), (303, Some("/")), "{pressed}");
+    assert_eq!((pressed.status, pressed.header("location")), (303, Some("/?done=signed-out")), "{pressed}");
     assert_eq!(house.doorbook().app.sessions().len(), 0);
 }
 

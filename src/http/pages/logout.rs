@@ -17,6 +17,7 @@ pub(crate) fn page(person: Option<&Person>, target: Option<&Target>) -> Markup {
         }
         None => "/api/auth/logout".to_owned(),
     };
+    let back = target.map_or("/", Target::location);
     let content = html! {
         section.card {
             h1 { "Sign out" }
@@ -24,12 +25,15 @@ pub(crate) fn page(person: Option<&Person>, target: Option<&Target>) -> Markup {
                 Some(person) => {
                     (badge(person))
                     p { "This ends your session in this browser. Your other devices stay signed in." }
+                    div.ways {
+                        form method="post" action=(action) { button.main { "Sign out" } }
+                        a.button href=(back) { "Back" }
+                    }
                 }
-                None => p { "You are not signed in in this browser." }
-            }
-            div.ways {
-                form method="post" action=(action) { button.main { "Sign out" } }
-                a.button href="/" { "Back" }
+                None => {
+                    p { "You are not signed in in this browser." }
+                    div.ways { a.button.main href=(back) { "Back" } }
+                }
             }
         }
     };
