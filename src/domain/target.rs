@@ -21,7 +21,7 @@ pub enum Target {
     /// A path on our own origin, with its query and fragment.
     Here(String),
     /// An address on another origin, and its host.
-    Elsewhere(Url, Host),
+    Elsewhere(Box<Url>, Host),
 }
 
 /// The address is not one that a login may return to.
@@ -93,7 +93,7 @@ impl TargetRules {
         if !is_allowed || begins_with(url.path(), OURS) {
             return Err(NotAllowed);
         }
-        Ok(Target::Elsewhere(url, host))
+        Ok(Target::Elsewhere(Box::new(url), host))
     }
 
     fn is_guarded(&self, url: &Url, host: &Host) -> bool {

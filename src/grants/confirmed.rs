@@ -150,6 +150,12 @@ impl Confirmed {
         self.age(self.seen(user, guild), self.clock.monotonic(), ages) >= ages.max_age
     }
 
+    /// Returns when Discord was last asked, and whether it told.
+    pub(super) fn last_asked(&self, user: Sub, guild: DiscordId) -> Option<(Duration, bool)> {
+        let Seen { asked_at, confirmed_at, .. } = self.seen(user, guild);
+        Some((asked_at?, confirmed_at >= asked_at))
+    }
+
     /// Returns whether Discord was asked within the last ten seconds.
     pub(super) fn was_just_asked(&self, user: Sub, guild: DiscordId) -> bool {
         self.is_within(self.seen(user, guild).asked_at)

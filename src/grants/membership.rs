@@ -3,10 +3,11 @@
 //! It is answered from memory. What is due is queued, and asked for by [`super::recheck`].
 
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
-use super::Grants;
-use super::confirmed::Ages;
+use super::confirmed::{Ages, STANDS};
 use super::email::EMAIL;
+use super::{Freshness, Grants};
 use crate::domain::access::Person;
 use crate::domain::event::{Membership, Profile};
 use crate::domain::id::{DiscordId, Sub};
@@ -33,7 +34,28 @@ pub(super) struct Asked {
     pub(super) is_about_email: bool,
 }
 
+/// Whether Discord was asked a moment ago what the rules ask about somebody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LastAsked {
+    /// It told.
+    Told {
+        /// How long ago it was asked.
+        ago: Duration,
+        /// How long it takes until somebody who waits may have it asked again.
+        again_in: Duration,
+    },
+    /// It did not tell, or could not be asked.
+    Untold,
+    /// The rules ask it nothing.
+    Nothing,
+}
+
 impl Standing {
+    /// Returns what Discord has told of somebody who signs in.
+    pub(super) fn told(profile: &Profile, memberships: &[Membership]) -> Standing {
+        Standing { id: profile.id, profile: Some(Arc::new(profile.clone())), memberships: memberships.into() }
+    }
+
     /// Returns the person as the rules see it.
     pub fn person(&self) -> Person<'_> {
         Person { id: self.id, profile: self.profile.as_deref(), memberships: &self.memberships }
@@ -73,6 +95,26 @@ impl Grants {
                 (membership.clone(), stale)
             })
             .collect()
+    }
+
+    /// Returns whether Discord was asked a moment ago, by anybody, what the rules ask about a user.
+    pub fn last_asked(&self, user: Sub) -> LastAsked {
+        let (asked, now) = (self.asked(), self.clock.monotonic());
+        let guilds = asked.guilds.iter().map(|guild| self.confirmed.last_asked(user, *guild));
+        let address = asked.is_about_email.then(|| {
+            let fetched = self.last_fetch(user, STANDS)?;
+            Some((fetched.at, fetched.freshness == Freshness::Fresh))
+        });
+        let facts: Vec<Option<(Duration, bool)>> = guilds.chain(address).collect();
+        let Some(newest) = facts.iter().flatten().map(|(at, _)| now.saturating_sub(*at)).min() else {
+            return if facts.is_empty() { LastAsked::Nothing } else { LastAsked::Untold };
+        };
+        let is_told = |(at, told): (Duration, bool)| told && now.saturating_sub(at) < STANDS;
+        if facts.iter().all(|fact| fact.is_some_and(is_told)) {
+            LastAsked::Told { ago: newest, again_in: STANDS.saturating_sub(newest) }
+        } else {
+            LastAsked::Untold
+        }
     }
 
     /// Returns the memberships that are not too old to count, and queues what is due.

@@ -34,7 +34,7 @@ use crate::entropy::Entropy;
 
 pub use erasure::{EraseError, Erasure};
 use flight::Flights;
-pub use membership::Standing;
+pub use membership::{LastAsked, Standing};
 pub use recheck::Rechecked;
 
 /// What the room needs to know.
@@ -120,9 +120,9 @@ pub enum SignInError {
     /// 500 `discord_client_rejected`.
     #[error("discord refused the client id or secret")]
     ClientRejected,
-    /// 403 `sign_in_not_allowed`.
+    /// 403 `sign_in_not_allowed`; who it is, as Discord told.
     #[error("not on the list")]
-    NotAllowed,
+    NotAllowed(Box<Standing>),
     /// 429 `too_many_sign_ins`.
     #[error("too many sign-ins of this user")]
     TooMany {

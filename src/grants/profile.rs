@@ -22,7 +22,7 @@ pub(super) const NEARLY: Duration = Duration::from_secs(30);
 /// The last answer about a user.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fetched {
-    at: Duration,
+    pub(super) at: Duration,
     pub(super) freshness: Freshness,
 }
 

@@ -9,7 +9,7 @@ use lru::LruCache;
 
 use super::introduced::Introduced;
 use super::refresh::whole_seconds;
-use super::{Grants, SignInError, SignInRequest, SignedIn};
+use super::{Grants, SignInError, SignInRequest, SignedIn, Standing};
 use crate::app::{By, ExecuteError};
 use crate::clock::Clock;
 use crate::discord::{CallError, IssuedTokens};
@@ -72,13 +72,14 @@ impl Grants {
         by: By,
     ) -> Result<SignedIn, SignInError> {
         let admitted = introduced.admits(&profile) == Truth::Yes;
+        let standing = Box::new(Standing::told(&profile, &introduced.memberships));
         let keys = self.app.keys();
         let user: Option<Sub> = if admitted {
             let made = keys.ensure_subject(profile.id).await;
             Some(made.map_err(|error| SignInError::Execute(Arc::new(ExecuteError::Key(error))))?)
         } else {
             if !self.app.note_stranger(FailureCode::NotAllowed, &by).await {
-                return Err(SignInError::NotAllowed);
+                return Err(SignInError::NotAllowed(standing));
             }
             keys.sub_of(profile.id)
         };
@@ -102,7 +103,7 @@ impl Grants {
         let recorded = self.app.execute(command, &by).await;
         recorded.map_err(|error| SignInError::Execute(Arc::new(error)))?;
         // The outcome is what was recorded: a session that is in the state, or none.
-        let session = self.app.session_by_id(session).ok_or(SignInError::NotAllowed)?;
+        let session = self.app.session_by_id(session).ok_or(SignInError::NotAllowed(standing))?;
         self.note_fetched(session.user);
         self.note_introduced(session.user, &introduced);
         Ok(SignedIn { token, session })

@@ -1,6 +1,7 @@
 //! What a proxy is told: decided from memory by one pure function, with everything that its answer has to say.
 
-use crate::domain::access::{Reason, Truth, Verdict, Wanted, check};
+use crate::domain::access::{Person, Reason, Truth, Verdict, Wanted, check};
+use crate::domain::event::Membership;
 use crate::domain::rules::{Group, Rules, Term};
 use crate::grants::Standing;
 
@@ -27,6 +28,10 @@ pub(super) enum Access {
 pub(super) struct Refusal {
     /// The groups of which one would do.
     pub(super) groups: Vec<Group>,
+    /// Who else would do, in plain words.
+    pub(super) kinds: Vec<&'static str>,
+    /// Whether all that is missing is that they accept the rules of a Discord server.
+    pub(super) is_pending: bool,
     /// What was missing, in the words of the configuration; no id is in it, nor anything that names the person.
     pub(super) missing: String,
 }
@@ -45,6 +50,11 @@ pub(super) fn decide(rules: &Rules, wanted: &Wanted<'_>, standing: Option<&Stand
     }
 }
 
+/// Says why somebody may not even sign in.
+pub(super) fn not_admitted(rules: &Rules, standing: &Standing) -> Refusal {
+    refusal(rules, Reason::Allow, Some(standing), "denies it")
+}
+
 fn refusal(rules: &Rules, reason: Reason<'_>, standing: Option<&Standing>, denied: &str) -> Refusal {
     let place = match reason {
         Reason::Allow => "DOORBOOK_ALLOW".to_owned(),
@@ -55,14 +65,45 @@ fn refusal(rules: &Rules, reason: Reason<'_>, standing: Option<&Standing>, denie
     let holds = standing.is_some_and(|standing| rules.any(terms, &standing.person()) == Truth::Yes);
     if holds {
         // One of the terms would do, so it is the other list.
-        return Refusal { groups: vec![], missing: format!("nothing: {place} {denied}") };
+        return Refusal { missing: format!("nothing: {place} {denied}"), ..Refusal::default() };
     }
     let groups = terms.iter().filter_map(|term| match term {
         Term::Group(name) => rules.group(name).cloned(),
         _ => None,
     });
+    let mut kinds = Vec::new();
+    for kind in terms.iter().filter_map(kind) {
+        if !kinds.contains(&kind) {
+            kinds.push(kind);
+        }
+    }
+    let is_pending = standing.is_some_and(|standing| is_pending(rules, terms, standing));
     let words: Vec<String> = terms.iter().map(words).collect();
-    Refusal { groups: groups.collect(), missing: format!("{place} wants one of: {}", words.join(", ")) }
+    let but = if is_pending { "; the rules of that server are not accepted yet" } else { "" };
+    let missing = format!("{place} wants one of: {}{but}", words.join(", "));
+    Refusal { groups: groups.collect(), kinds, is_pending, missing }
+}
+
+/// Returns whether one of the terms would hold if somebody had passed the screening of every guild.
+fn is_pending(rules: &Rules, terms: &[Term], standing: &Standing) -> bool {
+    if !standing.memberships.iter().any(|membership| membership.pending) {
+        return false;
+    }
+    let passed = standing.memberships.iter().map(|known| Membership { pending: false, ..known.clone() });
+    let memberships: Vec<Membership> = passed.collect();
+    rules.any(terms, &Person { memberships: &memberships, ..standing.person() }) == Truth::Yes
+}
+
+/// Says whom a term means, to somebody whom it does not; a group speaks for itself.
+fn kind(term: &Term) -> Option<&'static str> {
+    match term {
+        Term::User(_) => Some("certain people"),
+        Term::EmailDomain(_) => Some("people with a certain e-mail address"),
+        Term::Guild(_) => Some("members of a certain Discord server"),
+        Term::Role { .. } => Some("members of a Discord server with a certain role"),
+        Term::Admin => Some("administrators"),
+        Term::Group(_) | Term::SignedIn => None,
+    }
 }
 
 /// Names a term for a trace, in which no Discord id has any business.
@@ -78,7 +119,6 @@ fn words(term: &Term) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::event::Membership;
     use crate::domain::host::{Host, HostPattern};
     use crate::domain::id::DiscordId;
     use crate::domain::path::{RequestPath, RulePath};
@@ -126,6 +166,7 @@ mod tests {
         let known = [Membership::none(GUILD), Membership::none(DiscordId(9))];
         let Access::NotAllowed(refusal) = ask(&rules, DOCS, Some(&known)) else { panic!("not refused") };
         assert_eq!(refusal.groups, [staff()]);
+        assert_eq!(refusal.kinds, ["members of a certain Discord server", "certain people"]);
         let missing = "[[rule]] 1 wants one of: group:staff, guild:\u{2026}, user:\u{2026}";
         assert_eq!(refusal.missing, missing, "and no id");
         let Access::Unknown(unknown) = ask(&rules, DOCS, Some(&[])) else { panic!("not unknown") };
@@ -134,6 +175,27 @@ mod tests {
         let allow = Rules { allow: Some(vec![Term::Group("staff".into())]), ..rules };
         let Access::NotAllowed(refusal) = ask(&allow, DOCS, Some(&known)) else { panic!("not refused") };
         assert_eq!(refusal.missing, "DOORBOOK_ALLOW wants one of: group:staff");
+    }
+
+    #[test]
+    fn whoever_is_only_in_screening_is_told_so() {
+        let guild = |pending| Membership { member: true, pending, ..Membership::none(GUILD) };
+        let rules = rules(vec![Term::Guild(GUILD)], vec![]);
+        let refused = |known: &[Membership]| match ask(&rules, DOCS, Some(known)) {
+            Access::NotAllowed(refusal) => refusal,
+            other => panic!("not refused: {other:?}"),
+        };
+        assert!(!refused(&[Membership::none(GUILD)]).is_pending);
+        let pending = refused(&[guild(true)]);
+        assert!(pending.is_pending && pending.missing.ends_with("are not accepted yet"), "{pending:?}");
+        assert_eq!(ask(&rules, DOCS, Some(&[guild(false)])), Access::Granted);
+        let elsewhere = Membership { guild: DiscordId(9), ..guild(true) };
+        assert!(!refused(&[Membership::none(GUILD), elsewhere]).is_pending, "another server");
+        let no_role = super::tests::rules(vec![Term::Group("staff".into())], vec![]);
+        let Access::NotAllowed(refusal) = ask(&no_role, DOCS, Some(&[guild(true)])) else {
+            panic!("not refused")
+        };
+        assert!(!refusal.is_pending, "accepting would not be enough");
     }
 
     #[test]

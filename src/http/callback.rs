@@ -6,19 +6,20 @@ use std::sync::Arc;
 
 use http::StatusCode;
 
+use super::access::{self, Refusal};
 use super::problem::Problem;
 use super::query::Param;
-use super::reply::{self, Answer, Refused};
+use super::reply::{self, Answer, Forms, Refused};
 use super::request::Request;
 use super::session::{self, serialize_session};
 use super::used_states::{Claim, Use};
-use super::{Front, login, user};
+use super::{Front, login, pages, user};
 use crate::app::{By, LiveSession};
 use crate::domain::event::{FailureCode, Route, Stage};
 use crate::domain::id::{Secret, SessionToken};
 use crate::domain::login::Accepted;
 use crate::domain::target::Target;
-use crate::grants::{SignInError, SignInRequest};
+use crate::grants::{SignInError, SignInRequest, Standing};
 
 /// The longest state and the longest code, in bytes.
 const MAX_LEN: usize = 2_048;
@@ -39,8 +40,18 @@ pub(super) enum Landed {
     Cancelled,
     /// A revocation overtook the sign-in: once more, to the same place.
     Again(Target),
+    /// Discord knows them, and they may not come in.
+    TurnedAway(Box<TurnedAway>),
     /// It failed.
     Failed(Problem, Target),
+}
+
+/// Somebody who may not come in.
+#[derive(Debug)]
+pub(super) struct TurnedAway {
+    person: Option<pages::Person>,
+    refusal: Refusal,
+    target: Target,
 }
 
 /// Completes a sign-in.
@@ -96,6 +107,9 @@ async fn conclude(front: Arc<Front>, request: Request, accepted: Accepted, claim
                         (Landed::SignedIn { token, session, target: target.clone() }, None)
                     }
                     Err(SignInError::StartAgain) => (Landed::Again(target.clone()), None),
+                    Err(SignInError::NotAllowed(standing)) => {
+                        (front.turned_away(&standing, target.clone()), None)
+                    }
                     // What Discord refused has been recorded where Discord was asked.
                     Err(error) => (Landed::Failed(error.into(), target.clone()), None),
                 }
@@ -108,6 +122,19 @@ async fn conclude(front: Arc<Front>, request: Request, accepted: Accepted, claim
     // Only a sign-in leaves its target behind: there are no more of those than people who did it.
     let back = matches!(landed, Landed::SignedIn { .. }).then_some(target);
     claim.conclude(landed, back);
+}
+
+impl Front {
+    /// Says, once a minute for each reason, that somebody may not come in; nothing in it is about them.
+    fn turned_away(&self, standing: &Standing, target: Target) -> Landed {
+        let refusal = access::not_admitted(&self.rules(), standing);
+        if self.said_of_sign_ins.is_due(&refusal.missing) {
+            let (code, missing) = (Problem::SignInNotAllowed.facts().code, &refusal.missing);
+            tracing::info!(code, missing, "somebody whom Discord knows may not sign in");
+        }
+        let person = standing.profile.as_ref().map(|profile| pages::Person::new(profile, &self.settings));
+        Landed::TurnedAway(Box::new(TurnedAway { person, refusal, target }))
+    }
 }
 
 /// Returns the error that Discord sent, by its name in RFC 6749.
@@ -143,6 +170,14 @@ fn answer(front: &Front, request: &Request, state: &str, landed: &Landed) -> Ans
             return Err(Refused::from(Problem::SignInCancelled).with_cookies(cookies));
         }
         Landed::Cancelled => reply::see_other("/?signin=cancelled"),
+        Landed::TurnedAway(turned_away) if request.is_navigation() => {
+            let TurnedAway { person, refusal, target } = &**turned_away;
+            let markup = pages::turned_away::page(person.as_ref(), refusal, target);
+            reply::page(&front.settings, Problem::SignInNotAllowed.facts().status, markup, Forms::Here)
+        }
+        Landed::TurnedAway(_) => {
+            return Err(Refused::from(Problem::SignInNotAllowed).with_cookies(cookies));
+        }
         Landed::Failed(problem, target) => {
             return Err(Refused::from(problem.clone()).back_to(Some(target.clone())).with_cookies(cookies));
         }

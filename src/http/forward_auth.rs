@@ -237,8 +237,7 @@ impl Asking<'_> {
         }
         let profile = asker.and_then(|asker| asker.standing.profile.as_ref());
         let person = profile.map(|profile| pages::Person::new(profile, &front.settings));
-        let page =
-            pages::refused::Refused { home: own, person: person.as_ref(), groups: &refusal.groups, rd };
+        let page = pages::refused::Refused { home: own, person: person.as_ref(), refusal, rd, notice: None };
         reply::page(&front.settings, StatusCode::FORBIDDEN, pages::refused::page(&page), Forms::None)
     }
 

@@ -49,6 +49,8 @@ pub struct Front {
     pub(super) rounds: Rounds,
     pub(super) used: Arc<UsedStates<Landed>>,
     pub(super) limit: AddressLimit,
+    /// What strangers can have said by signing in, so that it drowns nothing else.
+    pub(super) said_of_sign_ins: Said,
 }
 
 impl Gate {
@@ -80,6 +82,7 @@ impl Gate {
                 key,
                 used: Arc::new(UsedStates::new(self.clock.clone())),
                 limit: AddressLimit::new(self.clock.clone()),
+                said_of_sign_ins: Said::new(self.clock.clone()),
             })
         });
     }

@@ -89,6 +89,11 @@ pub(super) fn address(target: Option<&Target>) -> String {
     }
 }
 
+/// Returns the address of the login as somebody else that leads to `target` afterwards.
+pub(super) fn switch(target: &Target) -> String {
+    format!("{}&switch=1", with_rd("/api/auth/discord/login", target.location()))
+}
+
 /// Returns an address of ours that names where to go on.
 pub(super) fn with_rd(path: &str, rd: &str) -> String {
     let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("rd", rd).finish();

@@ -110,8 +110,6 @@ pub enum WayOn {
     SignInAgain,
     /// Sign in.
     SignIn,
-    /// Sign in as somebody else.
-    AnotherAccount,
     /// The same address once more.
     TryAgain,
     /// The account page.
@@ -123,7 +121,7 @@ pub enum WayOn {
 impl Problem {
     /// Returns what everybody is told.
     pub fn facts(&self) -> Facts {
-        use WayOn::{Account, AnotherAccount, Home, SignIn, SignInAgain, TryAgain};
+        use WayOn::{Account, Home, SignIn, SignInAgain, TryAgain};
         let (status, code, title, detail, ways_on): (_, _, _, _, &'static [WayOn]) = match self {
             Problem::StateMismatch => (
                 StatusCode::BAD_REQUEST,
@@ -230,7 +228,7 @@ impl Problem {
                 "This Discord account may not sign in here",
                 "Discord confirmed who you are, but this site does not let that account in. If you have another \
                  account, use that one; otherwise ask the operator of this site.",
-                &[AnotherAccount, Home],
+                &[SignInAgain, Home],
             ),
             Problem::CrossSiteRequest => (
                 StatusCode::FORBIDDEN,
@@ -452,7 +450,7 @@ impl From<SignInError> for Problem {
             SignInError::DiscordUnavailable => Problem::DiscordUnavailable,
             SignInError::DiscordRateLimited { retry_after } => Problem::DiscordRateLimited { retry_after },
             SignInError::ClientRejected => Problem::DiscordClientRejected,
-            SignInError::NotAllowed => Problem::SignInNotAllowed,
+            SignInError::NotAllowed(_) => Problem::SignInNotAllowed,
             SignInError::TooMany { retry_after } => Problem::TooManySignIns { retry_after },
             SignInError::Died => Problem::Internal,
             SignInError::Execute(error) => error.into(),

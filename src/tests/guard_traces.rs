@@ -21,6 +21,15 @@ fn one(process: &Process, code: &str, parts: &[&str]) {
     }
 }
 
+/// Nothing names anybody, nor what they asked for.
+#[track_caller]
+fn no_person(traces: &str) {
+    for canary in ["canary", "555769466601213960", &QUIETFOX.to_string(), &DEMO_GUILD.to_string(), "quietfox"]
+    {
+        assert!(!traces.contains(canary), "{canary}: {traces}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_is_one_line_a_minute_that_says_what_to_do() {
     let house = House::for_processes().await;
@@ -63,11 +72,17 @@ allow = [ {{ group = "keepers" }}, {{ user = "555769466601213960" }} ]
         malformed[0].contains("location = /.doorbook/finish") && malformed[0].contains("wiki.example.net")
     );
     assert!(malformed[1].contains("/auth/forward") && malformed[1].contains("the path is none"));
-    let ended = process.terminate().await;
-    for canary in ["canary", "555769466601213960", &QUIETFOX.to_string(), &DEMO_GUILD.to_string(), "quietfox"]
-    {
-        assert!(!ended.stderr.contains(canary), "{canary}: {}", ended.stderr);
+    no_person(&process.terminate().await.stderr);
+
+    let allow = [("DOORBOOK_ALLOW", "group:keepers,user:555769466601213960")];
+    let mut process = Process::spawn(&house, &["serve"], &allow);
+    process.ready().await;
+    for _ in 0..3 {
+        let told = process.browser().sign_in(house.discord(), QUIETFOX).await;
+        assert_eq!(told.status, 403, "{told}");
     }
+    one(&process, "sign_in_not_allowed", &["DOORBOOK_ALLOW wants one of: group:keepers, user:"]);
+    no_person(&process.terminate().await.stderr);
 
     let mut process = Process::spawn(&house, &["serve"], &[("DOORBOOK_TRUSTED_PROXIES", "10.0.0.0/8")]);
     process.ready().await;

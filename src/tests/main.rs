@@ -26,6 +26,7 @@ mod properties;
 mod proxies;
 mod recheck;
 mod refresh;
+mod refused;
 mod reload;
 mod restart;
 mod revoke;

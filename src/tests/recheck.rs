@@ -1,8 +1,10 @@
 //! Somebody is signed in and may not open something: what they are told, and how they come in after all.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use doorbook::discord::stand_in::Membership;
+use doorbook::discord::stand_in::faults::{Fault, FaultKind};
 use doorbook::discord::stand_in::people::{DEMO_GUILD, DEMO_ROLE_MAKER};
 use doorbook::discord::stand_in::requests::Route;
 use doorbook::domain::rules::Term;
@@ -103,15 +105,30 @@ async fn checking_again_says_so_where_nothing_has_changed_and_asks_discord_every
     let mut quietfox = Visitor::new(&house, Proxy::Forward, QUIETFOX);
     quietfox.go(WIKI).await;
     let asked = house.discord().count(Route::Member);
-    for _ in 0..3 {
-        is_refused(&quietfox.go(&format!("{AUTH}{RECHECK}")).await, &format!("{AUTH}{RECHECK}"));
+    let recheck = format!("{AUTH}{RECHECK}");
+    let long_ago = "Discord was asked 4 seconds ago; it can be asked again in 6 seconds.";
+    // The sign-in asked a moment ago, and from ten seconds later on somebody who waits may have it asked again.
+    for (wait, times, said) in [
+        (4, asked, long_ago),
+        (6, asked + 1, "Discord was asked just now."),
+        (0, asked + 1, "Discord was asked just now."),
+        (4, asked + 1, long_ago),
+    ] {
+        house.clock.advance(Duration::from_secs(wait));
+        let landed = quietfox.go(&recheck).await;
+        is_refused(&landed, &recheck);
+        assert!(landed.answer.body.contains(said), "{said}: {landed:#?}");
+        assert_eq!(house.discord().count(Route::Member), times);
     }
-    assert_eq!(house.discord().count(Route::Member), asked, "the sign-in asked a moment ago");
+    let Landed { answer, .. } = quietfox.go(&format!("{AUTH}{REFUSED}")).await;
+    assert!(!answer.body.contains("Discord was asked"), "{answer}");
     house.clock.advance(Duration::from_secs(10));
-    for _ in 0..3 {
-        is_refused(&quietfox.go(&format!("{AUTH}{RECHECK}")).await, &format!("{AUTH}{RECHECK}"));
-    }
-    assert_eq!(house.discord().count(Route::Member), asked + 1);
+    // Not a passing trouble, so it is not asked again.
+    let unreadable = FaultKind::Answer { status: 200, headers: BTreeMap::new(), body: "{".into() };
+    house.discord().add_fault(Fault::new(Route::Member, unreadable));
+    let landed = quietfox.go(&recheck).await;
+    is_refused(&landed, &recheck);
+    assert!(landed.answer.body.contains("Discord does not answer at the moment"), "{landed:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,6 +7,8 @@ pub(super) mod logout;
 pub(super) mod problem;
 pub(super) mod refused;
 pub(super) mod revoke;
+pub(super) mod turned_away;
+mod whom;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

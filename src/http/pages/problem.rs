@@ -49,10 +49,6 @@ fn link(way: WayOn, refused: &Refused, asked: &Asked) -> Option<(&'static str, S
         }
         WayOn::SignInAgain => ("Sign in again", login),
         WayOn::SignIn => ("Sign in with Discord", login),
-        WayOn::AnotherAccount => {
-            let separator = if login.contains('?') { '&' } else { '?' };
-            ("Use another account", format!("{login}{separator}switch=1"))
-        }
         WayOn::TryAgain if let Some(app) = &asked.at_app => ("Try again", app.again.clone()?),
         // A path that begins with two slashes would be another host.
         WayOn::TryAgain if asked.is_get && !asked.path_and_query.starts_with("//") => {
@@ -93,11 +89,11 @@ mod tests {
     fn a_new_sign_in_leads_where_the_first_was_to_lead() {
         let rules = TargetRules::new(&Url::parse("https://login.example.org").expect("a URL"), &[]);
         let target = rules.read("/account?a=1&b=2").expect("a target");
-        let refused = Refused::from(Problem::SignInNotAllowed).back_to(Some(target));
-        let shown = page(&refused, &asked("/")).into_string();
-        let href = "/api/auth/discord/login?rd=%2Faccount%3Fa%3D1%26b%3D2&amp;switch=1";
+        let refused = Refused::from(Problem::NotSignedIn).back_to(Some(target));
+        let shown = page(&refused, &asked("/account")).into_string();
+        let href = "/api/auth/discord/login?rd=%2Faccount%3Fa%3D1%26b%3D2";
         assert!(shown.contains(href), "{shown}");
-        crate::http::snapshot("http_page_problem_sign_in_not_allowed", &shown.replace("><", ">\n<"));
+        crate::http::snapshot("http_page_problem_not_signed_in", &shown.replace("><", ">\n<"));
     }
 
     #[test]
