@@ -64,6 +64,8 @@ pub struct Grants {
     refreshed: Mutex<lru::LruCache<Sub, Duration>>,
     fetches: Flights<Sub, Freshness>,
     fetched: Mutex<lru::LruCache<Sub, profile::Fetched>>,
+    /// Permits for calls that no browser waits for, and for revocations. They are taken before a Discord lock: whoever
+    /// holds a permit may wait for a lock, and whoever holds a lock waits for no permit.
     background: Arc<Semaphore>,
     confirmed: confirmed::Confirmed,
     asked_about: Mutex<Option<membership::Asked>>,
