@@ -40,9 +40,14 @@ pub(super) enum Untold {
 }
 
 impl Introduced {
+    /// Returns the person as Discord told of them.
+    pub(super) fn person<'a>(&'a self, profile: &'a Profile) -> Person<'a> {
+        Person { id: profile.id, profile: Some(profile), memberships: &self.memberships }
+    }
+
     /// Returns whether the person may come in, as far as is known.
     pub(super) fn admits(&self, profile: &Profile) -> Truth {
-        self.with(profile, &self.memberships)
+        self.asked.rules.allows(&self.person(profile))
     }
 
     /// Returns what kept Discord from telling, where that is all that keeps the person out.
@@ -50,12 +55,10 @@ impl Introduced {
         let untold = self.untold?;
         let of_others = self.untold_guilds().map(Membership::none);
         let supposed: Vec<_> = self.memberships.iter().cloned().chain(of_others).collect();
-        let decides = self.admits(profile) == Truth::Unknown && self.with(profile, &supposed) == Truth::No;
+        let supposed = Person { memberships: &supposed, ..self.person(profile) };
+        let decides =
+            self.admits(profile) == Truth::Unknown && self.asked.rules.allows(&supposed) == Truth::No;
         decides.then_some(untold)
-    }
-
-    fn with(&self, profile: &Profile, memberships: &[Membership]) -> Truth {
-        self.asked.rules.allows(&Person { id: profile.id, profile: Some(profile), memberships })
     }
 
     fn untold_guilds(&self) -> impl Iterator<Item = DiscordId> {

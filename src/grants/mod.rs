@@ -8,6 +8,7 @@ mod email;
 mod erasure;
 mod flight;
 mod introduced;
+mod lost;
 mod membership;
 mod outage;
 mod profile;
@@ -46,8 +47,8 @@ pub struct Settings {
     pub profile_max_age: Duration,
     /// Whether the sessions end of somebody who is known not to be among those who may stay in any more.
     ///
-    /// Their access ends in any case. This is asked each time that Discord has said what somebody is in a guild: where
-    /// `allow` then holds for certain for them no more, all their sessions end.
+    /// Their access ends in any case. This is asked each time that Discord has said who somebody is, or what they are in a
+    /// guild: where `allow` then holds for certain for them no more, all their sessions end.
     pub role_lost_ends_sessions: bool,
 }
 

@@ -83,13 +83,13 @@ impl Grants {
         self.remember(user, Freshness::Fresh);
     }
 
-    async fn fetch(&self, user: Sub, by: &By) -> Freshness {
+    async fn fetch(self: &Arc<Self>, user: Sub, by: &By) -> Freshness {
         let freshness = self.fetch_profile(user, by).await;
         self.remember(user, freshness);
         freshness
     }
 
-    async fn fetch_profile(&self, user: Sub, by: &By) -> Freshness {
+    async fn fetch_profile(self: &Arc<Self>, user: Sub, by: &By) -> Freshness {
         let Some(grant) = self.app.grant_of(user) else { return Freshness::Stale };
         let mut refreshed = false;
         if grant.expires_at <= self.clock.now().plus(NEARLY) {
@@ -132,19 +132,18 @@ impl Grants {
         }
     }
 
-    async fn observe(&self, user: Sub, said: Said, by: &By) -> Freshness {
+    async fn observe(self: &Arc<Self>, user: Sub, said: Said, by: &By) -> Freshness {
         let Said { profile, grant } = said;
         if self.app.grant_of(user).is_none_or(|current| current.id != grant) {
             // Somebody has signed in meanwhile, and knows better.
             return Freshness::Stale;
         }
-        match self.app.execute(Command::ObserveProfile { user, profile }, by).await {
-            Ok(_) => {
-                self.app.profile_confirmed(user);
-                Freshness::Fresh
-            }
-            Err(_) => Freshness::Stale,
+        if self.app.execute(Command::ObserveProfile { user, profile }, by).await.is_err() {
+            return Freshness::Stale;
         }
+        self.app.profile_confirmed(user);
+        self.end_if_lost(user, by).await;
+        Freshness::Fresh
     }
 
     /// Discord refuses a token that it has just given: the grant is of no use to anybody.

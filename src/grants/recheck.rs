@@ -15,9 +15,8 @@ use super::profile::NEARLY;
 use super::{Freshness, Grants, RefreshError};
 use crate::app::By;
 use crate::discord::CallError;
-use crate::domain::access::Truth;
-use crate::domain::command::{Command, Which};
-use crate::domain::event::{Cause, FailureCode, Membership};
+use crate::domain::command::Command;
+use crate::domain::event::{FailureCode, Membership};
 use crate::domain::id::{DiscordId, GrantId, Hash, Sub};
 use crate::domain::state::Grant;
 
@@ -250,27 +249,6 @@ impl Grants {
         self.confirmed.confirm(user, guild, asked_at);
         self.end_if_lost(user, by).await;
         Checked::Confirmed
-    }
-
-    /// Ends the sessions of somebody of whom it is known that they may not stay in, where that is wanted.
-    ///
-    /// Known means that every fact that decides counts now: an unknown one ends nothing.
-    async fn end_if_lost(self: &Arc<Self>, user: Sub, by: &By) {
-        if !self.settings.role_lost_ends_sessions {
-            return;
-        }
-        let Some(standing) = self.standing(user) else { return };
-        if self.app.rules().allows(&standing.person()) != Truth::No {
-            return;
-        }
-        match self.app.end_sessions(user, Which::All, Cause::RoleLost, None, by).await {
-            Ok(0) => {}
-            Ok(sessions) => tracing::info!(sessions, "somebody lost what let them in, and is signed out"),
-            Err(error) => {
-                let error: &dyn std::error::Error = &error;
-                tracing::warn!(error, "somebody lost what let them in, but could not be signed out");
-            }
-        }
     }
 
     /// Returns whether the grant is good for asking, as far as is known.

@@ -59,13 +59,22 @@ impl Grants {
             }
         }
         let expires_at = self.clock.now().plus(issued.expires_in);
-        self.record(profile, introduced, issued, expires_at, request.replaces, by).await
+        let recorded =
+            self.record(profile.clone(), &introduced, issued, expires_at, request.replaces, by.clone()).await;
+        if matches!(recorded, Err(SignInError::NotAllowed))
+            && let Some(user) = self.app.keys().sub_of(profile.id)
+        {
+            // Turned away now, and let in before: whatever let them in is lost.
+            let by = By { actor: Actor::user(user, None), ..by };
+            self.end_unless_allowed(user, &introduced.person(&profile), &by).await;
+        }
+        recorded
     }
 
     async fn record(
         &self,
         profile: Profile,
-        introduced: Introduced,
+        introduced: &Introduced,
         issued: IssuedTokens,
         expires_at: crate::domain::time::Timestamp,
         replaces: Option<SessionId>,
@@ -104,7 +113,7 @@ impl Grants {
         // The outcome is what was recorded: a session that is in the state, or none.
         let session = self.app.session_by_id(session).ok_or(SignInError::NotAllowed)?;
         self.note_fetched(session.user);
-        self.note_introduced(session.user, &introduced);
+        self.note_introduced(session.user, introduced);
         Ok(SignedIn { token, session })
     }
 

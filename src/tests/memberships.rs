@@ -21,6 +21,8 @@ const JSON: (&str, &str) = ("Accept", "application/json");
 const A_SECOND: Duration = Duration::from_secs(1);
 const A_MINUTE: Duration = Duration::from_secs(60);
 const STEP: Duration = Duration::from_millis(100);
+/// Has the role and a verified address.
+const OLD_TIMER: DiscordId = DiscordId(129_674_457_911_398_400);
 /// What a membership may be old, and how much longer it counts.
 const MAX_AGE: Duration = Duration::from_secs(15 * 60);
 const GRACE: Duration = Duration::from_secs(3_600);
@@ -163,30 +165,67 @@ async fn a_role_lost_in_discord_ends_access_and_the_session_goes_on() {
     says(&wiki(&mut browser).await, 403, "not_allowed");
 }
 
+/// What lets somebody in, and how Marisol loses it at Discord.
+type Loss = (String, fn(&House));
+
+fn losses() -> [Loss; 2] {
+    let role = |house: &House| house.gives(MARISOL, &[DEMO_ROLE_KEEPER]);
+    let address =
+        |house: &House| assert!(house.discord().change_person(MARISOL, |person| person.verified = false));
+    [(format!("role:{DEMO_GUILD}/{DEMO_ROLE_MAKER}"), role), ("email:example.test".into(), address)]
+}
+
+/// Only those whom `allow` names come in, and their sessions end with what lets them in.
+fn strict(allow: String) -> Plan {
+    let env = vec![("DOORBOOK_ALLOW", allow), ("DOORBOOK_ROLE_LOST", "end-session".into())];
+    Plan { env, ..listed() }
+}
+
+/// Returns the sizes of the groups in which sessions ended for what was lost.
+fn sessions_lost(house: &House) -> Vec<usize> {
+    let ended = house.events().into_iter().filter_map(|(_, event)| match event {
+        Event::SessionRevoked { sessions, cause: Cause::RoleLost, .. } => Some(sessions.len()),
+        _ => None,
+    });
+    ended.collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_role_lost_ends_the_sessions_where_that_is_wanted() {
-    let mut plan = listed();
-    plan.env.push(("DOORBOOK_ROLE_LOST", "end-session".into()));
-    let mut house = House::with(plan).await;
-    let mut browser = house.signed_in(MARISOL).await;
-    let _elsewhere = house.signed_in(MARISOL).await;
-    let mut other = house.signed_in(DiscordId(844_213_579_902_976_001)).await;
-    house.gives(MARISOL, &[DEMO_ROLE_KEEPER]);
-    house.clock.advance(MAX_AGE);
-    assert_eq!((wiki(&mut browser).await.status, wiki(&mut other).await.status), (200, 200));
-    house.until(|state| state.sessions().count() == 1).await;
-    says(&browser.fetch("GET", USER).await, 401, "not_signed_in");
-    assert_eq!(other.fetch("GET", USER).await.status, 200);
-    let (mut late, callback) = house.callback(MARISOL).await;
-    says(&late.send("GET", &callback, &[JSON], "").await, 403, "sign_in_not_allowed");
-    house.stop().await;
-    let ended = |event: &&(u64, Event)| matches!(event.1, Event::SessionRevoked { .. });
-    let events = house.events();
-    let ended: Vec<_> = events.iter().filter(ended).collect();
-    let [(_, Event::SessionRevoked { sessions, cause: Cause::RoleLost, .. })] = ended[..] else {
-        panic!("{ended:?}")
-    };
-    assert_eq!(sessions.len(), 2);
+    for (allow, loses) in losses() {
+        let mut house = House::with(strict(allow)).await;
+        let mut browser = house.signed_in(MARISOL).await;
+        let _elsewhere = house.signed_in(MARISOL).await;
+        let mut other = house.signed_in(OLD_TIMER).await;
+        loses(&house);
+        house.clock.advance(MAX_AGE);
+        assert_eq!((wiki(&mut browser).await.status, wiki(&mut other).await.status), (200, 200));
+        house.until(|state| state.sessions().count() == 1).await;
+        says(&browser.fetch("GET", USER).await, 401, "not_signed_in");
+        assert_eq!(other.fetch("GET", USER).await.status, 200);
+        let (mut late, callback) = house.callback(MARISOL).await;
+        says(&late.send("GET", &callback, &[JSON], "").await, 403, "sign_in_not_allowed");
+        house.stop().await;
+        assert_eq!(sessions_lost(&house), [2]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_turned_away_at_a_sign_in_loses_the_sessions_they_have_where_that_is_wanted() {
+    for (allow, loses) in losses() {
+        for ends in [true, false] {
+            let mut plan = strict(allow.clone());
+            plan.env.retain(|(name, _)| ends || *name != "DOORBOOK_ROLE_LOST");
+            let mut house = House::with(plan).await;
+            let mut browser = house.signed_in(MARISOL).await;
+            loses(&house);
+            let (mut elsewhere, callback) = house.callback(MARISOL).await;
+            says(&elsewhere.send("GET", &callback, &[JSON], "").await, 403, "sign_in_not_allowed");
+            assert_eq!(browser.fetch("GET", USER).await.status, if ends { 401 } else { 200 });
+            house.stop().await;
+            assert_eq!(sessions_lost(&house).len(), usize::from(ends));
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use doorbook::clock::Clock as _;
-use doorbook::discord::stand_in::{Control, Person};
 use doorbook::discord::stand_in::faults::{Fault, FaultKind};
 use doorbook::discord::stand_in::requests::Route;
+use doorbook::discord::stand_in::{Control, Person};
 use doorbook::domain::id::DiscordId;
 use serde_json::json;
 
