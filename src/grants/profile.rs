@@ -134,6 +134,8 @@ impl Grants {
 
     async fn observe(self: &Arc<Self>, user: Sub, said: Said, by: &By) -> Freshness {
         let Said { profile, grant } = said;
+        // From here on no sign-in of theirs comes to its end.
+        let _held = self.lock(user).await;
         if self.app.grant_of(user).is_none_or(|current| current.id != grant) {
             // Somebody has signed in meanwhile, and knows better.
             return Freshness::Stale;
