@@ -37,6 +37,7 @@ impl Grants {
             Ok(issued) => issued,
             Err(error) => return Err(self.failed(Stage::Token, error, &by).await),
         };
+        let expires_at = self.clock.now().plus(issued.expires_in);
         let profile = match self.client.current_user(&issued.tokens.access).await {
             Ok(profile) => profile,
             Err(error) => return Err(self.failed(Stage::Identity, error, &by).await),
@@ -58,7 +59,6 @@ impl Grants {
                 Err(error) => return Err(self.failed(Stage::Identity, error, &by).await),
             }
         }
-        let expires_at = self.clock.now().plus(issued.expires_in);
         let recorded =
             self.record(profile.clone(), &introduced, issued, expires_at, request.replaces, by.clone()).await;
         if matches!(recorded, Err(SignInError::NotAllowed))

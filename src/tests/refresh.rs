@@ -11,7 +11,7 @@ use doorbook::discord::stand_in::requests::Route;
 use doorbook::disk::{Disk, RealDisk, Synced};
 use tokio::sync::watch;
 
-use crate::harness::{Browser, Exchange, House, MARISOL, Plan, QUIETFOX};
+use crate::harness::{Browser, Exchange, House, MARISOL, Plan, QUIETFOX, START};
 
 const FRESH: &str = "/api/auth/user?fresh=1";
 const REFRESH: &str = "/api/auth/refresh";
@@ -261,4 +261,22 @@ async fn what_was_said_before_a_sign_in_does_not_take_the_place_of_what_was_said
     assert_eq!(landing.await.expect("an answer"), 303);
     assert_eq!(asking.await.expect("an answer").status, 200);
     assert_eq!(browser.fetch("GET", "/api/auth/user").await.json()["display_name"], "Newer");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_ends_as_long_after_it_was_given_as_discord_said_however_long_the_sign_in_took() {
+    let house = House::open().await;
+    house.discord().add_fault(Fault::new(Route::Me, FaultKind::Hold).once());
+    let mut browser = house.browser();
+    let begun = browser.begin("/api/auth/discord/login").await;
+    let callback = browser.authorize(house.discord(), &begun, MARISOL).await;
+    let landing = tokio::spawn(async move { browser.navigate(&callback).await.status });
+    house.discord().wait_until_held(1).await;
+    house.clock.advance(Duration::from_secs(5));
+    house.discord().release();
+    assert_eq!(landing.await.expect("an answer"), 303);
+    let ends =
+        house.doorbook().app.state().users().find_map(|(_, user)| Some(user.grant.as_ref()?.expires_at));
+    let given_for = house.discord().switches().expires_in;
+    assert_eq!(ends, Some(START.plus(Duration::from_secs(given_for))));
 }
