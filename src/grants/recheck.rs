@@ -130,7 +130,8 @@ impl Grants {
             let is_due = || !self.confirmed.look(user, &[guild], asked.ages()).due.is_empty();
             let is_wanted =
                 asked.is_about(guild) && (is_due() || !self.confirmed.was_just_asked(user, guild));
-            if !is_wanted || self.stopping.is_cancelled() || self.client.is_strained() {
+            let is_kept_off = self.confirmed.is_paused(user, guild) || self.client.is_strained();
+            if !is_wanted || is_kept_off || self.stopping.is_cancelled() {
                 continue;
             }
             // Where the check died there is nothing to do: it counts as asked, and the next use asks again.

@@ -455,12 +455,17 @@ async fn a_good_token_that_may_not_ask_is_not_shown_again_and_a_sign_in_helps() 
     house.discord().wait_for(Route::Member, 4).await;
 }
 
+/// One of the invented people.
+fn somebody(number: u64) -> DiscordId {
+    DiscordId(900_000_000_000_000_000 + number)
+}
+
 /// Signs so many invented people in who have the role.
 async fn crowd(house: &House, size: u64) -> Vec<Browser> {
     let mut crowd = Vec::new();
     for number in 1..=size {
         let membership = Membership::new(DEMO_GUILD, &[DEMO_ROLE_MAKER]);
-        let id = DiscordId(900_000_000_000_000_000 + number);
+        let id = somebody(number);
         house
             .discord()
             .put_person(Person { guilds: vec![membership], ..Person::new(id, format!("person{number}")) });
@@ -492,6 +497,35 @@ async fn a_hundred_people_are_a_hundred_calls_however_often_they_come_and_eight_
         assert_eq!(wiki(&mut browser.clone()).await.status, 200);
     }
     assert_eq!(house.asked(), 2 * CROWD, "one for each");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_that_waits_for_its_turn_is_not_made_while_discord_is_to_be_left_alone() {
+    const CROWD: u64 = 20;
+    let house = House::with(guarded()).await;
+    let mut crowd = crowd(&house, CROWD).await;
+    for number in 1..=CROWD {
+        house.gives(somebody(number), &[]);
+    }
+    house.clock.advance(MAX_AGE);
+    // Eight are under way. The ninth waits for its turn, and others behind it.
+    house.discord().add_fault(Fault::new(Route::Member, FaultKind::Hold).times(8));
+    for browser in &mut crowd {
+        assert_eq!(wiki(browser).await.status, 200);
+    }
+    house.discord().wait_until_held(8).await;
+    let mut ninth = crowd.remove(8);
+    let odd = FaultKind::Answer { status: 404, headers: Default::default(), body: "{}".into() };
+    house.discord().add_fault(Fault::new(Route::Member, odd).once());
+    assert_eq!(ninth.navigate(RECHECK).await.status, 303, "asked meanwhile, and Discord did not say");
+    house.clock.advance(Duration::from_secs(10));
+    house.discord().release();
+    for browser in &mut crowd {
+        house.until_wiki_says(browser, 403).await;
+    }
+    assert_eq!(wiki(&mut ninth).await.status, 200, "what is known counts until it may be asked for");
+    house.clock.advance(Duration::from_secs(20));
+    house.until_wiki_says(&mut ninth, 403).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
