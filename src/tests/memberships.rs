@@ -500,6 +500,37 @@ async fn a_hundred_people_are_a_hundred_calls_however_often_they_come_and_eight_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_those_who_wait_sixteen_are_asked_about_at_a_time() {
+    const CROWD: u64 = 20;
+    let house = House::with(guarded()).await;
+    let crowd = crowd(&house, CROWD).await;
+    house.clock.advance(Duration::from_secs(10));
+    house.discord().add_fault(Fault::new(Route::Member, FaultKind::Hold));
+    let waiting = crowd.iter().cloned().map(|mut browser| {
+        tokio::spawn(async move {
+            let back = browser.navigate(RECHECK).await;
+            (back.status, back.header("location").map(str::to_owned))
+        })
+    });
+    let waiting: Vec<_> = waiting.collect();
+    house.discord().wait_until_held(16).await;
+    for browser in &crowd {
+        assert_eq!(
+            browser.clone().fetch("GET", USER).await.status,
+            200,
+            "who does not wait is not kept waiting"
+        );
+    }
+    assert_eq!(house.asked(), CROWD + 16);
+    house.discord().clear_faults();
+    house.discord().release();
+    for back in waiting {
+        assert_eq!(back.await.expect("an answer"), (303, Some("/wiki".to_owned())));
+    }
+    assert_eq!(house.asked(), 2 * CROWD);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_check_that_waits_for_its_turn_is_not_made_while_discord_is_to_be_left_alone() {
     const CROWD: u64 = 20;
     let house = House::with(guarded()).await;
