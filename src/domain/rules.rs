@@ -15,6 +15,12 @@ use super::path::RulePath;
 
 pub use shadow::Shadowed;
 
+/// Without this scope Discord does not say what somebody is in a guild.
+pub const MEMBERS_SCOPE: &str = "guilds.members.read";
+
+/// Without this scope Discord does not say what somebody's address is.
+pub const EMAIL_SCOPE: &str = "email";
+
 /// Everything that decides, as configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rules {
@@ -236,10 +242,10 @@ impl Rules {
     pub fn scopes(&self) -> Vec<&'static str> {
         let mut scopes = Vec::new();
         if self.terms().any(|term| matches!(term, Term::Guild(_) | Term::Role { .. })) {
-            scopes.push("guilds.members.read");
+            scopes.push(MEMBERS_SCOPE);
         }
         if self.terms().any(|term| matches!(term, Term::EmailDomain(_))) {
-            scopes.push("email");
+            scopes.push(EMAIL_SCOPE);
         }
         scopes
     }

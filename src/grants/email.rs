@@ -9,9 +9,6 @@ use crate::app::By;
 use crate::domain::event::Profile;
 use crate::domain::id::Sub;
 
-/// Without it Discord does not say what somebody's address is.
-pub(super) const EMAIL: &str = "email";
-
 impl Grants {
     /// Returns the profile as far as it counts now, and queues a refresh of an old one off the request path.
     ///

@@ -6,13 +6,13 @@ use std::time::Duration;
 use futures_util::{StreamExt as _, stream};
 
 use super::membership::Asked;
-use super::recheck::SCOPE;
 use super::{Grants, SignInError};
 use crate::app::By;
 use crate::discord::CallError;
 use crate::domain::access::{Person, Truth};
 use crate::domain::event::{FailureCode, Membership, Profile, Stage};
 use crate::domain::id::{DiscordId, Secret, Sub};
+use crate::domain::rules::MEMBERS_SCOPE;
 
 /// How long Discord may take to tell of all guilds together.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -76,7 +76,7 @@ impl Grants {
         if guilds.is_empty() {
             return found;
         }
-        if !scopes.iter().any(|scope| scope == SCOPE) {
+        if !scopes.iter().any(|scope| scope == MEMBERS_SCOPE) {
             found.untold = Some(Untold::Scope);
             return found;
         }

@@ -6,11 +6,10 @@ use std::sync::{Arc, PoisonError};
 
 use super::Grants;
 use super::confirmed::Ages;
-use super::email::EMAIL;
 use crate::domain::access::Person;
 use crate::domain::event::{Membership, Profile};
 use crate::domain::id::{DiscordId, Sub};
-use crate::domain::rules::Rules;
+use crate::domain::rules::{EMAIL_SCOPE, Rules};
 
 /// What is known of somebody, as far as it counts at this moment.
 #[derive(Clone, Debug)]
@@ -106,7 +105,7 @@ impl Grants {
             Some(known) if Arc::ptr_eq(&known.rules, &rules) => known.clone(),
             _ => {
                 let guilds = rules.guilds().into_iter().collect();
-                let is_about_email = rules.scopes().contains(&EMAIL);
+                let is_about_email = rules.scopes().contains(&EMAIL_SCOPE);
                 asked.insert(Asked { rules, guilds, is_about_email }).clone()
             }
         }

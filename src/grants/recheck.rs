@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::email::EMAIL;
 use super::profile::NEARLY;
 use super::{Freshness, Grants, RefreshError};
 use crate::app::By;
@@ -18,10 +17,8 @@ use crate::discord::CallError;
 use crate::domain::command::Command;
 use crate::domain::event::{FailureCode, Membership};
 use crate::domain::id::{DiscordId, GrantId, Hash, Sub};
+use crate::domain::rules::{EMAIL_SCOPE, MEMBERS_SCOPE};
 use crate::domain::state::Grant;
-
-/// Without it Discord does not say what somebody is in a guild.
-pub(super) const SCOPE: &str = "guilds.members.read";
 
 /// How long somebody waits for a check.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -94,7 +91,7 @@ impl Grants {
         if !asked.guilds.is_empty() && !self.covers(user, &grant) {
             return Rechecked::ScopeMissing;
         }
-        if asked.is_about_email && !grant.scopes.iter().any(|scope| scope == EMAIL) {
+        if asked.is_about_email && !grant.has_scope(EMAIL_SCOPE) {
             return Rechecked::ScopeMissing;
         }
         let is_known = profile == Freshness::Fresh
@@ -254,7 +251,7 @@ impl Grants {
 
     /// Returns whether the grant is good for asking, as far as is known.
     fn covers(&self, user: Sub, grant: &Grant) -> bool {
-        grant.scopes.iter().any(|scope| scope == SCOPE) && !self.confirmed.is_refused(user, grant.id)
+        grant.has_scope(MEMBERS_SCOPE) && !self.confirmed.is_refused(user, grant.id)
     }
 }
 
