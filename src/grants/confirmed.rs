@@ -152,12 +152,8 @@ impl Confirmed {
 
     /// Returns whether Discord was asked within the last ten seconds.
     pub(super) fn was_just_asked(&self, user: Sub, guild: DiscordId) -> bool {
-        self.is_within(self.seen(user, guild).asked_at)
-    }
-
-    /// Returns whether Discord has confirmed what is known within the last ten seconds.
-    pub(super) fn is_fresh(&self, user: Sub, guild: DiscordId) -> bool {
-        self.is_within(self.seen(user, guild).confirmed_at)
+        let asked_at = self.seen(user, guild).asked_at;
+        asked_at.is_some_and(|at| self.clock.monotonic().saturating_sub(at) < STANDS)
     }
 
     /// Returns whether Discord is to be left alone about this.
@@ -170,10 +166,6 @@ impl Confirmed {
             Some(at) => now.saturating_sub(at),
             None => ages.max_age.saturating_add(now.saturating_sub(self.started)),
         }
-    }
-
-    fn is_within(&self, at: Option<Duration>) -> bool {
-        at.is_some_and(|at| self.clock.monotonic().saturating_sub(at) < STANDS)
     }
 
     fn seen(&self, user: Sub, guild: DiscordId) -> Seen {
@@ -257,7 +249,7 @@ mod tests {
         confirmed.fail(NELLY, GUILD, MINUTE);
         assert!(confirmed.is_paused(NELLY, GUILD));
         confirmed.confirm(NELLY, GUILD, clock.monotonic());
-        assert!(!confirmed.is_paused(NELLY, GUILD) && confirmed.is_fresh(NELLY, GUILD));
+        assert!(!confirmed.is_paused(NELLY, GUILD) && !confirmed.is_stale(NELLY, GUILD, AGES));
         assert_eq!(Ages { max_age: SECOND, ..AGES }.pause(), SECOND);
     }
 
@@ -290,6 +282,6 @@ mod tests {
         assert!(confirmed.is_refused(NELLY, old) && !confirmed.is_refused(NELLY, new));
         confirmed.confirm(NELLY, OTHER, clock.monotonic());
         confirmed.keep(NELLY, &[GUILD]);
-        assert!(!confirmed.is_fresh(NELLY, OTHER) && confirmed.is_refused(NELLY, old));
+        assert!(confirmed.is_stale(NELLY, OTHER, AGES) && confirmed.is_refused(NELLY, old));
     }
 }

@@ -35,10 +35,8 @@ const WAITING: usize = 4_096;
 /// What asking Discord again gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rechecked {
-    /// Every fact that the rules ask for is what Discord has just said.
-    Known,
-    /// Discord could not be asked, or has not answered in time.
-    Unknown,
+    /// Discord was asked, as far as it could be: what is known by now decides.
+    Done,
     /// The authorization does not cover what has to be asked: only a new sign-in helps.
     ScopeMissing,
     /// The authorization was found dead; the sessions have ended.
@@ -94,9 +92,7 @@ impl Grants {
         if asked.is_about_email && !grant.has_scope(EMAIL_SCOPE) {
             return Rechecked::ScopeMissing;
         }
-        let is_known = profile == Freshness::Fresh
-            && asked.guilds.iter().all(|guild| self.confirmed.is_fresh(user, *guild));
-        if is_known { Rechecked::Known } else { Rechecked::Unknown }
+        Rechecked::Done
     }
 
     /// Queues a re-check of somebody who was just refused, unless the facts are younger than ten seconds.
