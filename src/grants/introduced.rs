@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
 
+use super::confirmed::About;
 use super::membership::Asked;
 use super::{Grants, SignInError};
 use crate::app::By;
@@ -63,17 +64,25 @@ impl Introduced {
 
     fn untold_guilds(&self) -> impl Iterator<Item = DiscordId> {
         let is_told = |guild| self.memberships.iter().any(|told| told.guild == guild);
-        self.asked.guilds.iter().copied().filter(move |guild| !is_told(*guild))
+        self.asked.guilds().filter(move |guild| !is_told(*guild))
     }
 }
 
 impl Grants {
     /// Asks what the user of a fresh token is in each guild that the rules ask about.
-    pub(super) async fn introduced(&self, id: DiscordId, access: &Secret, scopes: &[String]) -> Introduced {
-        let (asked, asked_at) = (self.asked(), self.clock.monotonic());
-        let guilds = asked.guilds.clone();
+    ///
+    /// Who it is was asked for at `asked_at`.
+    pub(super) async fn introduced(
+        &self,
+        id: DiscordId,
+        asked_at: Duration,
+        access: &Secret,
+        scopes: &[String],
+    ) -> Introduced {
+        let asked = self.asked();
+        let mut in_order: Vec<_> = asked.guilds().collect();
         let mut found = Introduced { asked, asked_at, memberships: vec![], untold: None };
-        if guilds.is_empty() {
+        if in_order.is_empty() {
             return found;
         }
         if !scopes.iter().any(|scope| scope == MEMBERS_SCOPE) {
@@ -82,7 +91,6 @@ impl Grants {
         }
         let of_allow = found.asked.rules.guilds_of_allow();
         // Those first that decide whether they come in: Discord may not be willing to tell of all in time.
-        let mut in_order = guilds.to_vec();
         in_order.sort_by_key(|guild| !of_allow.contains(guild));
         let calls: Vec<_> = in_order.into_iter().map(|guild| self.client.member(access, id, guild)).collect();
         let mut answers = pin!(stream::iter(calls).buffer_unordered(AT_ONCE));
@@ -129,12 +137,13 @@ impl Grants {
     /// Notes how old the facts of a sign-in are that is recorded.
     pub(super) fn note_introduced(&self, user: Sub, introduced: &Introduced) {
         let pause = introduced.asked.ages().pause();
-        self.confirmed.keep(user, &introduced.asked.guilds);
+        self.confirmed.keep(user, &introduced.asked.about);
+        self.confirmed.confirm(user, About::Address, introduced.asked_at);
         for told in &introduced.memberships {
-            self.confirmed.confirm(user, told.guild, introduced.asked_at);
+            self.confirmed.confirm(user, About::Guild(told.guild), introduced.asked_at);
         }
         for guild in introduced.untold_guilds() {
-            self.confirmed.fail(user, guild, pause);
+            self.confirmed.fail(user, About::Guild(guild), pause);
         }
     }
 }

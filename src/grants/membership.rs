@@ -1,11 +1,11 @@
-//! What somebody is in the guilds that the rules ask about, as far as it counts at this moment.
+//! What is known of somebody, their memberships and their address, as far as it counts at this moment.
 //!
-//! It is answered from memory. What is due is queued, and asked for by [`super::recheck`].
+//! It is answered from memory. What is due is queued, and asked for by [`super::recheck`] and [`super::profile`].
 
 use std::sync::{Arc, PoisonError};
 
 use super::Grants;
-use super::confirmed::Ages;
+use super::confirmed::{About, Ages, Look};
 use crate::domain::access::Person;
 use crate::domain::event::{Membership, Profile};
 use crate::domain::id::{DiscordId, Sub};
@@ -16,7 +16,7 @@ use crate::domain::rules::{EMAIL_SCOPE, Rules};
 pub struct Standing {
     /// Who it is.
     pub id: DiscordId,
-    /// The profile, where it can be opened.
+    /// The profile, where it can be opened; without its address where that is asked for and too old to count.
     pub profile: Option<Arc<Profile>>,
     /// The memberships that are not too old to count.
     pub memberships: Arc<[Membership]>,
@@ -27,9 +27,7 @@ pub struct Standing {
 pub(super) struct Asked {
     pub(super) rules: Arc<Rules>,
     /// In ascending order.
-    pub(super) guilds: Arc<[DiscordId]>,
-    /// Whether they ask for addresses.
-    pub(super) is_about_email: bool,
+    pub(super) about: Arc<[About]>,
 }
 
 impl Standing {
@@ -44,8 +42,15 @@ impl Asked {
         Ages::of(&self.rules)
     }
 
-    pub(super) fn is_about(&self, guild: DiscordId) -> bool {
-        self.guilds.binary_search(&guild).is_ok()
+    pub(super) fn is_about(&self, about: About) -> bool {
+        self.about.binary_search(&about).is_ok()
+    }
+
+    pub(super) fn guilds(&self) -> impl Iterator<Item = DiscordId> {
+        self.about.iter().filter_map(|about| match about {
+            About::Guild(guild) => Some(*guild),
+            About::Address => None,
+        })
     }
 }
 
@@ -56,8 +61,12 @@ impl Grants {
     pub fn standing(self: &Arc<Self>, user: Sub) -> Option<Standing> {
         let id = self.app.discord_id_of(user)?;
         let asked = self.asked();
-        let (profile, memberships) = (self.counting_profile(user, &asked), self.counting(user, &asked));
-        Some(Standing { id, profile, memberships })
+        let look = self.confirmed.look(user, &asked.about, asked.ages());
+        for about in &look.due {
+            self.ask_in_background(user, *about);
+        }
+        let profile = self.counting_profile(user, &look);
+        Some(Standing { id, profile, memberships: self.counting(user, &asked, &look) })
     }
 
     /// Returns what is known of a user in the guilds that the rules ask about, however old, and whether that is
@@ -65,28 +74,35 @@ impl Grants {
     pub fn memberships_seen(&self, user: Sub) -> Vec<(Membership, bool)> {
         let asked = self.asked();
         let known = self.app.memberships_of(user);
-        let of_rules = known.iter().flat_map(|known| known.iter()).filter(|m| asked.is_about(m.guild));
+        let of_rules =
+            known.iter().flat_map(|known| known.iter()).filter(|m| asked.is_about(About::Guild(m.guild)));
         of_rules
             .map(|membership| {
-                let stale = self.confirmed.is_stale(user, membership.guild, asked.ages());
+                let stale = self.confirmed.is_stale(user, About::Guild(membership.guild), asked.ages());
                 (membership.clone(), stale)
             })
             .collect()
     }
 
-    /// Returns the memberships that are not too old to count, and queues what is due.
-    fn counting(self: &Arc<Self>, user: Sub, asked: &Asked) -> Arc<[Membership]> {
-        if asked.guilds.is_empty() {
+    /// Returns the profile as far as it counts.
+    fn counting_profile(&self, user: Sub, look: &Look) -> Option<Arc<Profile>> {
+        let known = self.app.profile_of(user)?.profile;
+        if !look.expired.contains(&About::Address) {
+            return Some(known);
+        }
+        Some(Arc::new(Profile { email: None, email_verified: None, ..(*known).clone() }))
+    }
+
+    /// Returns the memberships that are not too old to count.
+    fn counting(&self, user: Sub, asked: &Asked, look: &Look) -> Arc<[Membership]> {
+        if asked.guilds().next().is_none() {
             return self.no_memberships.clone();
         }
         let known = self.app.memberships_of(user).unwrap_or_else(|| self.no_memberships.clone());
-        let look = self.confirmed.look(user, &asked.guilds, asked.ages());
-        for guild in look.due {
-            self.check_in_background(user, guild);
-        }
         // A guild that these rules do not ask about may have been seen long ago, and other rules may be asked next.
         let is_expired = |membership: &Membership| {
-            !asked.is_about(membership.guild) || look.expired.contains(&membership.guild)
+            let about = About::Guild(membership.guild);
+            !asked.is_about(about) || look.expired.contains(&about)
         };
         if known.iter().any(is_expired) {
             return known.iter().filter(|membership| !is_expired(membership)).cloned().collect();
@@ -95,18 +111,19 @@ impl Grants {
         known
     }
 
-    /// Returns the rules that decide now, and the guilds that they ask about.
+    /// Returns the rules that decide now, and what they ask about.
     ///
-    /// Which guilds those are is worked out once for each change of the rules.
+    /// What that is is worked out once for each change of the rules.
     pub(super) fn asked(&self) -> Asked {
         let rules = self.app.rules();
         let mut asked = self.asked_about.lock().unwrap_or_else(PoisonError::into_inner);
         match &*asked {
             Some(known) if Arc::ptr_eq(&known.rules, &rules) => known.clone(),
             _ => {
-                let guilds = rules.guilds().into_iter().collect();
-                let is_about_email = rules.scopes().contains(&EMAIL_SCOPE);
-                asked.insert(Asked { rules, guilds, is_about_email }).clone()
+                let is_about_address = rules.scopes().contains(&EMAIL_SCOPE);
+                let guilds = rules.guilds().into_iter().map(About::Guild);
+                let about = guilds.chain(is_about_address.then_some(About::Address)).collect();
+                asked.insert(Asked { rules, about }).clone()
             }
         }
     }

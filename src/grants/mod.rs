@@ -4,7 +4,6 @@
 //! the middle of a refresh must not take its outcome with it.
 
 mod confirmed;
-mod email;
 mod erasure;
 mod flight;
 mod introduced;
@@ -63,7 +62,7 @@ pub struct Grants {
     discord: KeyedLocks<DiscordId>,
     refreshes: Flights<Sub, Result<(), RefreshError>>,
     refreshed: Mutex<lru::LruCache<Sub, Duration>>,
-    fetches: Flights<Sub, Freshness>,
+    fetches: Flights<Sub, recheck::Checked>,
     fetched: Mutex<lru::LruCache<Sub, profile::Fetched>>,
     /// Permits for calls that no browser waits for, and for revocations. They are taken before a Discord lock: whoever
     /// holds a permit may wait for a lock, and whoever holds a lock waits for no permit.

@@ -38,6 +38,7 @@ impl Grants {
             Err(error) => return Err(self.failed(Stage::Token, error, &by).await),
         };
         let expires_at = self.clock.now().plus(issued.expires_in);
+        let asked_at = self.clock.monotonic();
         let profile = match self.client.current_user(&issued.tokens.access).await {
             Ok(profile) => profile,
             Err(error) => return Err(self.failed(Stage::Identity, error, &by).await),
@@ -45,7 +46,7 @@ impl Grants {
         if let Err(retry_after) = self.sign_ins.check(profile.id) {
             return Err(SignInError::TooMany { retry_after });
         }
-        let introduced = self.introduced(profile.id, &issued.tokens.access, &issued.scopes).await;
+        let introduced = self.introduced(profile.id, asked_at, &issued.tokens.access, &issued.scopes).await;
         if let Some(untold) = introduced.missing(&profile) {
             return Err(self.untold(untold, &by).await);
         }
