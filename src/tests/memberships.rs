@@ -11,7 +11,7 @@ use doorbook::domain::id::DiscordId;
 use doorbook::domain::rules::Term;
 use doorbook::domain::time::Timestamp;
 
-use crate::guarded::{FETCHES, NAVIGATES, forward, rule, to};
+use crate::guarded::{FETCHES, forward, rule, to};
 use crate::harness::{Browser, Exchange, House, MARISOL, Plan, QUIETFOX, START};
 
 const LOGIN: &str = "/api/auth/discord/login";
@@ -254,26 +254,6 @@ async fn an_unknown_fact_ends_no_session() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_role_that_was_just_given_counts_after_check_again() {
-    let house = House::with(guarded()).await;
-    let mut browser = house.signed_in(QUIETFOX).await;
-    says(&wiki(&mut browser).await, 403, "not_allowed");
-    house.gives(QUIETFOX, &[DEMO_ROLE_MAKER]);
-    let refused = browser.navigate(RECHECK).await;
-    assert_eq!(
-        (refused.status, house.asked()),
-        (403, 1),
-        "it was asked less than ten seconds ago: {refused}"
-    );
-    house.clock.advance(Duration::from_secs(10));
-    let back = browser.navigate(RECHECK).await;
-    assert_eq!((back.status, back.header("location")), (303, Some("/wiki")), "{back}");
-    assert_eq!((wiki(&mut browser).await.status, house.asked()), (200, 2));
-    let again = browser.navigate(RECHECK).await;
-    assert_eq!((again.status, house.asked()), (303, 2), "{again}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn who_was_refused_is_asked_about_again_at_once_but_not_within_ten_seconds() {
     let role: fn(&House) = |house| house.gives(QUIETFOX, &[DEMO_ROLE_MAKER]);
     let address: fn(&House) = |house| {
@@ -364,26 +344,6 @@ async fn after_a_start_every_fact_is_due_and_its_grace_begins() {
     assert_eq!(wiki(&mut browser).await.status, 200, "however old it was when we stopped");
     house.clock.advance(GRACE);
     says(&wiki(&mut browser).await, 401, "membership_unknown");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn who_signed_in_before_a_guild_was_asked_about_is_sent_through_another_sign_in() {
-    let mut house = House::with(Plan { rules: vec![], ..guarded() }).await;
-    let browser = house.signed_in(MARISOL).await;
-    house.plan().rules = guarded().rules;
-    house.restart().await;
-    let mut browser = browser.at(&house);
-    let sent = forward(&mut browser, "GET", WIKI, NAVIGATES).await;
-    // The app cookie is not there yet, so the way leads through a login; the account is still signed in.
-    assert_eq!(sent.status, 302, "{sent}");
-    let sent = browser.navigate(RECHECK).await;
-    let location = sent.header("location").expect("a location").to_owned();
-    assert!(location.contains("guilds.members.read"), "{sent}");
-    assert_eq!(house.asked(), 0, "the old token is not tried for what it does not cover");
-    let callback = browser.authorize(house.discord(), &location, MARISOL).await;
-    let landed = browser.navigate(&callback).await;
-    assert_eq!((landed.status, landed.header("location")), (303, Some("/wiki")), "{landed}");
-    assert_eq!((wiki(&mut browser).await.status, house.asked()), (200, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -653,23 +613,4 @@ async fn a_clock_that_is_set_back_lets_no_fact_count_for_longer() {
         house.clock.advance(MAX_AGE + GRACE);
         says(&wiki(&mut browser).await, 401, "membership_unknown");
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn who_signed_in_before_addresses_were_asked_about_is_sent_through_another_sign_in() {
-    let env = vec![("DISCORD_SCOPES", "identify".to_owned())];
-    let mut house = House::with(Plan { env, ..Plan::default() }).await;
-    let browser = house.signed_in(MARISOL).await;
-    house.plan().rules = addressed().rules;
-    house.restart().await;
-    let mut browser = browser.at(&house);
-    let sent = browser.navigate(RECHECK).await;
-    let location = sent.header("location").expect("a location").to_owned();
-    assert!(
-        location.contains("scope=identify+email") || location.contains("scope=identify%20email"),
-        "{sent}"
-    );
-    let callback = browser.authorize(house.discord(), &location, MARISOL).await;
-    assert_eq!(browser.navigate(&callback).await.status, 303);
-    assert_eq!(wiki(&mut browser).await.status, 200);
 }
