@@ -614,3 +614,26 @@ async fn a_clock_that_is_set_back_lets_no_fact_count_for_longer() {
         says(&wiki(&mut browser).await, 401, "membership_unknown");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_is_as_old_as_the_question_that_it_answers() {
+    let house = House::with(addressed()).await;
+    let mut browser = house.signed_in(MARISOL).await;
+    assert!(house.discord().change_person(MARISOL, |person| person.global_name = Some("Mari".into())));
+    house.discord().add_fault(Fault::new(Route::Me, FaultKind::Hold).once());
+    house.clock.advance(MAX_AGE);
+    let head = house.head();
+    assert_eq!(wiki(&mut browser).await.status, 200);
+    house.discord().wait_until_held(1).await;
+    house.clock.advance(A_MINUTE);
+    house.discord().release();
+    house.until(|state| state.position() != head).await;
+    house.clock.advance(MAX_AGE - A_MINUTE);
+    for _ in 0..3_000 {
+        assert_eq!(wiki(&mut browser).await.status, 200);
+        if house.discord().count(Route::Me) == 3 {
+            return;
+        }
+    }
+    panic!("it is not asked for again");
+}
