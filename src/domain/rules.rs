@@ -34,7 +34,7 @@ pub struct Rules {
     pub rules: Vec<Rule>,
     /// What becomes of hosts without a rule.
     pub default_policy: DefaultPolicy,
-    /// How long a membership counts after Discord has confirmed it.
+    /// How long a membership counts after Discord has confirmed it; an address as well, where a term asks for one.
     pub membership_max_age: Duration,
     /// How much longer it counts while it is asked for again.
     pub membership_grace: Duration,
