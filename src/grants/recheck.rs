@@ -184,10 +184,10 @@ impl Grants {
         if !self.covers(user, &grant) {
             return Checked::ScopeMissing;
         }
-        if grant.expires_at <= self.clock.now().plus(NEARLY) {
-            if let Err(error) = self.refresh(user, Some(grant.fingerprints.access), by).await {
-                return error.into();
-            }
+        if grant.expires_at <= self.clock.now().plus(NEARLY)
+            && let Err(error) = self.refresh(user, Some(grant.fingerprints.access), by).await
+        {
+            return error.into();
         }
         match self.ask_member(user, guild).await {
             Told::Said(said) => self.observe_membership(user, said, by).await,
