@@ -240,11 +240,6 @@ impl App {
         Some(self.memberships.open(user, &observed, |fact| self.open_membership(fact)))
     }
 
-    /// Returns the scopes of the user's live grant.
-    pub fn scopes_of(&self, user: Sub) -> Vec<String> {
-        self.grant_of(user).map(|grant| grant.scopes).unwrap_or_default()
-    }
-
     /// Returns the user's live grant.
     pub fn grant_of(&self, user: Sub) -> Option<Grant> {
         self.state().user(user)?.grant.clone()

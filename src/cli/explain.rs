@@ -17,7 +17,7 @@ use crate::audit::{Line, Story, When};
 ///
 /// With a URL: what the rules say about it, or said at that moment, with every session, fact and term that decides,
 /// and the position of the record that proves each. It is answered from the log alone. When Discord last confirmed a
-/// membership is not in it, so the answer says where it depends on that. Exit code 0 whatever the answer is.
+/// membership, or an address where a rule asks for one, is not in it, so the answer says where it depends on that. Exit code 0 whatever the answer is.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  doorbook explain https://wiki.example.org/admin --user nelly\n  doorbook explain https://wiki.example.org/ --user nelly --method POST --at \"2026-11-17 14:03\"\n  doorbook explain --user 80351110224678912 --at 4711"

@@ -133,12 +133,12 @@ settings! {
     COOKIE_DOMAIN = plain("DOORBOOK_COOKIE_DOMAIN", "cookie_domain", "cookie-domain", "DOMAIN", None,
         "One app cookie for every host at or below this domain, in place of a ticket for each host");
     MEMBERSHIP_MAX_AGE = plain("DOORBOOK_MEMBERSHIP_MAX_AGE", "membership_max_age", "membership-max-age",
-        "DURATION", Some("15m"), "How long a known membership counts before Discord is asked again");
+        "DURATION", Some("15m"), "How long a known membership, or an address where a rule asks for one, counts before Discord is asked again");
     MEMBERSHIP_GRACE = plain("DOORBOOK_MEMBERSHIP_GRACE", "membership_grace", "membership-grace", "DURATION",
-        Some("1h"), "How much longer it counts while Discord is asked again");
+        Some("1h"), "How much longer either counts while Discord is asked again");
     ROLE_LOST = plain("DOORBOOK_ROLE_LOST", "role_lost", "role-lost", "WORD", Some("keep"),
-        "Whether losing a role or a guild that lets somebody in also ends their sessions: keep or end-session; \
-         access ends either way");
+        "Whether losing the role, guild or address that lets somebody in also ends their sessions: keep or \
+         end-session; access ends either way");
     SESSION_MAX_AGE = plain("DOORBOOK_SESSION_MAX_AGE", "session_max_age", "session-max-age", "DURATION", Some("30d"),
         "How long a session lives whatever happens");
     SESSION_IDLE = plain("DOORBOOK_SESSION_IDLE", "session_idle", "session-idle", "DURATION", Some("7d"),

@@ -15,6 +15,12 @@ use super::path::RulePath;
 
 pub use shadow::Shadowed;
 
+/// Without this scope Discord does not say what somebody is in a guild.
+pub const MEMBERS_SCOPE: &str = "guilds.members.read";
+
+/// Without this scope Discord does not say what somebody's address is.
+pub const EMAIL_SCOPE: &str = "email";
+
 /// Everything that decides, as configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rules {
@@ -28,7 +34,7 @@ pub struct Rules {
     pub rules: Vec<Rule>,
     /// What becomes of hosts without a rule.
     pub default_policy: DefaultPolicy,
-    /// How long a membership counts after Discord has confirmed it.
+    /// How long a membership counts after Discord has confirmed it; an address as well, where a term asks for one.
     pub membership_max_age: Duration,
     /// How much longer it counts while it is asked for again.
     pub membership_grace: Duration,
@@ -138,25 +144,8 @@ pub struct RulesTooLong {
     pub bytes: usize,
 }
 
-/// What the rules say about somebody who wants to sign in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Admission {
-    /// Let in.
-    Admitted,
-    /// Turned away.
-    Denied,
-}
-
 impl Rules {
-    /// Returns whether the person may sign in. What is unknown lets nobody in.
-    pub fn admit(&self, person: &Person<'_>) -> Admission {
-        match self.allows(person) {
-            Truth::Yes => Admission::Admitted,
-            Truth::No | Truth::Unknown => Admission::Denied,
-        }
-    }
-
-    /// Returns whether the person is one of those who may sign in and stay in.
+    /// Returns whether the person is one of those who may sign in and stay in. What is unknown lets nobody in.
     pub fn allows(&self, person: &Person<'_>) -> Truth {
         match &self.allow {
             None => Truth::Yes,
@@ -242,10 +231,10 @@ impl Rules {
     pub fn scopes(&self) -> Vec<&'static str> {
         let mut scopes = Vec::new();
         if self.terms().any(|term| matches!(term, Term::Guild(_) | Term::Role { .. })) {
-            scopes.push("guilds.members.read");
+            scopes.push(MEMBERS_SCOPE);
         }
         if self.terms().any(|term| matches!(term, Term::EmailDomain(_))) {
-            scopes.push("email");
+            scopes.push(EMAIL_SCOPE);
         }
         scopes
     }
@@ -373,17 +362,16 @@ mod tests {
         assert_eq!(asked(Some("nelly@example.org@evil.net"), Some(true)), Truth::No);
         assert_eq!(asked(Some("nelly@evil.example.org"), Some(true)), Truth::No);
         assert_eq!(asked(None, Some(true)), Truth::No);
-        assert_eq!(rules.admit(&nelly(&profile(Some("nelly@example.org"), None), &[])), Admission::Denied);
     }
 
     #[test]
     fn an_empty_list_lets_nobody_in_and_no_list_everybody() {
         let profile = profile(None, None);
         let nelly = nelly(&profile, &[]);
-        assert_eq!(Rules::default().admit(&nelly), Admission::Admitted);
-        assert_eq!(Rules { allow: Some(vec![]), ..Rules::default() }.admit(&nelly), Admission::Denied);
+        assert_eq!(Rules::default().allows(&nelly), Truth::Yes);
+        assert_eq!(Rules { allow: Some(vec![]), ..Rules::default() }.allows(&nelly), Truth::No);
         let by_id = Rules { allow: Some(vec![Term::User(DiscordId(7))]), ..Rules::default() };
-        assert_eq!(by_id.admit(&nelly), Admission::Admitted);
+        assert_eq!(by_id.allows(&nelly), Truth::Yes);
         assert_ne!(by_id.hash(), Rules::default().hash());
     }
 

@@ -225,6 +225,13 @@ pub struct Grant {
     pub uncertain: bool,
 }
 
+impl Grant {
+    /// Returns whether that is among what it allows.
+    pub fn has_scope(&self, scope: &str) -> bool {
+        self.scopes.iter().any(|known| known == scope)
+    }
+}
+
 /// A refresh that has begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Claim {

@@ -1,4 +1,4 @@
-//! When Discord last confirmed what somebody is in a guild: in the memory of this process and nowhere else.
+//! When Discord last confirmed what is known of somebody: in the memory of this process and nowhere else.
 //!
 //! A fact that was not confirmed since the start may be as old as the log. It counts as just due.
 
@@ -40,7 +40,16 @@ impl Ages {
     }
 }
 
-/// What is known of how old facts are, by user and guild.
+/// What Discord is asked about somebody, and what grows old.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum About {
+    /// What they are in that guild.
+    Guild(DiscordId),
+    /// Their address, which is part of their profile.
+    Address,
+}
+
+/// What is known of how old facts are, by user and what they are about.
 pub(super) struct Confirmed {
     clock: Arc<dyn Clock>,
     started: Duration,
@@ -49,7 +58,7 @@ pub(super) struct Confirmed {
 
 #[derive(Debug, Default)]
 struct User {
-    guilds: BTreeMap<DiscordId, Seen>,
+    facts: BTreeMap<About, Seen>,
     /// The grant whose token Discord does not take for this although it is good.
     refused: Option<GrantId>,
 }
@@ -61,13 +70,13 @@ struct Seen {
     not_before: Duration,
 }
 
-/// What a look at a user's guilds found.
+/// What a look at a user's facts found.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Look {
     /// What is known of these is too old to count.
-    pub(super) expired: Vec<DiscordId>,
+    pub(super) expired: Vec<About>,
     /// About these Discord is to be asked.
-    pub(super) due: Vec<DiscordId>,
+    pub(super) due: Vec<About>,
 }
 
 impl Confirmed {
@@ -80,28 +89,28 @@ impl Confirmed {
     }
 
     /// Notes that Discord said, when it was asked at `asked_at`, what is recorded by now.
-    pub(super) fn confirm(&self, user: Sub, guild: DiscordId, asked_at: Duration) {
+    pub(super) fn confirm(&self, user: Sub, about: About, asked_at: Duration) {
         let mut users = self.lock();
         let found = users.get_or_insert_mut(user, User::default);
-        let seen = found.guilds.entry(guild).or_default();
+        let seen = found.facts.entry(about).or_default();
         seen.confirmed_at = seen.confirmed_at.max(Some(asked_at));
         seen.asked_at = seen.asked_at.max(Some(asked_at));
         seen.not_before = Duration::ZERO;
     }
 
     /// Notes that Discord is asked now.
-    pub(super) fn ask(&self, user: Sub, guild: DiscordId) {
+    pub(super) fn ask(&self, user: Sub, about: About) {
         let now = self.clock.monotonic();
         let mut users = self.lock();
-        users.get_or_insert_mut(user, User::default).guilds.entry(guild).or_default().asked_at = Some(now);
+        users.get_or_insert_mut(user, User::default).facts.entry(about).or_default().asked_at = Some(now);
     }
 
     /// Notes that Discord did not say, and for how long it is left alone about this.
-    pub(super) fn fail(&self, user: Sub, guild: DiscordId, pause: Duration) {
+    pub(super) fn fail(&self, user: Sub, about: About, pause: Duration) {
         let now = self.clock.monotonic();
         let mut users = self.lock();
         let found = users.get_or_insert_mut(user, User::default);
-        found.guilds.entry(guild).or_default().not_before = now + pause;
+        found.facts.entry(about).or_default().not_before = now + pause;
     }
 
     /// Notes that Discord does not take the good token of this grant for this.
@@ -114,61 +123,52 @@ impl Confirmed {
         self.lock().get(&user).is_some_and(|found| found.refused == Some(grant))
     }
 
-    /// Returns how old a fact counts as that was not confirmed since the start.
-    pub(super) fn age_since_the_start(&self, ages: Ages) -> Duration {
-        ages.max_age.saturating_add(self.clock.monotonic().saturating_sub(self.started))
-    }
-
     /// Forgets guilds that nobody asks about any more.
-    pub(super) fn keep(&self, user: Sub, guilds: &[DiscordId]) {
+    pub(super) fn keep(&self, user: Sub, asked: &[About]) {
         if let Some(found) = self.lock().get_mut(&user) {
-            found.guilds.retain(|guild, _| guilds.contains(guild));
+            found.facts.retain(|about, _| *about == About::Address || asked.contains(about));
         }
     }
 
-    /// Says which of these guilds are due, and about which nothing counts any more.
-    pub(super) fn look(&self, user: Sub, guilds: &[DiscordId], ages: Ages) -> Look {
+    /// Says which of these are due, and about which nothing counts any more.
+    pub(super) fn look(&self, user: Sub, asked: &[About], ages: Ages) -> Look {
         let now = self.clock.monotonic();
         let mut users = self.lock();
         let found = users.get(&user);
         let mut look = Look::default();
-        for guild in guilds {
-            let seen = found.and_then(|found| found.guilds.get(guild)).copied().unwrap_or_default();
+        for about in asked {
+            let seen = found.and_then(|found| found.facts.get(about)).copied().unwrap_or_default();
             let age = self.age(seen, now, ages);
             if age >= ages.max_age.saturating_add(ages.grace) {
-                look.expired.push(*guild);
+                look.expired.push(*about);
             }
             if age >= ages.max_age && now >= seen.not_before {
-                look.due.push(*guild);
+                look.due.push(*about);
             }
         }
         look
     }
 
-    /// Returns whether what is known of the guild is older than it should be.
-    pub(super) fn is_stale(&self, user: Sub, guild: DiscordId, ages: Ages) -> bool {
-        self.age(self.seen(user, guild), self.clock.monotonic(), ages) >= ages.max_age
+    /// Returns whether what is known of it is older than it should be.
+    pub(super) fn is_stale(&self, user: Sub, about: About, ages: Ages) -> bool {
+        self.age(self.seen(user, about), self.clock.monotonic(), ages) >= ages.max_age
     }
 
     /// Returns when Discord was last asked, and whether it told.
-    pub(super) fn last_asked(&self, user: Sub, guild: DiscordId) -> Option<(Duration, bool)> {
-        let Seen { asked_at, confirmed_at, .. } = self.seen(user, guild);
+    pub(super) fn last_asked(&self, user: Sub, about: About) -> Option<(Duration, bool)> {
+        let Seen { asked_at, confirmed_at, .. } = self.seen(user, about);
         Some((asked_at?, confirmed_at >= asked_at))
     }
 
     /// Returns whether Discord was asked within the last ten seconds.
-    pub(super) fn was_just_asked(&self, user: Sub, guild: DiscordId) -> bool {
-        self.is_within(self.seen(user, guild).asked_at)
-    }
-
-    /// Returns whether Discord has confirmed what is known within the last ten seconds.
-    pub(super) fn is_fresh(&self, user: Sub, guild: DiscordId) -> bool {
-        self.is_within(self.seen(user, guild).confirmed_at)
+    pub(super) fn was_just_asked(&self, user: Sub, about: About) -> bool {
+        let asked_at = self.seen(user, about).asked_at;
+        asked_at.is_some_and(|at| self.clock.monotonic().saturating_sub(at) < STANDS)
     }
 
     /// Returns whether Discord is to be left alone about this.
-    pub(super) fn is_paused(&self, user: Sub, guild: DiscordId) -> bool {
-        self.clock.monotonic() < self.seen(user, guild).not_before
+    pub(super) fn is_paused(&self, user: Sub, about: About) -> bool {
+        self.clock.monotonic() < self.seen(user, about).not_before
     }
 
     fn age(&self, seen: Seen, now: Duration, ages: Ages) -> Duration {
@@ -178,12 +178,8 @@ impl Confirmed {
         }
     }
 
-    fn is_within(&self, at: Option<Duration>) -> bool {
-        at.is_some_and(|at| self.clock.monotonic().saturating_sub(at) < STANDS)
-    }
-
-    fn seen(&self, user: Sub, guild: DiscordId) -> Seen {
-        self.lock().get(&user).and_then(|found| found.guilds.get(&guild)).copied().unwrap_or_default()
+    fn seen(&self, user: Sub, about: About) -> Seen {
+        self.lock().get(&user).and_then(|found| found.facts.get(&about)).copied().unwrap_or_default()
     }
 
     fn lock(&self) -> MutexGuard<'_, LruCache<Sub, User>> {
@@ -199,8 +195,8 @@ mod tests {
     use crate::domain::time::Timestamp;
 
     const NELLY: Sub = Sub([1; 16]);
-    const GUILD: DiscordId = DiscordId(1);
-    const OTHER: DiscordId = DiscordId(2);
+    const GUILD: About = About::Guild(DiscordId(1));
+    const OTHER: About = About::Guild(DiscordId(2));
     const SECOND: Duration = Duration::from_secs(1);
     const MINUTE: Duration = Duration::from_secs(60);
     const AGES: Ages = Ages { max_age: MINUTE, grace: Duration::from_secs(120) };
@@ -243,12 +239,13 @@ mod tests {
     }
 
     #[test]
-    fn one_guild_says_nothing_of_another() {
+    fn one_fact_says_nothing_of_another() {
         let (clock, confirmed) = confirmed();
         clock.advance(2 * MINUTE);
         confirmed.confirm(NELLY, GUILD, clock.monotonic());
-        let look = confirmed.look(NELLY, &[GUILD, OTHER], AGES);
-        assert_eq!(look, Look { expired: vec![OTHER], due: vec![OTHER] });
+        let look = confirmed.look(NELLY, &[GUILD, OTHER, About::Address], AGES);
+        let others = vec![OTHER, About::Address];
+        assert_eq!(look, Look { expired: others.clone(), due: others });
         assert_eq!(confirmed.look(Sub([2; 16]), &[GUILD], AGES).due, [GUILD], "nor one user of another");
     }
 
@@ -263,8 +260,19 @@ mod tests {
         confirmed.fail(NELLY, GUILD, MINUTE);
         assert!(confirmed.is_paused(NELLY, GUILD));
         confirmed.confirm(NELLY, GUILD, clock.monotonic());
-        assert!(!confirmed.is_paused(NELLY, GUILD) && confirmed.is_fresh(NELLY, GUILD));
+        assert!(!confirmed.is_paused(NELLY, GUILD) && !confirmed.is_stale(NELLY, GUILD, AGES));
         assert_eq!(Ages { max_age: SECOND, ..AGES }.pause(), SECOND);
+    }
+
+    #[test]
+    fn a_wall_clock_that_is_set_makes_nothing_older_or_younger() {
+        let (clock, confirmed) = confirmed();
+        confirmed.confirm(NELLY, GUILD, clock.monotonic());
+        clock.step_to(Timestamp(1_000_000_000_000));
+        assert_eq!(look(&confirmed), (true, false));
+        clock.step_to(Timestamp(0));
+        clock.advance(3 * MINUTE);
+        assert_eq!(look(&confirmed), (false, true));
     }
 
     #[test]
@@ -296,6 +304,6 @@ mod tests {
         assert!(confirmed.is_refused(NELLY, old) && !confirmed.is_refused(NELLY, new));
         confirmed.confirm(NELLY, OTHER, clock.monotonic());
         confirmed.keep(NELLY, &[GUILD]);
-        assert!(!confirmed.is_fresh(NELLY, OTHER) && confirmed.is_refused(NELLY, old));
+        assert!(confirmed.is_stale(NELLY, OTHER, AGES) && confirmed.is_refused(NELLY, old));
     }
 }

@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
 
+use super::confirmed::About;
 use super::membership::Asked;
-use super::recheck::SCOPE;
 use super::{Grants, SignInError};
 use crate::app::By;
 use crate::discord::CallError;
 use crate::domain::access::{Person, Truth};
 use crate::domain::event::{FailureCode, Membership, Profile, Stage};
 use crate::domain::id::{DiscordId, Secret, Sub};
+use crate::domain::rules::MEMBERS_SCOPE;
 
 /// How long Discord may take to tell of all guilds together.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -40,9 +41,14 @@ pub(super) enum Untold {
 }
 
 impl Introduced {
+    /// Returns the person as Discord told of them.
+    pub(super) fn person<'a>(&'a self, profile: &'a Profile) -> Person<'a> {
+        Person { id: profile.id, profile: Some(profile), memberships: &self.memberships }
+    }
+
     /// Returns whether the person may come in, as far as is known.
     pub(super) fn admits(&self, profile: &Profile) -> Truth {
-        self.with(profile, &self.memberships)
+        self.asked.rules.allows(&self.person(profile))
     }
 
     /// Returns what kept Discord from telling, where that is all that keeps the person out.
@@ -50,36 +56,41 @@ impl Introduced {
         let untold = self.untold?;
         let of_others = self.untold_guilds().map(Membership::none);
         let supposed: Vec<_> = self.memberships.iter().cloned().chain(of_others).collect();
-        let decides = self.admits(profile) == Truth::Unknown && self.with(profile, &supposed) == Truth::No;
+        let supposed = Person { memberships: &supposed, ..self.person(profile) };
+        let decides =
+            self.admits(profile) == Truth::Unknown && self.asked.rules.allows(&supposed) == Truth::No;
         decides.then_some(untold)
-    }
-
-    fn with(&self, profile: &Profile, memberships: &[Membership]) -> Truth {
-        self.asked.rules.allows(&Person { id: profile.id, profile: Some(profile), memberships })
     }
 
     fn untold_guilds(&self) -> impl Iterator<Item = DiscordId> {
         let is_told = |guild| self.memberships.iter().any(|told| told.guild == guild);
-        self.asked.guilds.iter().copied().filter(move |guild| !is_told(*guild))
+        self.asked.guilds().filter(move |guild| !is_told(*guild))
     }
 }
 
 impl Grants {
     /// Asks what the user of a fresh token is in each guild that the rules ask about.
-    pub(super) async fn introduced(&self, id: DiscordId, access: &Secret, scopes: &[String]) -> Introduced {
-        let (asked, asked_at) = (self.asked(), self.clock.monotonic());
-        let guilds = asked.guilds.clone();
+    ///
+    /// Who it is was asked for at `asked_at`.
+    pub(super) async fn introduced(
+        &self,
+        id: DiscordId,
+        asked_at: Duration,
+        access: &Secret,
+        scopes: &[String],
+    ) -> Introduced {
+        let asked = self.asked();
+        let mut in_order: Vec<_> = asked.guilds().collect();
         let mut found = Introduced { asked, asked_at, memberships: vec![], untold: None };
-        if guilds.is_empty() {
+        if in_order.is_empty() {
             return found;
         }
-        if !scopes.iter().any(|scope| scope == SCOPE) {
+        if !scopes.iter().any(|scope| scope == MEMBERS_SCOPE) {
             found.untold = Some(Untold::Scope);
             return found;
         }
         let of_allow = found.asked.rules.guilds_of_allow();
         // Those first that decide whether they come in: Discord may not be willing to tell of all in time.
-        let mut in_order = guilds.to_vec();
         in_order.sort_by_key(|guild| !of_allow.contains(guild));
         let calls: Vec<_> = in_order.into_iter().map(|guild| self.client.member(access, id, guild)).collect();
         let mut answers = pin!(stream::iter(calls).buffer_unordered(AT_ONCE));
@@ -126,12 +137,13 @@ impl Grants {
     /// Notes how old the facts of a sign-in are that is recorded.
     pub(super) fn note_introduced(&self, user: Sub, introduced: &Introduced) {
         let pause = introduced.asked.ages().pause();
-        self.confirmed.keep(user, &introduced.asked.guilds);
+        self.confirmed.keep(user, &introduced.asked.about);
+        self.confirmed.confirm(user, About::Address, introduced.asked_at);
         for told in &introduced.memberships {
-            self.confirmed.confirm(user, told.guild, introduced.asked_at);
+            self.confirmed.confirm(user, About::Guild(told.guild), introduced.asked_at);
         }
         for guild in introduced.untold_guilds() {
-            self.confirmed.fail(user, guild, pause);
+            self.confirmed.fail(user, About::Guild(guild), pause);
         }
     }
 }

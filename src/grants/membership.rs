@@ -1,24 +1,23 @@
-//! What somebody is in the guilds that the rules ask about, as far as it counts at this moment.
+//! What is known of somebody, their memberships and their address, as far as it counts at this moment.
 //!
-//! It is answered from memory. What is due is queued, and asked for by [`super::recheck`].
+//! It is answered from memory. What is due is queued, and asked for by [`super::recheck`] and [`super::profile`].
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use super::confirmed::{Ages, STANDS};
-use super::email::EMAIL;
-use super::{Freshness, Grants};
+use super::Grants;
+use super::confirmed::{About, Ages, Look, STANDS};
 use crate::domain::access::Person;
 use crate::domain::event::{Membership, Profile};
 use crate::domain::id::{DiscordId, Sub};
-use crate::domain::rules::Rules;
+use crate::domain::rules::{EMAIL_SCOPE, Rules};
 
 /// What is known of somebody, as far as it counts at this moment.
 #[derive(Clone, Debug)]
 pub struct Standing {
     /// Who it is.
     pub id: DiscordId,
-    /// The profile, where it can be opened.
+    /// The profile, where it can be opened; without its address where that is asked for and too old to count.
     pub profile: Option<Arc<Profile>>,
     /// The memberships that are not too old to count.
     pub memberships: Arc<[Membership]>,
@@ -29,9 +28,7 @@ pub struct Standing {
 pub(super) struct Asked {
     pub(super) rules: Arc<Rules>,
     /// In ascending order.
-    pub(super) guilds: Arc<[DiscordId]>,
-    /// Whether they ask for addresses.
-    pub(super) is_about_email: bool,
+    pub(super) about: Arc<[About]>,
 }
 
 /// Whether Discord was asked a moment ago what the rules ask about somebody.
@@ -67,8 +64,15 @@ impl Asked {
         Ages::of(&self.rules)
     }
 
-    pub(super) fn is_about(&self, guild: DiscordId) -> bool {
-        self.guilds.binary_search(&guild).is_ok()
+    pub(super) fn is_about(&self, about: About) -> bool {
+        self.about.binary_search(&about).is_ok()
+    }
+
+    pub(super) fn guilds(&self) -> impl Iterator<Item = DiscordId> {
+        self.about.iter().filter_map(|about| match about {
+            About::Guild(guild) => Some(*guild),
+            About::Address => None,
+        })
     }
 }
 
@@ -79,8 +83,12 @@ impl Grants {
     pub fn standing(self: &Arc<Self>, user: Sub) -> Option<Standing> {
         let id = self.app.discord_id_of(user)?;
         let asked = self.asked();
-        let (profile, memberships) = (self.counting_profile(user, &asked), self.counting(user, &asked));
-        Some(Standing { id, profile, memberships })
+        let look = self.confirmed.look(user, &asked.about, asked.ages());
+        for about in &look.due {
+            self.ask_in_background(user, *about);
+        }
+        let profile = self.counting_profile(user, &look);
+        Some(Standing { id, profile, memberships: self.counting(user, &asked, &look) })
     }
 
     /// Returns what is known of a user in the guilds that the rules ask about, however old, and whether that is
@@ -88,10 +96,11 @@ impl Grants {
     pub fn memberships_seen(&self, user: Sub) -> Vec<(Membership, bool)> {
         let asked = self.asked();
         let known = self.app.memberships_of(user);
-        let of_rules = known.iter().flat_map(|known| known.iter()).filter(|m| asked.is_about(m.guild));
+        let of_rules =
+            known.iter().flat_map(|known| known.iter()).filter(|m| asked.is_about(About::Guild(m.guild)));
         of_rules
             .map(|membership| {
-                let stale = self.confirmed.is_stale(user, membership.guild, asked.ages());
+                let stale = self.confirmed.is_stale(user, About::Guild(membership.guild), asked.ages());
                 (membership.clone(), stale)
             })
             .collect()
@@ -100,12 +109,8 @@ impl Grants {
     /// Returns whether Discord was asked a moment ago, by anybody, what the rules ask about a user.
     pub fn last_asked(&self, user: Sub) -> LastAsked {
         let (asked, now) = (self.asked(), self.clock.monotonic());
-        let guilds = asked.guilds.iter().map(|guild| self.confirmed.last_asked(user, *guild));
-        let address = asked.is_about_email.then(|| {
-            let fetched = self.last_fetch(user, STANDS)?;
-            Some((fetched.at, fetched.freshness == Freshness::Fresh))
-        });
-        let facts: Vec<Option<(Duration, bool)>> = guilds.chain(address).collect();
+        let facts: Vec<Option<(Duration, bool)>> =
+            asked.about.iter().map(|about| self.confirmed.last_asked(user, *about)).collect();
         let Some(newest) = facts.iter().flatten().map(|(at, _)| now.saturating_sub(*at)).min() else {
             return if facts.is_empty() { LastAsked::Nothing } else { LastAsked::Untold };
         };
@@ -117,19 +122,25 @@ impl Grants {
         }
     }
 
-    /// Returns the memberships that are not too old to count, and queues what is due.
-    fn counting(self: &Arc<Self>, user: Sub, asked: &Asked) -> Arc<[Membership]> {
-        if asked.guilds.is_empty() {
+    /// Returns the profile as far as it counts.
+    fn counting_profile(&self, user: Sub, look: &Look) -> Option<Arc<Profile>> {
+        let known = self.app.profile_of(user)?.profile;
+        if !look.expired.contains(&About::Address) {
+            return Some(known);
+        }
+        Some(Arc::new(Profile { email: None, email_verified: None, ..(*known).clone() }))
+    }
+
+    /// Returns the memberships that are not too old to count.
+    fn counting(&self, user: Sub, asked: &Asked, look: &Look) -> Arc<[Membership]> {
+        if asked.guilds().next().is_none() {
             return self.no_memberships.clone();
         }
         let known = self.app.memberships_of(user).unwrap_or_else(|| self.no_memberships.clone());
-        let look = self.confirmed.look(user, &asked.guilds, asked.ages());
-        for guild in look.due {
-            self.check_in_background(user, guild);
-        }
         // A guild that these rules do not ask about may have been seen long ago, and other rules may be asked next.
         let is_expired = |membership: &Membership| {
-            !asked.is_about(membership.guild) || look.expired.contains(&membership.guild)
+            let about = About::Guild(membership.guild);
+            !asked.is_about(about) || look.expired.contains(&about)
         };
         if known.iter().any(is_expired) {
             return known.iter().filter(|membership| !is_expired(membership)).cloned().collect();
@@ -138,18 +149,19 @@ impl Grants {
         known
     }
 
-    /// Returns the rules that decide now, and the guilds that they ask about.
+    /// Returns the rules that decide now, and what they ask about.
     ///
-    /// Which guilds those are is worked out once for each change of the rules.
+    /// What that is is worked out once for each change of the rules.
     pub(super) fn asked(&self) -> Asked {
         let rules = self.app.rules();
         let mut asked = self.asked_about.lock().unwrap_or_else(PoisonError::into_inner);
         match &*asked {
             Some(known) if Arc::ptr_eq(&known.rules, &rules) => known.clone(),
             _ => {
-                let guilds = rules.guilds().into_iter().collect();
-                let is_about_email = rules.scopes().contains(&EMAIL);
-                asked.insert(Asked { rules, guilds, is_about_email }).clone()
+                let is_about_address = rules.scopes().contains(&EMAIL_SCOPE);
+                let guilds = rules.guilds().into_iter().map(About::Guild);
+                let about = guilds.chain(is_about_address.then_some(About::Address)).collect();
+                asked.insert(Asked { rules, about }).clone()
             }
         }
     }

@@ -4,10 +4,10 @@
 //! the middle of a refresh must not take its outcome with it.
 
 mod confirmed;
-mod email;
 mod erasure;
 mod flight;
 mod introduced;
+mod lost;
 mod membership;
 mod outage;
 mod profile;
@@ -46,8 +46,8 @@ pub struct Settings {
     pub profile_max_age: Duration,
     /// Whether the sessions end of somebody who is known not to be among those who may stay in any more.
     ///
-    /// Their access ends in any case. This is asked each time that Discord has said what somebody is in a guild: where
-    /// `allow` then holds for certain for them no more, all their sessions end.
+    /// Their access ends in any case. This is asked each time that Discord has said who somebody is, or what they are in a
+    /// guild: where `allow` then holds for certain for them no more, all their sessions end.
     pub role_lost_ends_sessions: bool,
 }
 
@@ -62,8 +62,10 @@ pub struct Grants {
     discord: KeyedLocks<DiscordId>,
     refreshes: Flights<Sub, Result<(), RefreshError>>,
     refreshed: Mutex<lru::LruCache<Sub, Duration>>,
-    fetches: Flights<Sub, Freshness>,
+    fetches: Flights<Sub, recheck::Checked>,
     fetched: Mutex<lru::LruCache<Sub, profile::Fetched>>,
+    /// Permits for calls that no browser waits for, and for revocations. They are taken before a Discord lock: whoever
+    /// holds a permit may wait for a lock, and whoever holds a lock waits for no permit.
     background: Arc<Semaphore>,
     confirmed: confirmed::Confirmed,
     asked_about: Mutex<Option<membership::Asked>>,

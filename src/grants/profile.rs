@@ -3,7 +3,11 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use super::{Freshness, Grants, RefreshError};
+use tokio::sync::watch;
+
+use super::confirmed::About;
+use super::recheck::Checked;
+use super::{Freshness, Grants};
 use crate::app::By;
 use crate::discord::CallError;
 use crate::domain::command::Command;
@@ -22,8 +26,8 @@ pub(super) const NEARLY: Duration = Duration::from_secs(30);
 /// The last answer about a user.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fetched {
-    pub(super) at: Duration,
-    pub(super) freshness: Freshness,
+    at: Duration,
+    freshness: Freshness,
 }
 
 impl Grants {
@@ -42,12 +46,17 @@ impl Grants {
 
     /// Asks Discord for the profile, or joins those who do, and waits however long it takes.
     pub(super) async fn profile_now(self: &Arc<Self>, user: Sub, by: &By) -> Freshness {
-        let mut landed = self.fetches.begin(user, &self.tasks, || {
-            let (grants, by) = (self.clone(), by.clone());
-            async move { grants.fetch(user, &by).await }
-        });
+        let mut landed = self.fetch(user, by);
         let landed = landed.wait_for(Option::is_some).await;
-        landed.ok().and_then(|found| *found).unwrap_or(Freshness::Stale)
+        landed.ok().and_then(|checked| *checked).map_or(Freshness::Stale, Freshness::from)
+    }
+
+    /// Begins to ask Discord for the profile, or joins those who do.
+    pub(super) fn fetch(self: &Arc<Self>, user: Sub, by: &By) -> watch::Receiver<Option<Checked>> {
+        self.fetches.begin(user, &self.tasks, || {
+            let (grants, by) = (self.clone(), by.clone());
+            async move { grants.fetch_and_note(user, &by).await }
+        })
     }
 
     /// Notes that a profile was used, and queues a refresh of an old one off the request path.
@@ -56,16 +65,15 @@ impl Grants {
     pub fn profile_used(self: &Arc<Self>, user: Sub) {
         let Some(known) = self.app.profile_of(user) else { return };
         let age = self.clock.now().since(known.fetched_at);
-        if known.confirmed && age < self.settings.profile_max_age {
-            return;
+        let is_young = known.confirmed && age < self.settings.profile_max_age;
+        if !is_young && self.last_fetch(user, PAUSE).is_none() {
+            self.refresh_profile(user);
         }
-        self.refresh_profile(user);
     }
 
-    /// Queues a refresh, unless one has just been.
+    /// Begins a refresh that nobody waits for, unless one is under way.
     pub(super) fn refresh_profile(self: &Arc<Self>, user: Sub) {
-        let is_busy = self.fetches.is_aloft(user) || self.client.is_strained();
-        if is_busy || self.last_fetch(user, PAUSE).is_some() {
+        if self.fetches.is_aloft(user) || self.client.is_strained() {
             return;
         }
         // Where too much goes on already, the next use asks again.
@@ -73,7 +81,7 @@ impl Grants {
         let grants = self.clone();
         let _ = self.fetches.begin(user, &self.tasks, || async move {
             let _permit = permit;
-            grants.fetch(user, &By::SYSTEM).await
+            grants.fetch_and_note(user, &By::SYSTEM).await
         });
     }
 
@@ -83,72 +91,72 @@ impl Grants {
         self.remember(user, Freshness::Fresh);
     }
 
-    async fn fetch(&self, user: Sub, by: &By) -> Freshness {
-        let freshness = self.fetch_profile(user, by).await;
-        self.remember(user, freshness);
-        freshness
+    async fn fetch_and_note(self: &Arc<Self>, user: Sub, by: &By) -> Checked {
+        self.confirmed.ask(user, About::Address);
+        let checked = self.fetch_profile(user, by).await;
+        self.note(user, About::Address, checked);
+        self.remember(user, checked.into());
+        checked
     }
 
-    async fn fetch_profile(&self, user: Sub, by: &By) -> Freshness {
-        let Some(grant) = self.app.grant_of(user) else { return Freshness::Stale };
-        let mut refreshed = false;
-        if grant.expires_at <= self.clock.now().plus(NEARLY) {
-            match self.refresh(user, Some(grant.fingerprints.access), by).await {
-                Ok(()) => refreshed = true,
-                Err(RefreshError::Ended) => return Freshness::Ended,
-                Err(_) => return Freshness::Stale,
+    async fn fetch_profile(self: &Arc<Self>, user: Sub, by: &By) -> Checked {
+        let Some(grant) = self.app.grant_of(user) else { return Checked::Failed(None) };
+        let refresh = || self.refresh(user, Some(grant.fingerprints.access), by);
+        let is_old = grant.expires_at <= self.clock.now().plus(NEARLY);
+        if is_old && let Err(error) = refresh().await {
+            return error.into();
+        }
+        let mut told = self.ask(user).await;
+        // One refresh for a 401, and no more: calling on would get this address banned.
+        if matches!(told, Told::Refused(_)) && !is_old {
+            if let Err(error) = refresh().await {
+                return error.into();
             }
+            told = self.ask(user).await;
         }
-        match self.ask(user).await {
-            Asked::Said(said) => self.observe(user, *said, by).await,
-            Asked::Nothing => Freshness::Stale,
-            Asked::Refused(grant) if refreshed => self.token_refused(user, grant, by).await,
-            // One refresh for a 401, and no more: calling on would get this address banned.
-            Asked::Refused(_) => match self.refresh(user, Some(grant.fingerprints.access), by).await {
-                Ok(()) => match self.ask(user).await {
-                    Asked::Said(said) => self.observe(user, *said, by).await,
-                    Asked::Refused(grant) => self.token_refused(user, grant, by).await,
-                    Asked::Nothing => Freshness::Stale,
-                },
-                Err(RefreshError::Ended) => Freshness::Ended,
-                Err(_) => Freshness::Stale,
-            },
+        match told {
+            Told::Said(said) => self.observe(user, *said, by).await,
+            Told::Refused(grant) => self.token_refused(user, grant, by).await,
+            Told::Nothing(wait) => Checked::Failed(wait),
         }
     }
 
-    async fn ask(&self, user: Sub) -> Asked {
-        let Some(grant) = self.app.grant_of(user) else { return Asked::Nothing };
-        let Some(tokens) = self.app.tokens_of(&grant) else { return Asked::Nothing };
+    async fn ask(&self, user: Sub) -> Told {
+        let Some(grant) = self.app.grant_of(user) else { return Told::Nothing(None) };
+        let Some(tokens) = self.app.tokens_of(&grant) else { return Told::Nothing(None) };
+        let asked_at = self.clock.monotonic();
         match self.client.current_user(&tokens.access).await {
             Ok(profile) if Some(profile.id) == self.app.discord_id_of(user) => {
-                Asked::Said(Box::new(Said { profile, grant: grant.id }))
+                Told::Said(Box::new(Said { profile, grant: grant.id, asked_at }))
             }
             Ok(_) => {
                 tracing::error!("discord answered with another user's profile");
-                Asked::Nothing
+                Told::Nothing(None)
             }
-            Err(CallError::Unauthorized) => Asked::Refused(grant.id),
-            Err(_) => Asked::Nothing,
+            Err(CallError::Unauthorized) => Told::Refused(grant.id),
+            Err(error) => Told::Nothing(error.retry_after(self.clock.now())),
         }
     }
 
-    async fn observe(&self, user: Sub, said: Said, by: &By) -> Freshness {
-        let Said { profile, grant } = said;
+    async fn observe(self: &Arc<Self>, user: Sub, said: Said, by: &By) -> Checked {
+        let Said { profile, grant, asked_at } = said;
+        // From here on no sign-in of theirs comes to its end.
+        let _held = self.lock(user).await;
         if self.app.grant_of(user).is_none_or(|current| current.id != grant) {
             // Somebody has signed in meanwhile, and knows better.
-            return Freshness::Stale;
+            return Checked::Failed(None);
         }
-        match self.app.execute(Command::ObserveProfile { user, profile }, by).await {
-            Ok(_) => {
-                self.app.profile_confirmed(user);
-                Freshness::Fresh
-            }
-            Err(_) => Freshness::Stale,
+        if self.app.execute(Command::ObserveProfile { user, profile }, by).await.is_err() {
+            return Checked::Failed(None);
         }
+        self.app.profile_confirmed(user);
+        self.confirmed.confirm(user, About::Address, asked_at);
+        self.end_if_lost(user, by).await;
+        Checked::Confirmed
     }
 
     /// Discord refuses a token that it has just given: the grant is of no use to anybody.
-    async fn token_refused(&self, user: Sub, grant: GrantId, by: &By) -> Freshness {
+    async fn token_refused(&self, user: Sub, grant: GrantId, by: &By) -> Checked {
         let command = Command::Revoke {
             user,
             source: RevokedBy::TokenRefused,
@@ -158,12 +166,12 @@ impl Grants {
             only: Some(grant),
         };
         match self.app.execute(command, by).await {
-            Ok(_) => Freshness::Ended,
-            Err(_) => Freshness::Stale,
+            Ok(_) => Checked::Ended,
+            Err(_) => Checked::Failed(None),
         }
     }
 
-    pub(super) fn last_fetch(&self, user: Sub, within: Duration) -> Option<Fetched> {
+    fn last_fetch(&self, user: Sub, within: Duration) -> Option<Fetched> {
         let now = self.clock.monotonic();
         let mut fetched = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
         fetched.get(&user).copied().filter(|last| now.saturating_sub(last.at) < within)
@@ -175,14 +183,27 @@ impl Grants {
     }
 }
 
-enum Asked {
+impl From<Checked> for Freshness {
+    fn from(checked: Checked) -> Freshness {
+        match checked {
+            Checked::Confirmed => Freshness::Fresh,
+            Checked::Failed(_) | Checked::ScopeMissing => Freshness::Stale,
+            Checked::Ended => Freshness::Ended,
+        }
+    }
+}
+
+enum Told {
     Said(Box<Said>),
+    /// The token of that grant was refused.
     Refused(GrantId),
-    Nothing,
+    /// Nothing of use; Discord wants to be left alone for so long, where it said that.
+    Nothing(Option<Duration>),
 }
 
 /// What Discord said to the token of a grant.
 struct Said {
     profile: Profile,
     grant: GrantId,
+    asked_at: Duration,
 }

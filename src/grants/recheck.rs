@@ -1,4 +1,4 @@
-//! Asks Discord again what somebody is in a guild: in the background when it is due, at once when they wait for it.
+//! Asks Discord again for what the rules ask about: in the background when it is due, at once when somebody waits for it.
 //!
 //! There is one check at a time for each user and guild. All of them together stay far below what Discord bans for:
 //! few run at once, a token is not used again after its first refusal, and when Discord has refused many calls of any
@@ -10,19 +10,16 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::email::EMAIL;
+use super::confirmed::About;
 use super::profile::NEARLY;
 use super::{Freshness, Grants, RefreshError};
 use crate::app::By;
 use crate::discord::CallError;
-use crate::domain::access::Truth;
-use crate::domain::command::{Command, Which};
-use crate::domain::event::{Cause, FailureCode, Membership};
+use crate::domain::command::Command;
+use crate::domain::event::{FailureCode, Membership};
 use crate::domain::id::{DiscordId, GrantId, Hash, Sub};
+use crate::domain::rules::{EMAIL_SCOPE, MEMBERS_SCOPE};
 use crate::domain::state::Grant;
-
-/// Without it Discord does not say what somebody is in a guild.
-pub(super) const SCOPE: &str = "guilds.members.read";
 
 /// How long somebody waits for a check.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -39,10 +36,8 @@ const WAITING: usize = 4_096;
 /// What asking Discord again gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rechecked {
-    /// Every fact that the rules ask for is what Discord has just said.
-    Known,
-    /// Discord could not be asked, or has not answered in time.
-    Unknown,
+    /// Discord was asked, as far as it could be: what is known by now decides.
+    Done,
     /// The authorization does not cover what has to be asked: only a new sign-in helps.
     ScopeMissing,
     /// The authorization was found dead; the sessions have ended.
@@ -68,20 +63,23 @@ impl Grants {
     pub async fn recheck(self: &Arc<Self>, user: Sub, by: &By) -> Rechecked {
         let asked = self.asked();
         let mut flights = Vec::new();
-        for guild in asked.guilds.iter().copied() {
-            let may_ask = !self.confirmed.was_just_asked(user, guild) && !self.client.is_strained();
-            if self.checks.is_aloft((user, guild)) || may_ask {
-                flights.push(self.check(user, guild, by, true));
+        for about in asked.about.iter().copied() {
+            let may_ask = !self.confirmed.was_just_asked(user, about) && !self.client.is_strained();
+            match about {
+                About::Guild(guild) if may_ask || self.checks.is_aloft((user, guild)) => {
+                    flights.push(self.check(user, guild, by, true));
+                }
+                About::Address if may_ask || self.fetches.is_aloft(user) => {
+                    flights.push(self.fetch(user, by))
+                }
+                About::Guild(_) | About::Address => {}
             }
         }
-        let (mut outcomes, mut profile) = (Vec::new(), Freshness::Stale);
+        let mut outcomes = Vec::new();
         let landed = async {
-            let memberships = async {
-                for flight in &mut flights {
-                    outcomes.extend(flight.wait_for(Option::is_some).await.ok().and_then(|outcome| *outcome));
-                }
-            };
-            ((), profile) = tokio::join!(memberships, self.recheck_profile(user, &asked, by));
+            for flight in &mut flights {
+                outcomes.extend(flight.wait_for(Option::is_some).await.ok().and_then(|outcome| *outcome));
+            }
         };
         tokio::select! {
             biased;
@@ -89,31 +87,46 @@ impl Grants {
             () = self.clock.sleep(PATIENCE) => {}
         }
         let Some(grant) = self.app.grant_of(user) else { return Rechecked::Ended };
-        if outcomes.contains(&Checked::Ended) || profile == Freshness::Ended {
+        if outcomes.contains(&Checked::Ended) {
             return Rechecked::Ended;
         }
-        if !asked.guilds.is_empty() && !self.covers(user, &grant) {
-            return Rechecked::ScopeMissing;
-        }
-        if asked.is_about_email && !grant.scopes.iter().any(|scope| scope == EMAIL) {
-            return Rechecked::ScopeMissing;
-        }
-        let is_known = profile == Freshness::Fresh
-            && asked.guilds.iter().all(|guild| self.confirmed.is_fresh(user, *guild));
-        if is_known { Rechecked::Known } else { Rechecked::Unknown }
+        let is_covered = |about: &About| match about {
+            About::Guild(_) => self.covers(user, &grant),
+            About::Address => grant.has_scope(EMAIL_SCOPE),
+        };
+        if asked.about.iter().all(is_covered) { Rechecked::Done } else { Rechecked::ScopeMissing }
     }
 
     /// Queues a re-check of somebody who was just refused, unless the facts are younger than ten seconds.
     pub fn recheck_soon(self: &Arc<Self>, user: Sub) {
-        for guild in self.asked().guilds.iter().copied() {
-            if !self.confirmed.was_just_asked(user, guild) && !self.confirmed.is_paused(user, guild) {
-                self.check_in_background(user, guild);
+        for about in self.asked().about.iter().copied() {
+            if !self.confirmed.was_just_asked(user, about) && !self.confirmed.is_paused(user, about) {
+                self.ask_in_background(user, about);
             }
         }
     }
 
-    /// Queues a check.
-    pub(super) fn check_in_background(self: &Arc<Self>, user: Sub, guild: DiscordId) {
+    /// Queues a question to Discord.
+    pub(super) fn ask_in_background(self: &Arc<Self>, user: Sub, about: About) {
+        match about {
+            About::Guild(guild) => self.check_in_background(user, guild),
+            About::Address => self.refresh_profile(user),
+        }
+    }
+
+    /// Notes what came of a question: where Discord did not say, it is left alone for a while.
+    pub(super) fn note(&self, user: Sub, about: About, checked: Checked) {
+        let pause = self.asked().ages().pause();
+        match checked {
+            Checked::Confirmed => {}
+            Checked::Failed(told) => {
+                self.confirmed.fail(user, about, told.unwrap_or_default().max(pause));
+            }
+            Checked::ScopeMissing | Checked::Ended => self.confirmed.fail(user, about, pause),
+        }
+    }
+
+    fn check_in_background(self: &Arc<Self>, user: Sub, guild: DiscordId) {
         if self.client.is_strained() || self.checks.is_aloft((user, guild)) {
             return;
         }
@@ -128,10 +141,12 @@ impl Grants {
         while let Some((user, guild)) = self.waiting.pop() {
             let asked = self.asked();
             // It may have been asked about while it waited.
-            let is_due = || !self.confirmed.look(user, &[guild], asked.ages()).due.is_empty();
+            let about = About::Guild(guild);
+            let is_due = || !self.confirmed.look(user, &[about], asked.ages()).due.is_empty();
             let is_wanted =
-                asked.is_about(guild) && (is_due() || !self.confirmed.was_just_asked(user, guild));
-            if !is_wanted || self.stopping.is_cancelled() || self.client.is_strained() {
+                asked.is_about(about) && (is_due() || !self.confirmed.was_just_asked(user, about));
+            let is_kept_off = self.confirmed.is_paused(user, about) || self.client.is_strained();
+            if !is_wanted || is_kept_off || self.stopping.is_cancelled() {
                 continue;
             }
             // Where the check died there is nothing to do: it counts as asked, and the next use asks again.
@@ -155,16 +170,9 @@ impl Grants {
                 if grants.stopping.is_cancelled() {
                     return Checked::Failed(None);
                 }
-                grants.confirmed.ask(user, guild);
+                grants.confirmed.ask(user, About::Guild(guild));
                 let checked = grants.ask_about(user, guild, &by).await;
-                let pause = grants.asked().ages().pause();
-                match checked {
-                    Checked::Confirmed => {}
-                    Checked::Failed(told) => {
-                        grants.confirmed.fail(user, guild, told.unwrap_or_default().max(pause));
-                    }
-                    Checked::ScopeMissing | Checked::Ended => grants.confirmed.fail(user, guild, pause),
-                }
+                grants.note(user, About::Guild(guild), checked);
                 checked
             }
         })
@@ -176,12 +184,10 @@ impl Grants {
         if !self.covers(user, &grant) {
             return Checked::ScopeMissing;
         }
-        if grant.expires_at <= self.clock.now().plus(NEARLY) {
-            match self.refresh(user, Some(grant.fingerprints.access), by).await {
-                Ok(()) => {}
-                Err(RefreshError::Ended) => return Checked::Ended,
-                Err(_) => return Checked::Failed(None),
-            }
+        if grant.expires_at <= self.clock.now().plus(NEARLY)
+            && let Err(error) = self.refresh(user, Some(grant.fingerprints.access), by).await
+        {
+            return error.into();
         }
         match self.ask_member(user, guild).await {
             Told::Said(said) => self.observe_membership(user, said, by).await,
@@ -246,36 +252,27 @@ impl Grants {
         if self.app.execute(command, by).await.is_err() {
             return Checked::Failed(None);
         }
-        self.confirmed.keep(user, &self.asked().guilds);
-        self.confirmed.confirm(user, guild, asked_at);
+        self.confirmed.keep(user, &self.asked().about);
+        self.confirmed.confirm(user, About::Guild(guild), asked_at);
         self.end_if_lost(user, by).await;
         Checked::Confirmed
     }
 
-    /// Ends the sessions of somebody of whom it is known that they may not stay in, where that is wanted.
-    ///
-    /// Known means that every fact that decides counts now: an unknown one ends nothing.
-    async fn end_if_lost(self: &Arc<Self>, user: Sub, by: &By) {
-        if !self.settings.role_lost_ends_sessions {
-            return;
-        }
-        let Some(standing) = self.standing(user) else { return };
-        if self.app.rules().allows(&standing.person()) != Truth::No {
-            return;
-        }
-        match self.app.end_sessions(user, Which::All, Cause::RoleLost, None, by).await {
-            Ok(0) => {}
-            Ok(sessions) => tracing::info!(sessions, "somebody lost what let them in, and is signed out"),
-            Err(error) => {
-                let error: &dyn std::error::Error = &error;
-                tracing::warn!(error, "somebody lost what let them in, but could not be signed out");
-            }
-        }
-    }
-
     /// Returns whether the grant is good for asking, as far as is known.
     fn covers(&self, user: Sub, grant: &Grant) -> bool {
-        grant.scopes.iter().any(|scope| scope == SCOPE) && !self.confirmed.is_refused(user, grant.id)
+        grant.has_scope(MEMBERS_SCOPE) && !self.confirmed.is_refused(user, grant.id)
+    }
+}
+
+impl From<RefreshError> for Checked {
+    fn from(error: RefreshError) -> Checked {
+        match error {
+            RefreshError::Ended => Checked::Ended,
+            RefreshError::DiscordRateLimited { retry_after } => {
+                Checked::Failed(Some(Duration::from_secs(retry_after)))
+            }
+            _ => Checked::Failed(None),
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use crate::domain::decide::Refusal;
 use crate::domain::event::FailureCode;
 use crate::domain::id::{GrantId, Hash, Sub};
 use crate::domain::state::Grant;
+use crate::domain::time::Timestamp;
 
 /// Longer than a call and an append can take.
 const CLAIM: Duration = Duration::from_secs(60);
@@ -85,35 +86,8 @@ impl Grants {
 
     /// Refreshes a grant, live or pending revocation, while the user's Discord lock is held.
     pub(super) async fn refresh_locked(&self, user: Sub, grant: &Grant, by: &By) -> Result<(), RefreshError> {
-        let now = self.clock.now();
-        if let Some(stop) = *self.client.outage().borrow()
-            && let Some(until) = stop.until.filter(|until| now < *until)
-        {
-            // Nothing would be sent, so nothing is claimed either.
-            return Err(RefreshError::DiscordRateLimited { retry_after: whole_seconds(until.since(now)) });
-        }
-        let exhausted = self.client.exhausted_for();
-        if !exhausted.is_zero() {
-            return Err(RefreshError::DiscordRateLimited { retry_after: whole_seconds(exhausted) });
-        }
-        if let Some(not_before) = grant.not_before.filter(|not_before| now < *not_before)
-            && not_before.since(now) <= A_DAY
-        {
-            return Err(match grant.failed_with {
-                Some(FailureCode::RateLimited) => {
-                    RefreshError::DiscordRateLimited { retry_after: whole_seconds(not_before.since(now)) }
-                }
-                _ => RefreshError::DiscordUnavailable,
-            });
-        }
-        // Whoever holds the lock knows that no other call is under way: a claim that stands here is one
-        // whose outcome never reached the log.
-        // One for which nothing was sent may be taken up as it is.
-        let unsent = grant.claim.filter(|claim| self.unsent().contains(&(grant.id, claim.attempt)));
-        let attempt = match unsent {
-            Some(claim) => claim.attempt,
-            None => grant.claim.map_or(1, |claim| claim.attempt.saturating_add(1)),
-        };
+        self.may_refresh(grant)?;
+        let (attempt, is_claimed) = self.next_attempt(grant);
         if attempt > LAST_ATTEMPT {
             let lost = Failed { code: FailureCode::OutcomeUnknown, status: None, is_final: true, wait: None };
             self.conclude_failed(user, grant, lost, LAST_ATTEMPT, by).await?;
@@ -123,14 +97,8 @@ impl Grants {
             tracing::error!("the tokens of a grant cannot be opened; its user has to sign in again");
             return Err(RefreshError::Died);
         };
-        if unsent.is_none() {
-            let claim = Command::ClaimRefresh { user, grant: grant.id, attempt, until: now.plus(CLAIM) };
-            if let Err(error) = self.app.execute(claim, by).await {
-                if !matches!(error, ExecuteError::Refused(_)) {
-                    self.unsent().insert((grant.id, attempt));
-                }
-                return Err(refused(error));
-            }
+        if !is_claimed {
+            self.claim(user, grant.id, attempt, by).await?;
         }
         self.unsent().remove(&(grant.id, attempt));
 
@@ -147,30 +115,73 @@ impl Grants {
                 self.conclude(command, by).await
             }
             Err(error) => {
-                let refused = matches!(error, CallError::Refused { code: FailureCode::InvalidGrant, .. });
-                let failed = Failed {
-                    // Whether the token is used up is not known: the next refusal will be our own doing.
-                    code: if error.outcome_unknown() {
-                        FailureCode::OutcomeUnknown
-                    } else {
-                        error.failure_code()
-                    },
-                    status: error.status(),
-                    is_final: refused,
-                    wait: error.retry_after(self.clock.now()),
-                };
+                let failed = Failed::of(&error, self.clock.now());
                 self.conclude_failed(user, grant, failed, attempt, by).await?;
-                Err(match error {
-                    CallError::Refused { code: FailureCode::InvalidGrant, .. } => RefreshError::Ended,
-                    CallError::Paused { .. }
-                    | CallError::RateLimited { .. }
-                    | CallError::Exhausted { .. } => {
-                        RefreshError::DiscordRateLimited { retry_after: self.seconds_to_wait(&error) }
-                    }
-                    CallError::ClientRejected { .. } => RefreshError::ClientRejected,
-                    _ => RefreshError::DiscordUnavailable,
-                })
+                Err(self.refresh_error(&error))
             }
+        }
+    }
+
+    /// Returns whether a call would be made now: where nothing would be sent, nothing is claimed either.
+    fn may_refresh(&self, grant: &Grant) -> Result<(), RefreshError> {
+        let now = self.clock.now();
+        let limited = |wait| Err(RefreshError::DiscordRateLimited { retry_after: whole_seconds(wait) });
+        if let Some(stop) = *self.client.outage().borrow()
+            && let Some(until) = stop.until.filter(|until| now < *until)
+        {
+            return limited(until.since(now));
+        }
+        let exhausted = self.client.exhausted_for();
+        if !exhausted.is_zero() {
+            return limited(exhausted);
+        }
+        if let Some(not_before) = grant.not_before.filter(|not_before| now < *not_before)
+            && not_before.since(now) <= A_DAY
+        {
+            return match grant.failed_with {
+                Some(FailureCode::RateLimited) => limited(not_before.since(now)),
+                _ => Err(RefreshError::DiscordUnavailable),
+            };
+        }
+        Ok(())
+    }
+
+    /// Returns the number of the next attempt, and whether it has been claimed already.
+    ///
+    /// Whoever holds the lock knows that no other call is under way: a claim that stands here is one whose outcome
+    /// never reached the log. One for which nothing was sent may be taken up as it is.
+    fn next_attempt(&self, grant: &Grant) -> (u8, bool) {
+        let Some(claim) = grant.claim else { return (1, false) };
+        if self.unsent().contains(&(grant.id, claim.attempt)) {
+            return (claim.attempt, true);
+        }
+        (claim.attempt.saturating_add(1), false)
+    }
+
+    async fn claim(&self, user: Sub, grant: GrantId, attempt: u8, by: &By) -> Result<(), RefreshError> {
+        let until = self.clock.now().plus(CLAIM);
+        match self.app.execute(Command::ClaimRefresh { user, grant, attempt, until }, by).await {
+            Ok(_) => Ok(()),
+            Err(ExecuteError::Refused(Refusal::GrantGone)) => Err(RefreshError::Ended),
+            Err(error) => {
+                if !matches!(error, ExecuteError::Refused(_)) {
+                    // The record may be found in the log later, although nothing is sent for it now.
+                    self.unsent().insert((grant, attempt));
+                }
+                Err(RefreshError::Execute(Arc::new(error)))
+            }
+        }
+    }
+
+    /// Says of a call that failed what that means for whoever asked.
+    fn refresh_error(&self, error: &CallError) -> RefreshError {
+        match error {
+            CallError::Refused { code: FailureCode::InvalidGrant, .. } => RefreshError::Ended,
+            CallError::Paused { .. } | CallError::RateLimited { .. } | CallError::Exhausted { .. } => {
+                RefreshError::DiscordRateLimited { retry_after: self.seconds_to_wait(error) }
+            }
+            CallError::ClientRejected { .. } => RefreshError::ClientRejected,
+            _ => RefreshError::DiscordUnavailable,
         }
     }
 
@@ -229,14 +240,19 @@ struct Failed {
     wait: Option<Duration>,
 }
 
+impl Failed {
+    fn of(error: &CallError, now: Timestamp) -> Failed {
+        Failed {
+            // Whether the token is used up is not known: the next refusal will be our own doing.
+            code: if error.outcome_unknown() { FailureCode::OutcomeUnknown } else { error.failure_code() },
+            status: error.status(),
+            is_final: matches!(error, CallError::Refused { code: FailureCode::InvalidGrant, .. }),
+            wait: error.retry_after(now),
+        }
+    }
+}
+
 /// Returns the seconds to wait, rounded up.
 pub(super) fn whole_seconds(wait: Duration) -> u64 {
     u64::try_from(wait.as_millis().div_ceil(1_000)).unwrap_or(u64::MAX).max(1)
-}
-
-fn refused(error: ExecuteError) -> RefreshError {
-    match error {
-        ExecuteError::Refused(Refusal::GrantGone) => RefreshError::Ended,
-        other => RefreshError::Execute(Arc::new(other)),
-    }
 }

@@ -103,16 +103,16 @@ impl Grants {
 
     async fn send_revocation(&self, user: Sub, attempts: u32) -> Step {
         let Some(id) = self.app.discord_id_of(user) else { return Step::Superseded };
-        let _held = self.discord.lock(id).await;
-        let pending = || self.app.state().user(user).and_then(|user| user.revocation.clone());
-        let nothing = || if self.app.log_is_available() { Step::Superseded } else { Step::Pending };
-        let Some(revocation) = pending() else { return nothing() };
         let permit = tokio::select! {
             biased;
             () = self.stopping.cancelled() => return Step::Pending,
             permit = self.background.acquire() => permit,
         };
         let Ok(_permit) = permit else { return Step::Pending };
+        let _held = self.discord.lock(id).await;
+        let pending = || self.app.state().user(user).and_then(|user| user.revocation.clone());
+        let nothing = || if self.app.log_is_available() { Step::Superseded } else { Step::Pending };
+        let Some(revocation) = pending() else { return nothing() };
         if revocation.grant.claim.is_some() || revocation.grant.uncertain {
             // Which tokens are the current ones is known only once the refresh has an outcome.
             match self.refresh_locked(user, &revocation.grant, &By::SYSTEM).await {

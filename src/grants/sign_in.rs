@@ -37,6 +37,8 @@ impl Grants {
             Ok(issued) => issued,
             Err(error) => return Err(self.failed(Stage::Token, error, &by).await),
         };
+        let expires_at = self.clock.now().plus(issued.expires_in);
+        let asked_at = self.clock.monotonic();
         let profile = match self.client.current_user(&issued.tokens.access).await {
             Ok(profile) => profile,
             Err(error) => return Err(self.failed(Stage::Identity, error, &by).await),
@@ -44,7 +46,7 @@ impl Grants {
         if let Err(retry_after) = self.sign_ins.check(profile.id) {
             return Err(SignInError::TooMany { retry_after });
         }
-        let introduced = self.introduced(profile.id, &issued.tokens.access, &issued.scopes).await;
+        let introduced = self.introduced(profile.id, asked_at, &issued.tokens.access, &issued.scopes).await;
         if let Some(untold) = introduced.missing(&profile) {
             return Err(self.untold(untold, &by).await);
         }
@@ -58,14 +60,22 @@ impl Grants {
                 Err(error) => return Err(self.failed(Stage::Identity, error, &by).await),
             }
         }
-        let expires_at = self.clock.now().plus(issued.expires_in);
-        self.record(profile, introduced, issued, expires_at, request.replaces, by).await
+        let recorded =
+            self.record(profile.clone(), &introduced, issued, expires_at, request.replaces, by.clone()).await;
+        if matches!(recorded, Err(SignInError::NotAllowed(_)))
+            && let Some(user) = self.app.keys().sub_of(profile.id)
+        {
+            // Turned away now, and let in before: whatever let them in is lost.
+            let by = By { actor: Actor::user(user, None), ..by };
+            self.end_unless_allowed(user, &introduced.person(&profile), &by).await;
+        }
+        recorded
     }
 
     async fn record(
         &self,
         profile: Profile,
-        introduced: Introduced,
+        introduced: &Introduced,
         issued: IssuedTokens,
         expires_at: crate::domain::time::Timestamp,
         replaces: Option<SessionId>,
@@ -105,7 +115,7 @@ impl Grants {
         // The outcome is what was recorded: a session that is in the state, or none.
         let session = self.app.session_by_id(session).ok_or(SignInError::NotAllowed(standing))?;
         self.note_fetched(session.user);
-        self.note_introduced(session.user, &introduced);
+        self.note_introduced(session.user, introduced);
         Ok(SignedIn { token, session })
     }
 

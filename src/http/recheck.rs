@@ -30,7 +30,7 @@ pub(super) async fn recheck(front: Arc<Front>, request: Request) -> Answer {
     };
     let by = front.by(&request, Route::ForwardAuth, Some(&session));
     match front.grants.recheck(session.user, &by).await {
-        Rechecked::Known | Rechecked::Unknown => {}
+        Rechecked::Done => {}
         Rechecked::ScopeMissing => return login::to_discord(&front, &request, target, Some(&session)),
         Rechecked::Ended => {
             let login = login::to_discord(&front, &request, target, None)?;

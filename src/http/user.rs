@@ -11,6 +11,7 @@ use super::reply::{self, Answer, Refused};
 use super::request::Request;
 use crate::app::LiveSession;
 use crate::domain::event::Route;
+use crate::domain::rules::EMAIL_SCOPE;
 use crate::grants::{Freshness, Standing};
 
 /// The user, from memory; with `?fresh=1` as Discord says now.
@@ -104,8 +105,9 @@ pub(super) fn document(
     let rules = front.rules();
     let standing = front.grants.standing(session.user);
     let person = standing.as_ref().map(Standing::person);
-    let scopes = front.app.scopes_of(session.user);
-    let email = scopes.iter().any(|scope| scope == "email").then(|| Email {
+    let grant = front.app.grant_of(session.user);
+    let has_email = grant.as_ref().is_some_and(|grant| grant.has_scope(EMAIL_SCOPE));
+    let email = has_email.then(|| Email {
         email: profile.email.clone(),
         email_verified: profile.email_verified.unwrap_or(false),
     });
@@ -120,7 +122,7 @@ pub(super) fn document(
         avatar_url: profile.avatar_url(front.settings.cdn_url.as_str()),
         locale: profile.locale.clone(),
         email,
-        scopes,
+        scopes: grant.map(|grant| grant.scopes).unwrap_or_default(),
         groups: person.iter().flat_map(|person| rules.groups_of(person)).map(str::to_owned).collect(),
         admin: person.is_some_and(|person| rules.is_admin(&person)),
         memberships: memberships(front, session),

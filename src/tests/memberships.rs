@@ -9,9 +9,10 @@ use doorbook::discord::stand_in::{Membership, Person};
 use doorbook::domain::event::{Cause, Event, RevokedBy};
 use doorbook::domain::id::DiscordId;
 use doorbook::domain::rules::Term;
+use doorbook::domain::time::Timestamp;
 
-use crate::guarded::{FETCHES, NAVIGATES, forward, rule, to};
-use crate::harness::{Browser, Exchange, House, MARISOL, Plan, QUIETFOX};
+use crate::guarded::{FETCHES, forward, rule, to};
+use crate::harness::{Browser, Exchange, House, MARISOL, Plan, QUIETFOX, START};
 
 const LOGIN: &str = "/api/auth/discord/login";
 const USER: &str = "/api/auth/user";
@@ -21,6 +22,8 @@ const JSON: (&str, &str) = ("Accept", "application/json");
 const A_SECOND: Duration = Duration::from_secs(1);
 const A_MINUTE: Duration = Duration::from_secs(60);
 const STEP: Duration = Duration::from_millis(100);
+/// Has the role and a verified address.
+const OLD_TIMER: DiscordId = DiscordId(129_674_457_911_398_400);
 /// What a membership may be old, and how much longer it counts.
 const MAX_AGE: Duration = Duration::from_secs(15 * 60);
 const GRACE: Duration = Duration::from_secs(3_600);
@@ -163,86 +166,113 @@ async fn a_role_lost_in_discord_ends_access_and_the_session_goes_on() {
     says(&wiki(&mut browser).await, 403, "not_allowed");
 }
 
+/// What lets somebody in, and how Marisol loses it at Discord.
+type Loss = (String, fn(&House));
+
+fn losses() -> [Loss; 2] {
+    let role = |house: &House| house.gives(MARISOL, &[DEMO_ROLE_KEEPER]);
+    let address =
+        |house: &House| assert!(house.discord().change_person(MARISOL, |person| person.verified = false));
+    [(format!("role:{DEMO_GUILD}/{DEMO_ROLE_MAKER}"), role), ("email:example.test".into(), address)]
+}
+
+/// Only those whom `allow` names come in, and their sessions end with what lets them in.
+fn strict(allow: String) -> Plan {
+    let env = vec![("DOORBOOK_ALLOW", allow), ("DOORBOOK_ROLE_LOST", "end-session".into())];
+    Plan { env, ..listed() }
+}
+
+/// Returns the sizes of the groups in which sessions ended for what was lost.
+fn sessions_lost(house: &House) -> Vec<usize> {
+    let ended = house.events().into_iter().filter_map(|(_, event)| match event {
+        Event::SessionRevoked { sessions, cause: Cause::RoleLost, .. } => Some(sessions.len()),
+        _ => None,
+    });
+    ended.collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_role_lost_ends_the_sessions_where_that_is_wanted() {
-    let mut plan = listed();
-    plan.env.push(("DOORBOOK_ROLE_LOST", "end-session".into()));
-    let mut house = House::with(plan).await;
-    let mut browser = house.signed_in(MARISOL).await;
-    let _elsewhere = house.signed_in(MARISOL).await;
-    let mut other = house.signed_in(DiscordId(844_213_579_902_976_001)).await;
-    house.gives(MARISOL, &[DEMO_ROLE_KEEPER]);
-    house.clock.advance(MAX_AGE);
-    assert_eq!((wiki(&mut browser).await.status, wiki(&mut other).await.status), (200, 200));
-    house.until(|state| state.sessions().count() == 1).await;
-    says(&browser.fetch("GET", USER).await, 401, "not_signed_in");
-    assert_eq!(other.fetch("GET", USER).await.status, 200);
-    let (mut late, callback) = house.callback(MARISOL).await;
-    says(&late.send("GET", &callback, &[JSON], "").await, 403, "sign_in_not_allowed");
-    house.stop().await;
-    let ended = |event: &&(u64, Event)| matches!(event.1, Event::SessionRevoked { .. });
-    let events = house.events();
-    let ended: Vec<_> = events.iter().filter(ended).collect();
-    let [(_, Event::SessionRevoked { sessions, cause: Cause::RoleLost, .. })] = ended[..] else {
-        panic!("{ended:?}")
-    };
-    assert_eq!(sessions.len(), 2);
+    for (allow, loses) in losses() {
+        let mut house = House::with(strict(allow)).await;
+        let mut browser = house.signed_in(MARISOL).await;
+        let _elsewhere = house.signed_in(MARISOL).await;
+        let mut other = house.signed_in(OLD_TIMER).await;
+        loses(&house);
+        house.clock.advance(MAX_AGE);
+        assert_eq!((wiki(&mut browser).await.status, wiki(&mut other).await.status), (200, 200));
+        house.until(|state| state.sessions().count() == 1).await;
+        says(&browser.fetch("GET", USER).await, 401, "not_signed_in");
+        assert_eq!(other.fetch("GET", USER).await.status, 200);
+        let (mut late, callback) = house.callback(MARISOL).await;
+        says(&late.send("GET", &callback, &[JSON], "").await, 403, "sign_in_not_allowed");
+        house.stop().await;
+        assert_eq!(sessions_lost(&house), [2]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_turned_away_at_a_sign_in_loses_the_sessions_they_have_where_that_is_wanted() {
+    for (allow, loses) in losses() {
+        for ends in [true, false] {
+            let mut plan = strict(allow.clone());
+            plan.env.retain(|(name, _)| ends || *name != "DOORBOOK_ROLE_LOST");
+            let mut house = House::with(plan).await;
+            let mut browser = house.signed_in(MARISOL).await;
+            loses(&house);
+            let (mut elsewhere, callback) = house.callback(MARISOL).await;
+            says(&elsewhere.send("GET", &callback, &[JSON], "").await, 403, "sign_in_not_allowed");
+            assert_eq!(browser.fetch("GET", USER).await.status, if ends { 401 } else { 200 });
+            house.stop().await;
+            assert_eq!(sessions_lost(&house).len(), usize::from(ends));
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_fact_ends_no_session() {
-    let mut plan = listed();
-    plan.env.push(("DOORBOOK_ROLE_LOST", "end-session".into()));
     let other_guild = DiscordId(42);
-    plan.env[0].1 += &format!(",guild:{other_guild}");
-    let house = House::with(plan).await;
+    let allow = format!("role:{DEMO_GUILD}/{DEMO_ROLE_MAKER},guild:{other_guild}");
+    let house = House::with(strict(allow)).await;
+    // What Discord says of the other server cannot be read: it may still let her in.
+    let unreadable = Membership { nick: Some("n".repeat(2_000)), ..Membership::new(other_guild, &[]) };
+    assert!(house.discord().join(MARISOL, unreadable));
     let mut browser = house.signed_in(MARISOL).await;
     house.gives(MARISOL, &[]);
     house.clock.advance(MAX_AGE + GRACE);
-    // Of two guilds only the first is told of: the other may still let her in.
-    let trouble = FaultKind::Answer { status: 404, headers: Default::default(), body: "{}".into() };
-    house.discord().add_fault(Fault::new(Route::Member, trouble).once());
     let head = house.head();
     says(&wiki(&mut browser).await, 401, "membership_unknown");
     house.discord().wait_for(Route::Member, 4).await;
-    let mut progress = house.doorbook().app.progress();
-    let recorded = progress.wait_for(|progress| progress.position > head);
-    tokio::time::timeout(Duration::from_secs(30), recorded).await.expect("in time").expect("it goes on");
+    house.until(|state| state.position() != head).await;
     assert_eq!(browser.fetch("GET", USER).await.status, 200);
-}
+    says(&wiki(&mut browser).await, 401, "membership_unknown");
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_role_that_was_just_given_counts_after_check_again() {
-    let house = House::with(guarded()).await;
-    let mut browser = house.signed_in(QUIETFOX).await;
-    says(&wiki(&mut browser).await, 403, "not_allowed");
-    house.gives(QUIETFOX, &[DEMO_ROLE_MAKER]);
-    let refused = browser.navigate(RECHECK).await;
-    assert_eq!(
-        (refused.status, house.asked()),
-        (403, 1),
-        "it was asked less than ten seconds ago: {refused}"
-    );
-    house.clock.advance(Duration::from_secs(10));
-    let back = browser.navigate(RECHECK).await;
-    assert_eq!((back.status, back.header("location")), (303, Some("/wiki")), "{back}");
-    assert_eq!((wiki(&mut browser).await.status, house.asked()), (200, 2));
-    let again = browser.navigate(RECHECK).await;
-    assert_eq!((again.status, house.asked()), (303, 2), "{again}");
+    assert!(house.discord().leave(MARISOL, other_guild));
+    house.clock.advance(A_MINUTE);
+    says(&wiki(&mut browser).await, 401, "membership_unknown");
+    house.until(|state| state.sessions().next().is_none()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_was_refused_is_asked_about_again_at_once_but_not_within_ten_seconds() {
-    let house = House::with(guarded()).await;
-    let mut browser = house.signed_in(QUIETFOX).await;
-    house.gives(QUIETFOX, &[DEMO_ROLE_MAKER]);
-    house.clock.advance(Duration::from_secs(9));
-    says(&wiki(&mut browser).await, 403, "not_allowed");
-    assert_eq!(house.asked(), 1);
-    house.clock.advance(A_SECOND);
-    says(&wiki(&mut browser).await, 403, "not_allowed");
-    house.until_wiki_says(&mut browser, 200).await;
-    assert_eq!(house.asked(), 2);
+    let role: fn(&House) = |house| house.gives(QUIETFOX, &[DEMO_ROLE_MAKER]);
+    let address: fn(&House) = |house| {
+        assert!(house.discord().change_person(QUIETFOX, |person| {
+            (person.email, person.verified) = (Some("quietfox@example.test".into()), true);
+        }));
+    };
+    for (plan, gains, route) in [(guarded(), role, Route::Member), (addressed(), address, Route::Me)] {
+        let house = House::with(plan).await;
+        let mut browser = house.signed_in(QUIETFOX).await;
+        gains(&house);
+        house.clock.advance(Duration::from_secs(9));
+        says(&wiki(&mut browser).await, 403, "not_allowed");
+        assert_eq!(house.discord().count(route), 1);
+        house.clock.advance(A_SECOND);
+        says(&wiki(&mut browser).await, 403, "not_allowed");
+        house.until_wiki_says(&mut browser, 200).await;
+        assert_eq!(house.discord().count(route), 2);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -273,22 +303,24 @@ async fn while_discord_is_down_facts_count_through_the_grace_and_no_longer() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_check_that_failed_is_made_again_after_half_a_minute() {
-    let house = House::with(guarded()).await;
-    let mut browser = house.signed_in(MARISOL).await;
-    let odd = FaultKind::Answer { status: 404, headers: Default::default(), body: "{}".into() };
-    house.discord().add_fault(Fault::new(Route::Member, odd).once());
-    house.clock.advance(MAX_AGE);
-    assert_eq!(wiki(&mut browser).await.status, 200);
-    house.discord().wait_for(Route::Member, 2).await;
-    let mut waited = Duration::ZERO;
-    while house.asked() == 2 {
-        house.clock.advance(A_SECOND);
-        waited += A_SECOND;
+    for (plan, route) in [(guarded(), Route::Member), (addressed(), Route::Me)] {
+        let house = House::with(plan).await;
+        let mut browser = house.signed_in(MARISOL).await;
+        let odd = FaultKind::Answer { status: 404, headers: Default::default(), body: "{}".into() };
+        house.discord().add_fault(Fault::new(route, odd).once());
+        house.clock.advance(MAX_AGE);
         assert_eq!(wiki(&mut browser).await.status, 200);
-        assert!(waited < 3 * A_MINUTE, "it is not made again");
+        house.discord().wait_for(route, 2).await;
+        let mut waited = Duration::ZERO;
+        while house.discord().count(route) == 2 {
+            house.clock.advance(A_SECOND);
+            waited += A_SECOND;
+            assert_eq!(wiki(&mut browser).await.status, 200);
+            assert!(waited < 3 * A_MINUTE, "it is not made again");
+        }
+        // Time goes on while the answer is on its way.
+        assert!(waited >= Duration::from_secs(30), "after {waited:?}");
     }
-    // Time goes on while the answer is on its way.
-    assert!(waited >= Duration::from_secs(30), "after {waited:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -312,26 +344,6 @@ async fn after_a_start_every_fact_is_due_and_its_grace_begins() {
     assert_eq!(wiki(&mut browser).await.status, 200, "however old it was when we stopped");
     house.clock.advance(GRACE);
     says(&wiki(&mut browser).await, 401, "membership_unknown");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn who_signed_in_before_a_guild_was_asked_about_is_sent_through_another_sign_in() {
-    let mut house = House::with(Plan { rules: vec![], ..guarded() }).await;
-    let browser = house.signed_in(MARISOL).await;
-    house.plan().rules = guarded().rules;
-    house.restart().await;
-    let mut browser = browser.at(&house);
-    let sent = forward(&mut browser, "GET", WIKI, NAVIGATES).await;
-    // The app cookie is not there yet, so the way leads through a login; the account is still signed in.
-    assert_eq!(sent.status, 302, "{sent}");
-    let sent = browser.navigate(RECHECK).await;
-    let location = sent.header("location").expect("a location").to_owned();
-    assert!(location.contains("guilds.members.read"), "{sent}");
-    assert_eq!(house.asked(), 0, "the old token is not tried for what it does not cover");
-    let callback = browser.authorize(house.discord(), &location, MARISOL).await;
-    let landed = browser.navigate(&callback).await;
-    assert_eq!((landed.status, landed.header("location")), (303, Some("/wiki")), "{landed}");
-    assert_eq!((wiki(&mut browser).await.status, house.asked()), (200, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -414,12 +426,17 @@ async fn a_good_token_that_may_not_ask_is_not_shown_again_and_a_sign_in_helps() 
     house.discord().wait_for(Route::Member, 4).await;
 }
 
+/// One of the invented people.
+fn somebody(number: u64) -> DiscordId {
+    DiscordId(900_000_000_000_000_000 + number)
+}
+
 /// Signs so many invented people in who have the role.
 async fn crowd(house: &House, size: u64) -> Vec<Browser> {
     let mut crowd = Vec::new();
     for number in 1..=size {
         let membership = Membership::new(DEMO_GUILD, &[DEMO_ROLE_MAKER]);
-        let id = DiscordId(900_000_000_000_000_000 + number);
+        let id = somebody(number);
         house
             .discord()
             .put_person(Person { guilds: vec![membership], ..Person::new(id, format!("person{number}")) });
@@ -451,6 +468,66 @@ async fn a_hundred_people_are_a_hundred_calls_however_often_they_come_and_eight_
         assert_eq!(wiki(&mut browser.clone()).await.status, 200);
     }
     assert_eq!(house.asked(), 2 * CROWD, "one for each");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_those_who_wait_sixteen_are_asked_about_at_a_time() {
+    const CROWD: u64 = 20;
+    let house = House::with(guarded()).await;
+    let crowd = crowd(&house, CROWD).await;
+    house.clock.advance(Duration::from_secs(10));
+    house.discord().add_fault(Fault::new(Route::Member, FaultKind::Hold));
+    let waiting = crowd.iter().cloned().map(|mut browser| {
+        tokio::spawn(async move {
+            let back = browser.navigate(RECHECK).await;
+            (back.status, back.header("location").map(str::to_owned))
+        })
+    });
+    let waiting: Vec<_> = waiting.collect();
+    house.discord().wait_until_held(16).await;
+    for browser in &crowd {
+        assert_eq!(
+            browser.clone().fetch("GET", USER).await.status,
+            200,
+            "who does not wait is not kept waiting"
+        );
+    }
+    assert_eq!(house.asked(), CROWD + 16);
+    house.discord().clear_faults();
+    house.discord().release();
+    for back in waiting {
+        assert_eq!(back.await.expect("an answer"), (303, Some("/wiki".to_owned())));
+    }
+    assert_eq!(house.asked(), 2 * CROWD);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_that_waits_for_its_turn_is_not_made_while_discord_is_to_be_left_alone() {
+    const CROWD: u64 = 20;
+    let house = House::with(guarded()).await;
+    let mut crowd = crowd(&house, CROWD).await;
+    for number in 1..=CROWD {
+        house.gives(somebody(number), &[]);
+    }
+    house.clock.advance(MAX_AGE);
+    // Eight are under way. The ninth waits for its turn, and others behind it.
+    house.discord().add_fault(Fault::new(Route::Member, FaultKind::Hold).times(8));
+    for browser in &mut crowd {
+        assert_eq!(wiki(browser).await.status, 200);
+    }
+    house.discord().wait_until_held(8).await;
+    let mut ninth = crowd.remove(8);
+    let odd = FaultKind::Answer { status: 404, headers: Default::default(), body: "{}".into() };
+    house.discord().add_fault(Fault::new(Route::Member, odd).once());
+    assert_eq!(ninth.navigate(RECHECK).await.status, 303, "asked meanwhile, and Discord did not say");
+    house.clock.advance(Duration::from_secs(10));
+    house.discord().release();
+    for browser in &mut crowd {
+        house.until_wiki_says(browser, 403).await;
+    }
+    assert_eq!(wiki(&mut ninth).await.status, 200, "what is known counts until it may be asked for");
+    house.clock.advance(Duration::from_secs(20));
+    house.until_wiki_says(&mut ninth, 403).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -527,20 +604,36 @@ async fn an_address_that_was_lost_at_discord_ends_access_as_a_role_does() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_signed_in_before_addresses_were_asked_about_is_sent_through_another_sign_in() {
-    let env = vec![("DISCORD_SCOPES", "identify".to_owned())];
-    let mut house = House::with(Plan { env, ..Plan::default() }).await;
-    let browser = house.signed_in(MARISOL).await;
-    house.plan().rules = addressed().rules;
-    house.restart().await;
-    let mut browser = browser.at(&house);
-    let sent = browser.navigate(RECHECK).await;
-    let location = sent.header("location").expect("a location").to_owned();
-    assert!(
-        location.contains("scope=identify+email") || location.contains("scope=identify%20email"),
-        "{sent}"
-    );
-    let callback = browser.authorize(house.discord(), &location, MARISOL).await;
-    assert_eq!(browser.navigate(&callback).await.status, 303);
+async fn a_clock_that_is_set_back_lets_no_fact_count_for_longer() {
+    for plan in [guarded(), addressed()] {
+        let mut house = House::with(plan).await;
+        let mut browser = house.signed_in(MARISOL).await;
+        house.discord_goes_down().await;
+        house.clock.step_to(Timestamp(START.0 - 3_600_000));
+        house.clock.advance(MAX_AGE + GRACE);
+        says(&wiki(&mut browser).await, 401, "membership_unknown");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_is_as_old_as_the_question_that_it_answers() {
+    let house = House::with(addressed()).await;
+    let mut browser = house.signed_in(MARISOL).await;
+    assert!(house.discord().change_person(MARISOL, |person| person.global_name = Some("Mari".into())));
+    house.discord().add_fault(Fault::new(Route::Me, FaultKind::Hold).once());
+    house.clock.advance(MAX_AGE);
+    let head = house.head();
     assert_eq!(wiki(&mut browser).await.status, 200);
+    house.discord().wait_until_held(1).await;
+    house.clock.advance(A_MINUTE);
+    house.discord().release();
+    house.until(|state| state.position() != head).await;
+    house.clock.advance(MAX_AGE - A_MINUTE);
+    for _ in 0..3_000 {
+        assert_eq!(wiki(&mut browser).await.status, 200);
+        if house.discord().count(Route::Me) == 3 {
+            return;
+        }
+    }
+    panic!("it is not asked for again");
 }

@@ -96,6 +96,9 @@ async fn a_role_that_was_given_counts_after_check_again() {
         assert_eq!(landed.answer.header("remote-groups"), Some("makers"));
         let roles = format!("{DEMO_GUILD}/{DEMO_ROLE_MAKER}");
         assert_eq!(landed.answer.header("x-discord-roles"), Some(roles.as_str()));
+        assert_eq!(house.discord().count(Route::Member), 2, "once at the sign-in, and once again");
+        assert!(quietfox.go(&format!("{AUTH}{RECHECK}")).await.is_app);
+        assert_eq!(house.discord().count(Route::Member), 2, "not within ten seconds");
     }
 }
 
@@ -195,6 +198,8 @@ async fn whoever_signed_in_before_a_guild_was_asked_about_is_sent_through_discor
     let trail = quietfox.went_through();
     assert!(trail.contains(&"auth.example.org/auth/recheck rd".to_owned()), "{trail:#?}");
     assert_eq!(trail.iter().filter(|step| *step == "discord").count(), 1, "{trail:#?}");
+    let asked = house.discord().count(Route::Member);
+    assert_eq!(asked, 1, "the old token is not tried for what it does not cover");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,11 +1,17 @@
 //! Keeping a grant alive: one refresh for all who ask, and an end to grants that are dead.
 
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use doorbook::discord::stand_in::faults::{Fault, FaultKind};
 use doorbook::discord::stand_in::requests::Route;
+use doorbook::disk::{Disk, RealDisk, Synced};
+use tokio::sync::watch;
 
-use crate::harness::{Browser, Exchange, House, MARISOL, QUIETFOX};
+use crate::harness::{Browser, Exchange, House, MARISOL, Plan, QUIETFOX, START};
 
 const FRESH: &str = "/api/auth/user?fresh=1";
 const REFRESH: &str = "/api/auth/refresh";
@@ -181,4 +187,96 @@ async fn two_hundred_refreshes_at_once_are_one_call_and_one_outcome() {
     }
     assert!(good > 0);
     assert_eq!(house.discord().count(Route::Refresh), 1);
+}
+
+/// A disk that keeps whoever syncs `HEAD` waiting, while the test wants it to.
+#[derive(Default)]
+struct Slow {
+    is_slow: Mutex<bool>,
+    changed: Condvar,
+    keeps_waiting: watch::Sender<bool>,
+}
+
+impl Slow {
+    fn set_slow(&self, slow: bool) {
+        *self.is_slow.lock().expect("not poisoned") = slow;
+        self.changed.notify_all();
+    }
+
+    fn wait(&self, what: Synced) {
+        let mut is_slow = self.is_slow.lock().expect("not poisoned");
+        while *is_slow && what == Synced::Head {
+            self.keeps_waiting.send_replace(true);
+            is_slow = self.changed.wait(is_slow).expect("not poisoned");
+        }
+    }
+}
+
+impl Disk for Slow {
+    fn sync_data(&self, what: Synced, file: &File) -> io::Result<()> {
+        self.wait(what);
+        RealDisk.sync_data(what, file)
+    }
+
+    fn sync_all(&self, what: Synced, file: &File) -> io::Result<()> {
+        self.wait(what);
+        RealDisk.sync_all(what, file)
+    }
+
+    fn free_space(&self, path: &Path) -> io::Result<u64> {
+        RealDisk.free_space(path)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_said_before_a_sign_in_does_not_take_the_place_of_what_was_said_at_it() {
+    let disk = Arc::new(Slow::default());
+    let house = House::with(Plan { disk: disk.clone(), ..Plan::default() }).await;
+    let is_called = |name: &str| {
+        assert!(house.discord().change_person(MARISOL, |person| person.global_name = Some(name.into())));
+    };
+    let mut browser = house.signed_in(MARISOL).await;
+    let mut elsewhere = house.browser();
+    let begun = elsewhere.begin("/api/auth/discord/login").await;
+    let callback = elsewhere.authorize(house.discord(), &begun, MARISOL).await;
+
+    // The older word is on its way while somebody signs in, and the disk is slow to take the newer one.
+    is_called("Older");
+    house.clock.advance(A_MOMENT);
+    house.discord().add_fault(Fault::new(Route::Me, FaultKind::Hold).after_the_effect().once());
+    let asking = tokio::spawn({
+        let mut browser = browser.clone();
+        async move { browser.fetch("GET", FRESH).await }
+    });
+    house.discord().wait_until_held(1).await;
+    is_called("Newer");
+    disk.set_slow(true);
+    let landing = tokio::spawn(async move { elsewhere.navigate(&callback).await.status });
+    disk.keeps_waiting.subscribe().wait_for(|waits| *waits).await.expect("it lives");
+    house.discord().release();
+    for _ in 0..20 {
+        assert_eq!(browser.fetch("GET", "/api/auth/user").await.status, 200, "time for it to arrive");
+    }
+    disk.set_slow(false);
+    assert_eq!(landing.await.expect("an answer"), 303);
+    assert_eq!(asking.await.expect("an answer").status, 200);
+    assert_eq!(browser.fetch("GET", "/api/auth/user").await.json()["display_name"], "Newer");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_ends_as_long_after_it_was_given_as_discord_said_however_long_the_sign_in_took() {
+    let house = House::open().await;
+    house.discord().add_fault(Fault::new(Route::Me, FaultKind::Hold).once());
+    let mut browser = house.browser();
+    let begun = browser.begin("/api/auth/discord/login").await;
+    let callback = browser.authorize(house.discord(), &begun, MARISOL).await;
+    let landing = tokio::spawn(async move { browser.navigate(&callback).await.status });
+    house.discord().wait_until_held(1).await;
+    house.clock.advance(Duration::from_secs(5));
+    house.discord().release();
+    assert_eq!(landing.await.expect("an answer"), 303);
+    let ends =
+        house.doorbook().app.state().users().find_map(|(_, user)| Some(user.grant.as_ref()?.expires_at));
+    let given_for = house.discord().switches().expires_in;
+    assert_eq!(ends, Some(START.plus(Duration::from_secs(given_for))));
 }

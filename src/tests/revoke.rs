@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use doorbook::clock::Clock as _;
-use doorbook::discord::stand_in::Control;
 use doorbook::discord::stand_in::faults::{Fault, FaultKind};
 use doorbook::discord::stand_in::requests::Route;
+use doorbook::discord::stand_in::{Control, Person};
+use doorbook::domain::id::DiscordId;
 use serde_json::json;
 
 use crate::harness::{Browser, House, MARISOL, ORIGIN, QUIETFOX};
@@ -16,7 +17,7 @@ const LOGIN: &str = "/api/auth/discord/login";
 const JSON: (&str, &str) = ("Accept", "application/json");
 const A_SECOND: Duration = Duration::from_secs(1);
 
-fn grants_of(discord: &Control, user: doorbook::domain::id::DiscordId) -> usize {
+fn grants_of(discord: &Control, user: DiscordId) -> usize {
     let all = discord.grants();
     all.iter().filter(|grant| grant.user == user).map(|grant| grant.refresh_tokens).sum()
 }
@@ -209,6 +210,46 @@ async fn tokens_that_arrive_after_the_revocation_do_not_revive_the_grant() {
     assert_eq!(grants_of(house.discord(), MARISOL), 0, "the late tokens are dead, too");
     assert_eq!(house.revocations(), 0);
     assert_eq!(browser.clone().fetch("GET", USER).await.status, 401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn revocations_do_not_wait_for_refreshes_that_wait_for_them() {
+    /// As many calls that no browser waits for are made at the same time.
+    const CALLS: u64 = 8;
+    let house = House::open().await;
+    let mut people = Vec::new();
+    for number in 1..=CALLS {
+        let id = DiscordId(900_000_000_000_000_000 + number);
+        house.discord().put_person(Person::new(id, format!("person{number}")));
+        people.push(house.signed_in(id).await);
+    }
+    // Every profile is old, and every access token is over.
+    house.clock.advance(Duration::from_secs(3_600));
+    house.discord().expire_tokens(None).await.expect("expired");
+    house.discord().add_fault(Fault::new(Route::Me, FaultKind::Hold));
+    for person in &mut people {
+        assert_eq!(person.fetch("GET", USER).await.status, 200);
+    }
+    house.discord().wait_until_held(CALLS).await;
+    let revoking = people.clone().into_iter().map(|mut person| {
+        tokio::spawn(async move {
+            let done = person.fetch("POST", REVOKE).await;
+            (done.status, done.json())
+        })
+    });
+    let revoking: Vec<_> = revoking.collect();
+    house.until(|state| state.sessions().next().is_none()).await;
+    for person in &mut people {
+        assert_eq!(person.fetch("GET", USER).await.status, 401, "ended at once");
+    }
+    house.discord().clear_faults();
+    house.discord().release();
+    house.revocation_is_confirmed().await;
+    for done in revoking {
+        let done = done.await.expect("an answer");
+        assert_eq!(done, (200, json!({"revoked": true, "sessions_ended": 1})));
+    }
+    assert_eq!(house.discord().count(Route::Revoke), CALLS);
 }
 
 #[tokio::test(flavor = "multi_thread")]

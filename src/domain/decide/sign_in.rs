@@ -4,12 +4,12 @@ use super::memberships::{cut, news, packed};
 use super::{
     Decision, MAX_SESSIONS, Refusal, idle_deadline, live_sessions, report, reports, revoked, version,
 };
-use crate::domain::access::Person;
+use crate::domain::access::{Person, Truth};
 use crate::domain::command::{Facts, SignIn};
 use crate::domain::event::{Cause, Event, Method, Private, RevokedScope, SessionScope, Stranger};
 use crate::domain::id::SessionId;
 use crate::domain::record::{Draft, Subject};
-use crate::domain::rules::{Admission, Rules};
+use crate::domain::rules::Rules;
 use crate::domain::state::State;
 use crate::domain::time::Timestamp;
 
@@ -24,7 +24,7 @@ pub(super) fn decide_sign_in(
     let person =
         Person { id: sign_in.profile.id, profile: Some(&sign_in.profile), memberships: &sign_in.memberships };
     let admin = rules.is_admin(&person);
-    if rules.admit(&person) == Admission::Denied {
+    if rules.allows(&person) != Truth::Yes {
         return Ok(denied(rules, sign_in));
     }
     let sub = sign_in.user.ok_or(Refusal::NoPseudonym)?;

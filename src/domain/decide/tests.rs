@@ -78,12 +78,15 @@ fn the_hundred_and_first_session_ends_the_oldest() {
 #[test]
 fn somebody_who_is_not_on_the_list_is_a_fact_and_gets_no_session() {
     let mut story = given(&[]);
-    story.rules.allow = Some(vec![Term::User(DiscordId(999))]);
-    let Command::SignIn(mut stranger) = sign_in(NELLY, 1, None) else { unreachable!() };
-    stranger.user = None;
-    let decided = story.decide(Command::SignIn(stranger)).expect("a fact");
-    assert_eq!(decided[0].subject, None);
-    assert!(matches!(kinds(&decided[0].events).as_slice(), [Event::SignInDenied { .. }]));
+    // Of the guild nothing is known.
+    for term in [Term::User(DiscordId(999)), Term::Guild(DiscordId(999))] {
+        story.rules.allow = Some(vec![term]);
+        let Command::SignIn(mut stranger) = sign_in(NELLY, 1, None) else { unreachable!() };
+        stranger.user = None;
+        let decided = story.decide(Command::SignIn(stranger)).expect("a fact");
+        assert_eq!(decided[0].subject, None);
+        assert!(matches!(kinds(&decided[0].events).as_slice(), [Event::SignInDenied { .. }]));
+    }
 }
 
 #[test]
