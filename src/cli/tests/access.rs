@@ -205,6 +205,22 @@ fn other_rules_are_compared_before_they_count() {
 }
 
 #[test]
+fn what_only_the_server_was_told_is_asked_for_and_a_narrow_table_keeps_what_changes() {
+    let village = village();
+    let lost = replay(&village, &second().replace("allow = \"guild:", "# allow = \"guild:"), &[]);
+    assert!(lost.out.contains("BEFORE → AFTER"), "{}", lost.shown());
+    let warning = "warning: DOORBOOK_ALLOW is set in the server and not here; is it in its environment only?";
+    let warnings = |came: &Came| came.err.lines().filter(|line| line.starts_with("warning")).count();
+    assert!(lost.err.lines().any(|line| line == warning) && warnings(&lost) == 1, "{}", lost.shown());
+    assert_eq!(warnings(&replay(&village, OTHER, &[])), 0, "another list is no missing one");
+
+    let narrow = Shell { width: Some(80), ..Shell::new() }.file("new.toml", OTHER);
+    let came = asked(&village, &narrow, &["rules", "replay", "--rules", "new.toml"]);
+    assert!(came.out.lines().all(|line| line.chars().count() <= 80), "{}", came.out);
+    snapshot!("rules_replay_80_columns", came.out);
+}
+
+#[test]
 fn rules_with_a_mistake_are_compared_with_nothing() {
     let village = village();
     let came = replay(&village, BAD_RULES, &[]);
