@@ -42,6 +42,13 @@ pub struct TurnedAway {
     rules: Hash,
 }
 
+/// Where sign-ins were refused, each place with its effective time.
+struct Denials {
+    places: Vec<(Position, Timestamp)>,
+    /// Whether there is an index by which records are read one by one.
+    by_index: bool,
+}
+
 impl TurnedAway {
     /// Returns how an answer names them.
     pub fn person(&self) -> Person {
@@ -89,14 +96,14 @@ impl Reader {
         text: &str,
         up_to: Position,
     ) -> Result<Result<TurnedAway, NotOnePerson>, ReadError> {
-        let places = self.denials(up_to).await?;
+        let denials = self.denials(up_to).await?;
         if let Ok(id) = text.parse::<DiscordId>()
-            && let Some(stranger) = self.last_refusal(&places, id).await?
+            && let Some(stranger) = self.last_refusal(&denials, id).await?
         {
             return Ok(Ok(stranger));
         }
         let (wanted, mut found) = (text.to_lowercase(), BTreeMap::new());
-        self.newest_first(&places, |stranger| {
+        self.newest_first(&denials, |stranger| {
             if stranger.goes_by(&wanted) && self.opener().sub_of(stranger.id).is_none() {
                 found.entry(stranger.id).or_insert(stranger);
             }
@@ -107,7 +114,7 @@ impl Reader {
             None => Ok(Err(NotOnePerson::Nobody)),
             // They may have had another name since.
             Some((id, _)) if found.len() == 1 => {
-                let last = self.last_refusal(&places, *id).await?;
+                let last = self.last_refusal(&denials, *id).await?;
                 Ok(last.ok_or(NotOnePerson::Nobody))
             }
             Some(_) => {
@@ -117,13 +124,9 @@ impl Reader {
         }
     }
 
-    async fn last_refusal(
-        &self,
-        places: &[(Position, Timestamp)],
-        id: DiscordId,
-    ) -> Result<Option<TurnedAway>, ReadError> {
+    async fn last_refusal(&self, denials: &Denials, id: DiscordId) -> Result<Option<TurnedAway>, ReadError> {
         let mut last = None;
-        self.newest_first(places, |stranger| {
+        self.newest_first(denials, |stranger| {
             if stranger.id == id {
                 last = Some(stranger);
             }
@@ -133,13 +136,14 @@ impl Reader {
         Ok(last)
     }
 
-    /// Returns where a sign-in was refused, each with its effective time; by the index, as far as that goes.
-    async fn denials(&self, up_to: Position) -> Result<Vec<(Position, Timestamp)>, ReadError> {
+    /// Returns where sign-ins were refused; by the index, as far as that goes.
+    async fn denials(&self, up_to: Position) -> Result<Denials, ReadError> {
         let (mut places, mut time, mut from) = (Vec::new(), Timeline::default(), Position(0));
+        let mut by_index = false;
         if let Some(found) = self.source().find(Lookup::Kind(codec::SIGN_IN_DENIED)).await?
             && let Some((known_to, eff)) = found.up_to
         {
-            places = found.records;
+            (places, by_index) = (found.records, true);
             (time, from) = (Timeline::starting_at(eff), known_to.next());
         }
         if from <= up_to {
@@ -152,18 +156,18 @@ impl Reader {
             .await?;
         }
         places.retain(|(position, _)| *position <= up_to);
-        Ok(places)
+        Ok(Denials { places, by_index })
     }
 
     /// Hands over who was refused there, the newest first, until that is enough.
     async fn newest_first(
         &self,
-        places: &[(Position, Timestamp)],
+        denials: &Denials,
         mut take: impl FnMut(TurnedAway) -> bool,
     ) -> Result<(), ReadError> {
-        for part in places.rchunks(PIECE) {
+        for part in denials.places.rchunks(PIECE) {
             let positions: Vec<Position> = part.iter().rev().map(|(position, _)| *position).collect();
-            let records = self.records_at(positions).await?;
+            let records = self.records_at(positions, denials.by_index).await?;
             for (record, (position, at)) in records.iter().zip(part.iter().rev()) {
                 if !self.refused_in(record, *position, *at).into_iter().all(&mut take) {
                     return Ok(());
@@ -173,8 +177,8 @@ impl Reader {
         Ok(())
     }
 
-    async fn records_at(&self, positions: Vec<Position>) -> Result<Vec<Record>, ReadError> {
-        if self.source().find(Lookup::Kind(codec::SIGN_IN_DENIED)).await?.is_some() {
+    async fn records_at(&self, positions: Vec<Position>, by_index: bool) -> Result<Vec<Record>, ReadError> {
+        if by_index {
             let picked = self.source().pick(positions).await?;
             return picked.iter().map(|(position, frame)| decode(*position, frame)).collect();
         }
