@@ -69,6 +69,11 @@ fn request(question: &Question) -> Result<Request, Failure> {
             "{url}: no browser sends a # or what is behind it; leave that out"
         )));
     }
+    if !url.contains("://") {
+        return Err(Failure::Usage(format!(
+            "{url} has no https://; write it as a browser has it: https://{url}"
+        )));
+    }
     // As browsers do, where nothing stands behind the host.
     let bare = url.split_once("://").is_some_and(|(_, rest)| !rest.contains(['/', '?', '#', '\\']));
     let whole = if bare { format!("{url}/") } else { url.clone() };
@@ -181,6 +186,8 @@ mod tests {
         {
             assert!(matches!(asked(wrong), Err(Failure::Usage(_))), "{wrong}");
         }
+        let Err(Failure::Usage(said)) = asked("wiki.example.org/admin") else { panic!("it has no scheme") };
+        assert!(said.ends_with("write it as a browser has it: https://wiki.example.org/admin"), "{said}");
         assert!(matches!(asked("https://a.example/.doorbook/finish?t=1"), Err(Failure::No(_))));
     }
 
