@@ -90,4 +90,12 @@ mod tests {
         );
         assert!(!of(io::ErrorKind::ConnectionReset).contains("sudo"));
     }
+
+    #[test]
+    fn where_no_log_is_it_is_said_how_to_name_the_directory() {
+        let data_dir = "/x/data".into();
+        let said = Failure::Serve(ServeError::Open(OpenError::NoLog { data_dir })).to_string();
+        let how = "name the directory with --data-dir, or data_dir in /etc/doorbook/doorbook.toml";
+        assert_eq!(said, format!("there is no log in /x/data; {how}"));
+    }
 }
