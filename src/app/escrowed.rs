@@ -4,7 +4,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -55,6 +55,11 @@ impl Escrowed {
         bytes.push(b'\n');
         let new = data_dir.join(format!("{NAME}.new"));
         let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        // Whoever made the escrow, the server has to read this.
+        let (dir, own) = (fs::metadata(data_dir)?, file.metadata()?);
+        if own.uid() != dir.uid() {
+            fchown(&file, Some(dir.uid()), Some(dir.gid()))?;
+        }
         file.write_all(&bytes)?;
         disk.sync_all(Synced::Other, &file)?;
         fs::rename(&new, data_dir.join(NAME))?;
@@ -76,7 +81,8 @@ impl App {
                 "the last escrow is stale: since then users or months came, or were erased; run `doorbook keys escrow` again"
             ),
             Err(error) => {
-                tracing::warn!(%error, "what is remembered of the last escrow cannot be read");
+                let path = self.data_dir.join(NAME);
+                tracing::warn!(path = %path.display(), %error, "what is remembered of the last escrow cannot be read");
             }
         }
     }
@@ -108,6 +114,19 @@ mod tests {
         let mode = fs::metadata(dir.path().join(NAME)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left beside it");
+    }
+
+    #[test]
+    fn what_root_remembers_belongs_to_whose_the_directory_is() {
+        let dir = tempfile::tempdir().unwrap();
+        if std::os::unix::fs::chown(dir.path(), Some(12_345), Some(12_346)).is_err() {
+            // Only root can give a directory away.
+            return;
+        }
+        let escrowed = Escrowed { fingerprint: Hash([7; 32]), created: Timestamp(0) };
+        escrowed.write(dir.path(), &RealDisk).unwrap();
+        let found = fs::metadata(dir.path().join(NAME)).unwrap();
+        assert_eq!((found.uid(), found.gid()), (12_345, 12_346));
     }
 
     #[test]

@@ -14,17 +14,17 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use self::case::Case;
-use super::{Person, ReadError, Reader, View, When};
+use super::{Person, ReadError, Reader, View, When, Who};
 use crate::domain::access::Wanted;
 use crate::domain::host::Host;
-use crate::domain::id::{Position, Sub};
+use crate::domain::id::Position;
 use crate::domain::path::RequestPath;
 use crate::domain::rules::Rules;
 use crate::domain::state::Session;
 use crate::domain::time::Timestamp;
 
 pub(super) use self::facts::{Known, Places, Seen, flat};
-pub(super) use self::verdict::{code, reason_name, sentence};
+pub(super) use self::verdict::{ALLOW, code, lacking, reason_name, sentence};
 
 /// What somebody wants to open.
 #[derive(Clone, Debug)]
@@ -183,7 +183,7 @@ impl Reader {
     /// `parse` reads the rules as the log has them.
     pub async fn access(
         &self,
-        sub: Sub,
+        who: &Who,
         request: &Request,
         when: When,
         now: Timestamp,
@@ -195,15 +195,41 @@ impl Reader {
             Ok(then) => then,
             Err(unanswered) => return Ok(Err(unanswered)),
         };
-        let known = Known::of(&view.state, sub, self.opener());
-        let live: Vec<&Session> =
-            view.state.sessions_of(sub).filter(|session| session.is_live(view.now)).collect();
-        let places = Places::wanted(known.records(), live.iter().map(|session| session.id));
-        let places = self.find_places(places, BTreeSet::from([sub]), up_to).await?;
-        let person = view.people.person(sub, self.opener());
-        let case =
-            Case { view: &view, up_to, then: &then, known: &known, live: &live, places: &places, request };
-        Ok(Ok(case.access(sub, person)))
+        let live: Vec<&Session> = match who {
+            Who::User(sub) => {
+                view.state.sessions_of(*sub).filter(|session| session.is_live(view.now)).collect()
+            }
+            Who::Stranger(_) => Vec::new(),
+        };
+        let (person, known, places) = match who {
+            Who::User(sub) => {
+                let known = Known::of(&view.state, *sub, self.opener());
+                let places = Places::wanted(known.records(), live.iter().map(|session| session.id));
+                let places = self.find_places(places, BTreeSet::from([*sub]), up_to).await?;
+                (view.people.person(*sub, self.opener()), known, places)
+            }
+            Who::Stranger(stranger) => {
+                let mut places = Places::default();
+                places.know(stranger.record, stranger.position);
+                (stranger.person(), stranger.known(), places)
+            }
+        };
+        let why_not = match who {
+            Who::Stranger(_) => "none: they were never let in",
+            Who::User(sub) if view.state.is_erased(*sub) => "none: they were erased",
+            Who::User(_) => "none that counted then",
+        };
+        let case = Case {
+            view: &view,
+            up_to,
+            then: &then,
+            known: &known,
+            live: &live,
+            why_not,
+            places: &places,
+            request,
+        };
+        Ok(Ok(case.access(person)))
     }
 
     /// Returns the rules that counted at the moment of a view.

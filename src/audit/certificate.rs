@@ -82,7 +82,8 @@ impl Reader {
         let filter = Filter { users: Some([sub].into()), kind, ..Filter::default() };
         let mut found = None;
         let is_theirs = |row: &EventRow| {
-            row.without_effect.is_none() && row.user.as_ref().is_some_and(|user| user.sub == sub.to_string())
+            row.without_effect.is_none()
+                && row.user.as_ref().is_some_and(|user| user.sub == Some(sub.to_string()))
         };
         self.rows(filter, head, |row| {
             if is_theirs(&row) {

@@ -143,7 +143,8 @@ fn seed(filter: &Filter) -> Option<Vec<Lookup>> {
         return Some(vec![Lookup::Session(session)]);
     }
     if let Some(users) = &filter.users {
-        return Some(users.iter().copied().map(Lookup::User).collect());
+        let denials = filter.stranger.map(|_| Lookup::Kind(codec::SIGN_IN_DENIED));
+        return Some(users.iter().copied().map(Lookup::User).chain(denials).collect());
     }
     let wanted = filter.kind.as_deref()?;
     let kinds = codec::kinds().iter().filter(|kind| {

@@ -14,8 +14,8 @@ use crate::domain::state::{Fact, FactOf, State};
 /// A person, as an answer names them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Person {
-    /// The pseudonym.
-    pub sub: String,
+    /// The pseudonym; somebody who was never let in has none.
+    pub sub: Option<String>,
     /// The Discord id, unless they were erased or the keys are not there.
     pub id: Option<String>,
     /// The handle, as far as it is known at that moment.
@@ -33,6 +33,13 @@ pub enum NotOnePerson {
     /// Several: say which by id.
     #[error("more than one person goes by that name")]
     Ambiguous(Vec<Person>),
+}
+
+impl Person {
+    /// Returns what they are called: their name, and the pseudonym where that is not known.
+    pub fn by_name(&self) -> &str {
+        self.name.as_deref().or(self.sub.as_deref()).unwrap_or("somebody")
+    }
 }
 
 /// The names of people as the records tell them, one record after the other; boxes are opened when asked for.
@@ -71,7 +78,7 @@ impl People {
         let profile = self.profile(sub, opener);
         let id = profile.as_ref().map(|profile| profile.id).or_else(|| opener.id_of(sub));
         Person {
-            sub: sub.to_string(),
+            sub: Some(sub.to_string()),
             id: id.map(|id| id.to_string()),
             username: profile.as_ref().map(|profile| profile.username.clone()),
             name: profile.map(|profile| profile.display_name().to_owned()),

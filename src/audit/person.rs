@@ -73,7 +73,7 @@ impl Reader {
         .await?;
         events.extend(of_them.expired(now));
         view.now = now;
-        let sub_text = sub.to_string();
+        let sub_text = Some(sub.to_string());
         let mut sessions = view.signed_in(self.opener());
         sessions.retain(|session| session.user.sub == sub_text);
         let known = view.state.user(sub);

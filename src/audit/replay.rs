@@ -18,7 +18,7 @@ use super::access::{Known, Places, RulesThen, Unanswered, code, flat, reason_nam
 use super::{People, ReadError, Reader, View, When};
 use crate::domain::access::{Person as Asked, Reason, Truth, Verdict, check};
 use crate::domain::id::{Position, RecordId, Sub};
-use crate::domain::rules::{Grants, Rule, Rules, Term};
+use crate::domain::rules::{DefaultPolicy, Grants, Rule, Rules, Term};
 use crate::domain::state::{State, Verdict as Counts};
 use crate::domain::time::Timestamp;
 
@@ -30,6 +30,8 @@ const TOLD: usize = 10_000;
 pub struct Replay {
     /// Where the rules stand that decide now.
     pub rules_at: Option<Position>,
+    /// The settings that are part of these and of the others not.
+    pub lacking: Vec<&'static str>,
     /// Of how many people it was asked.
     pub people: usize,
     /// How many questions.
@@ -160,6 +162,7 @@ impl Reader {
         let comparison = Comparison { old: &rules, new };
         let mut replay = comparison.of(&everybody, &questions);
         (replay.rules_at, replay.is_cut) = (position, is_cut);
+        replay.lacking = lacking(&rules, new);
         self.locate(&mut replay.shifts, head).await?;
         Ok(Ok(replay))
     }
@@ -180,6 +183,17 @@ impl Reader {
         }
         Ok(())
     }
+}
+
+/// Returns the settings that the old rules are made of and the new ones are not.
+fn lacking(old: &Rules, new: &Rules) -> Vec<&'static str> {
+    let is_deny = |rules: &Rules| rules.default_policy == DefaultPolicy::Deny;
+    let gone = [
+        ("DOORBOOK_ALLOW", old.allow.is_some() && new.allow.is_none()),
+        ("DOORBOOK_ADMINS", !old.admins.is_empty() && new.admins.is_empty()),
+        ("DOORBOOK_DEFAULT_POLICY", !is_deny(old) && is_deny(new)),
+    ];
+    gone.into_iter().filter_map(|(variable, is_gone)| is_gone.then_some(variable)).collect()
 }
 
 /// What rules say to a question.
@@ -233,6 +247,7 @@ impl Comparison<'_> {
         }
         Replay {
             rules_at: None,
+            lacking: Vec::new(),
             people: everybody.len() - 1,
             questions: questions.len(),
             is_cut: false,

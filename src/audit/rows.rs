@@ -7,9 +7,10 @@ use ipnet::IpNet;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::turned_away::is_denial;
 use super::{Opener, People, Person, ReadError, Records, describe, in_words};
-use crate::domain::event::{ActorKind, Event};
-use crate::domain::id::{Position, SessionId, Sub};
+use crate::domain::event::{ActorKind, Event, Private};
+use crate::domain::id::{DiscordId, Position, SessionId, Sub};
 use crate::domain::record::Record;
 use crate::domain::state::{State, Timeline, Verdict};
 use crate::domain::time::Timestamp;
@@ -72,6 +73,8 @@ fn as_text<S: serde::Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok,
 pub struct Filter {
     /// Concerns one of these users, or one of them caused it.
     pub users: Option<BTreeSet<Sub>>,
+    /// Is the refused sign-in of that one, who has no pseudonym; besides what concerns the users.
+    pub stranger: Option<DiscordId>,
     /// Concerns that session.
     pub session: Option<SessionId>,
     /// Is of that kind, or of that noun: `session` means all of `session.*`.
@@ -202,7 +205,7 @@ impl Rows {
         };
         let wanted = filter.is_in_time(eff)
             && filter.is_kind(kind)
-            && filter.users.as_ref().is_none_or(concerns)
+            && (filter.users.as_ref().is_none_or(concerns) || self.is_of_stranger(record, index, event))
             && filter
                 .session
                 .is_none_or(|wanted| sessions_of(event).contains(&wanted) || actor.via == Some(wanted))
@@ -238,6 +241,14 @@ impl Rows {
                 Verdict::Ignored => Some("ignored"),
             },
         })
+    }
+}
+
+impl Rows {
+    fn is_of_stranger(&self, record: &Record, index: usize, event: &Event) -> bool {
+        let Some(wanted) = self.filter.stranger.filter(|_| is_denial(event)) else { return false };
+        let private = self.opener.private(record, index);
+        matches!(private, Some(Private::Denied(stranger)) if stranger.profile.id == wanted)
     }
 }
 

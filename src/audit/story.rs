@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::rows::{Actor, actor_of};
 use super::words::membership;
-use super::{Filter, People, Person, ReadError, Reader, Rows, SignedIn, View, When, in_words};
-use crate::domain::id::Sub;
+use super::{Filter, People, Person, ReadError, Reader, Rows, SignedIn, TurnedAway, View, When, in_words};
+use crate::domain::id::{Position, Sub};
 use crate::domain::time::Timestamp;
 
 /// Everything that the log tells of one person, up to some moment.
@@ -49,6 +49,32 @@ impl Reader {
         let Some(end) = self.position(when).await? else { return Ok(None) };
         let Some(view) = self.view(when, now).await? else { return Ok(None) };
         let filter = Filter { users: Some([sub].into()), ..Filter::default() };
+        let story = self.lines(filter, end, view.now, Some(sub)).await?;
+        Ok(Some(self.told(sub, &view, story)))
+    }
+
+    /// Tells the story of somebody who was never let in: every refused sign-in, up to the last.
+    ///
+    /// `standing` says how they stand.
+    pub async fn story_of_stranger(
+        &self,
+        stranger: &TurnedAway,
+        standing: String,
+    ) -> Result<Story, ReadError> {
+        let TurnedAway { id, position, at, .. } = *stranger;
+        let filter = Filter { users: Some([].into()), stranger: Some(id), ..Filter::default() };
+        let story = self.lines(filter, position, at, None).await?;
+        Ok(Story { person: stranger.person(), standing, sessions: Vec::new(), story })
+    }
+
+    /// Returns a line for each record of which a filter wants anything.
+    async fn lines(
+        &self,
+        filter: Filter,
+        end: Position,
+        now: Timestamp,
+        sub: Option<Sub>,
+    ) -> Result<Vec<Line>, ReadError> {
         let mut rows = Rows::new(self.opener().clone(), filter.clone());
         let mut people = People::default();
         let mut story = Vec::new();
@@ -82,8 +108,8 @@ impl Reader {
             true
         })
         .await?;
-        story.extend(rows.expired(view.now).into_iter().map(|row| expired(row.time)));
-        Ok(Some(self.told(sub, &view, story)))
+        story.extend(rows.expired(now).into_iter().map(|row| expired(row.time)));
+        Ok(story)
     }
 
     fn told(&self, sub: Sub, view: &View, story: Vec<Line>) -> Story {
@@ -111,10 +137,10 @@ impl Reader {
     }
 }
 
-fn by(actor: &Actor, sub: Sub) -> String {
+fn by(actor: &Actor, sub: Option<Sub>) -> String {
     match &actor.user {
-        Some(person) if person.sub == sub.to_string() => "themselves".to_owned(),
-        Some(person) => format!("{} {}", actor.kind, person.name.as_deref().unwrap_or(&person.sub)),
+        Some(person) if person.sub == sub.map(|sub| sub.to_string()) => "themselves".to_owned(),
+        Some(person) => format!("{} {}", actor.kind, person.by_name()),
         None => actor.kind.clone(),
     }
 }

@@ -5,6 +5,9 @@ use crate::domain::event::{
     Requester, RestoredFrom, RevokedBy, RevokedScope, Stage,
 };
 
+/// So many guilds of a stranger are named, and the others counted.
+const GUILDS: usize = 3;
+
 /// Returns what happened, in a few words that begin in lower case and have no full stop.
 pub fn in_words(event: &Event, private: Option<&Private>) -> String {
     match event {
@@ -37,8 +40,8 @@ pub fn in_words(event: &Event, private: Option<&Private>) -> String {
         }
         Event::SignInDenied { .. } => match private {
             Some(Private::Denied(who)) => {
-                let who = &who.profile;
-                format!("{} ({}) was not let in", who.display_name(), who.id)
+                let name = who.profile.display_name();
+                format!("{name} ({}) was not let in{}", who.profile.id, seen_of(&who.memberships))
             }
             _ => "was not let in".into(),
         },
@@ -118,6 +121,16 @@ pub fn in_words(event: &Event, private: Option<&Private>) -> String {
         }
         Event::AuditRead(audit) => format!("the log was read: {}", question(audit)),
         Event::AuditExported(audit) => format!("a copy was taken: {}", question(audit)),
+    }
+}
+
+/// Returns what Discord said of a stranger's guilds, as far as a line has room for it.
+fn seen_of(memberships: &[Membership]) -> String {
+    let seen: Vec<String> = memberships.iter().take(GUILDS).map(membership).collect();
+    match (seen.is_empty(), memberships.len() - seen.len()) {
+        (true, _) => String::new(),
+        (false, 0) => format!(": {}", seen.join(", ")),
+        (false, more) => format!(": {} and {}", seen.join(", "), counted(more as u64, "more guild")),
     }
 }
 

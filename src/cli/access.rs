@@ -5,13 +5,13 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
-use super::audit::{person, view, with_reading};
+use super::audit::{named, not_begun, view, who, with_reading};
 use super::failure::Failure;
 use super::flags::BriefFlags;
 use super::json;
 use super::outside::Outside;
-use super::rows::{self, Format, Row, visible, visible_lines};
-use crate::audit::{Access, Ground, Request, Unanswered, When};
+use super::rows::{self, Format, Row, visible_lines};
+use crate::audit::{Access, Ground, Request, Unanswered, When, Who};
 use crate::control::Trouble;
 use crate::domain::forwarded::Forwarded;
 use crate::domain::rules::Rules;
@@ -32,12 +32,16 @@ pub(super) fn run(question: Question, flags: BriefFlags, outside: &mut Outside) 
         let reader = &reading.reader;
         // By the names of today: who changed theirs is still found.
         let today = view(reader, When::Now, outside).await?;
-        let sub = person(&question.user, &today.people, reader.opener())?;
-        if today.state.user(sub).is_none() && !today.state.is_erased(sub) {
+        let now = outside.clock.now();
+        let Some(end) = reader.position(question.at).await? else { return Err(not_begun(reader).await) };
+        let who = who(&question.user, &today.people, end, reader).await?;
+        if let Who::User(sub) = who
+            && today.state.user(sub).is_none()
+            && !today.state.is_erased(sub)
+        {
             return Err(Failure::No("the log tells nothing about them".to_owned()));
         }
-        let now = outside.clock.now();
-        let access = reader.access(sub, &request, question.at, now, parse).await?;
+        let access = reader.access(&who, &request, question.at, now, parse).await?;
         print(&access.map_err(unanswered)?, question.format, outside)
     })
 }
@@ -63,6 +67,11 @@ fn request(question: &Question) -> Result<Request, Failure> {
     if url.contains('#') {
         return Err(Failure::Usage(format!(
             "{url}: no browser sends a # or what is behind it; leave that out"
+        )));
+    }
+    if !url.contains("://") {
+        return Err(Failure::Usage(format!(
+            "{url} has no https://; write it as a browser has it: https://{url}"
         )));
     }
     // As browsers do, where nothing stands behind the host.
@@ -107,10 +116,10 @@ fn print(access: &Access, format: Format, outside: &mut Outside) -> Result<(), F
 
 /// Who, what, when, and the answer.
 fn head(access: &Access) -> String {
-    let who = &access.person;
-    let name = who.name.as_deref().unwrap_or("somebody without a name");
-    let id = who.id.as_deref().unwrap_or("no Discord id: erased, or no keys");
-    let mut head = format!("{} ({id}), pseudonym {}", visible(name), who.sub);
+    let mut head = named(&access.person);
+    if access.person.sub.is_none() {
+        head.push_str(", never let in");
+    }
     let request = &access.request;
     let from = request.ip.map(|ip| format!(" from {ip}")).unwrap_or_default();
     let _ = write!(head, "\n{} {}{from}", request.method, request.url);
@@ -177,6 +186,8 @@ mod tests {
         {
             assert!(matches!(asked(wrong), Err(Failure::Usage(_))), "{wrong}");
         }
+        let Err(Failure::Usage(said)) = asked("wiki.example.org/admin") else { panic!("it has no scheme") };
+        assert!(said.ends_with("write it as a browser has it: https://wiki.example.org/admin"), "{said}");
         assert!(matches!(asked("https://a.example/.doorbook/finish?t=1"), Err(Failure::No(_))));
     }
 

@@ -11,18 +11,23 @@ use crate::telemetry::DEFAULT_FILTER;
 /// Try it: the server and a stand-in for Discord, on this machine alone
 ///
 /// Needs no Discord account and no configuration, and reads none: neither .env nor doorbook.toml nor the
-/// environment. Everything is kept in ./demo-data, so that stopping and starting signs nobody out.
+/// environment. Everything is kept in one directory, so that stopping and starting signs nobody out.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  doorbook demo --fresh    # start over, with an empty log")]
+#[command(
+    after_help = "Examples:\n  doorbook demo --fresh    # start over, with an empty log\n  doorbook demo --port 4001 --discord-port 4002"
+)]
 pub(super) struct Args {
     /// Forget the demo so far and start over
     #[arg(long)]
     fresh: bool,
-    #[arg(long, hide = true, default_value = "demo-data")]
+    /// Where to keep everything
+    #[arg(long, value_name = "DIR", default_value = "demo-data")]
     data_dir: PathBuf,
-    #[arg(long, hide = true, default_value_t = 3001)]
+    /// The port of doorbook, on this machine alone
+    #[arg(long, value_name = "PORT", default_value_t = 3001)]
     port: u16,
-    #[arg(long, hide = true, default_value_t = 3002)]
+    /// The port of the stand-in, on this machine alone
+    #[arg(long, value_name = "PORT", default_value_t = 3002)]
     discord_port: u16,
 }
 

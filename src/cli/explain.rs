@@ -5,19 +5,21 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use super::access;
-use super::audit::{not_begun, person, view, when, with_reading};
+use super::audit::{named, not_begun, view, when, who, with_reading};
 use super::failure::Failure;
 use super::flags::BriefFlags;
 use super::json;
 use super::outside::Outside;
-use super::rows::{self, Format, Row, visible, visible_lines};
-use crate::audit::{Line, Story, When};
+use super::rows::{self, Format, Row, visible_lines};
+use crate::audit::{Line, Story, When, Who};
 
 /// Say why somebody may open an address, or tell their story: sign-ins, devices, denials and ends
 ///
 /// With a URL: what the rules say about it, or said at that moment, with every session, fact and term that decides,
-/// and the position of the record that proves each. It is answered from the log alone. When Discord last confirmed a
-/// membership, or an address where a rule asks for one, is not in it, so the answer says where it depends on that. Exit code 0 whatever the answer is.
+/// and the position of the record that proves each. Somebody who was never let in is answered for by what they were
+/// when they were last refused. It is answered from the log alone. When Discord last confirmed a membership, or an
+/// address where a rule asks for one, is not in it, so the answer says where it depends on that. Exit code 0 whatever
+/// the answer is.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  doorbook explain https://wiki.example.org/admin --user nelly\n  doorbook explain https://wiki.example.org/ --user nelly --method POST --at \"2026-11-17 14:03\"\n  doorbook explain --user 80351110224678912 --at 4711"
@@ -55,8 +57,15 @@ pub(super) fn run(args: Args, outside: &mut Outside) -> Result<(), Failure> {
         let reader = &reading.reader;
         // By the names of today: who changed theirs is still found.
         let today = view(reader, When::Now, outside).await?;
-        let sub = person(&args.user, &today.people, reader.opener())?;
-        let story = reader.story(sub, at, outside.clock.now()).await?;
+        let now = outside.clock.now();
+        let Some(end) = reader.position(at).await? else { return Err(not_begun(reader).await) };
+        let story = match who(&args.user, &today.people, end, reader).await? {
+            Who::User(sub) => reader.story(sub, at, now).await?,
+            Who::Stranger(stranger) => {
+                let standing = reader.never_let_in(&stranger, now, access::parse).await?;
+                Some(reader.story_of_stranger(&stranger, standing).await?)
+            }
+        };
         let Some(story) = story else { return Err(not_begun(reader).await) };
         if story.story.is_empty() {
             return Err(Failure::No("the log tells nothing about them by then".to_owned()));
@@ -71,11 +80,9 @@ fn print(story: &Story, format: Format, outside: &mut Outside) -> Result<(), Fai
     let written = match format {
         Format::Json => json::pretty(story).and_then(|text| writeln!(out, "{text}")),
         Format::Table => {
-            let who = &story.person;
-            let name = who.name.as_deref().unwrap_or("somebody without a name");
-            let id = who.id.as_deref().unwrap_or("no Discord id: erased, or no keys");
-            let head = format!("{} ({id}), pseudonym {}", visible(name), who.sub);
-            let told = writeln!(out, "{head}\n{}\n", visible_lines(&story.standing));
+            let head = named(&story.person);
+            let between = if story.person.sub.is_some() { '\n' } else { ' ' };
+            let told = writeln!(out, "{head}{between}{}\n", visible_lines(&story.standing));
             told.and_then(|()| rows::write(out, format, screen, &story.story))
         }
         Format::Jsonl | Format::Csv => rows::write(out, format, screen, &story.story),

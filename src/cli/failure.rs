@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use super::advice;
 use super::rows::{visible, visible_lines};
 use crate::audit::{CopyError, Person, ReadError};
 use crate::config::ConfigErrors;
@@ -84,7 +85,9 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Much of it is what others said: a server, Discord, a file that somebody sent.
-        f.write_str(&visible_lines(&Words(self).to_string()))
+        let words = advice::instead_of(self).unwrap_or_else(|| Words(self).to_string());
+        f.write_str(&visible_lines(&words))?;
+        advice::beside(self).map_or(Ok(()), |advice| write!(f, "; {}", visible_lines(&advice)))
     }
 }
 

@@ -13,8 +13,8 @@ use crate::telemetry::DEFAULT_FILTER;
 
 /// Run the stand-in for Discord alone, to test another app's Discord login against it
 ///
-/// It knows one application and a few people, and no secret of it is worth anything elsewhere. Faults are
-/// switched on and off under /_control/.
+/// It knows one application and a few people, and no secret of it is worth anything elsewhere. At its start it prints
+/// what to put into the app's environment. Faults are switched on and off under /_control/, which lists them.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  \
     doorbook mock-discord --client-id 1234567890123456789 --client-secret hush \\\n      \

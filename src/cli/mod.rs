@@ -4,6 +4,7 @@
 //! well, 1 where the answer is "no", 2 for wrong use or configuration, 3 where the environment failed.
 
 mod access;
+mod advice;
 mod audit;
 mod backup;
 mod config_check;

@@ -27,6 +27,9 @@ pub trait Row {
     /// The headings.
     const COLUMNS: &'static [&'static str];
 
+    /// The headings of a table, where they are others.
+    const HEADINGS: &'static [&'static str] = Self::COLUMNS;
+
     /// The columns whose cells a table never breaks over lines.
     const WHOLE: &'static [usize] = &[];
 
@@ -198,7 +201,7 @@ fn of_columns<R: Row>(shown: &[usize], rows: &[(bool, Vec<String>)]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(shown.iter().filter_map(|&at| R::COLUMNS.get(at)).map(|name| name.to_uppercase()));
+    table.set_header(shown.iter().filter_map(|&at| R::HEADINGS.get(at)).map(|name| name.to_uppercase()));
     for (stands_out, row) in rows {
         let cells = shown.iter().filter_map(|&at| row.get(at)).map(Cell::new);
         table.add_row(cells.map(|cell| if *stands_out { cell.fg(Color::Red) } else { cell }));

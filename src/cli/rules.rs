@@ -11,7 +11,7 @@ use super::flags::BriefFlags;
 use super::outside::Outside;
 use super::rows::{Format, Row};
 use crate::audit::{AccessChange, Replay, Shift};
-use crate::config::Local;
+use crate::config::{Local, Sources, is_given};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -26,6 +26,9 @@ pub(super) enum Command {
 /// pages of an administrator, and a GET of the host and path of each rule of either. `*.example.org` is asked as one
 /// host below it that no rule names. Where rules of a place name methods or networks, each is asked, and one that
 /// none names.
+///
+/// A setting that only the environment of the server has, as with an EnvironmentFile of systemd, counts here only where
+/// it is in the environment of this command as well; it warns of the most important ones.
 ///
 /// Exit code 1 where anybody loses access, or may lose it because a fact has never been asked for; 0 where nobody
 /// does; 2 where NEW.toml has a mistake.
@@ -51,14 +54,30 @@ pub(super) fn run(command: Command, outside: &mut Outside) -> Result<(), Failure
     let Command::Replay(args) = command;
     let mut flags = args.flags.0.clone();
     flags.insert("config", outside.path(&args.rules).display().to_string());
-    let new = Local::read(&outside.sources(flags))?.rules;
+    let sources = outside.sources(flags);
+    let new = Local::read(&sources)?.rules;
     let since = outside.moment("since", &args.since)?;
     with_reading(args.flags, outside, async |reading, outside| {
         let now = outside.clock.now();
         let replay = reading.reader.replay(&new, since, now, parse).await?.map_err(unanswered)?;
         outside.print(args.format, &replay.shifts)?;
+        warn_of_what_is_elsewhere(&replay, &sources, outside)?;
         conclude(&replay, outside)
     })
+}
+
+/// Warns of settings that the server has and this command does not see: much seems lost then, or won.
+fn warn_of_what_is_elsewhere(
+    replay: &Replay,
+    sources: &Sources,
+    outside: &mut Outside,
+) -> Result<(), Failure> {
+    for variable in replay.lacking.iter().filter(|variable| !is_given(variable, sources)) {
+        outside.say(format_args!(
+            "warning: {variable} is set in the server and not here; is it in its environment only?"
+        ))?;
+    }
+    Ok(())
 }
 
 /// Says what was compared and what came of it.
@@ -99,9 +118,23 @@ impl Row for Shift {
     const COLUMNS: &'static [&'static str] =
         &["change", "user_id", "user", "host", "path", "method", "ip", "before", "after", "why", "position"];
 
-    const WHOLE: &'static [usize] = &[0, 1, 3, 5, 6, 7, 8, 10];
+    const HEADINGS: &'static [&'static str] = &[
+        "change",
+        "user_id",
+        "user",
+        "host",
+        "path",
+        "method",
+        "ip",
+        "before → after",
+        "after",
+        "why",
+        "position",
+    ];
 
-    const WEIGHT: &'static [usize] = &[0, 2, 3, 4, 7, 8, 9, 10, 5, 6];
+    const WHOLE: &'static [usize] = &[0, 1, 5, 6, 10];
+
+    const WEIGHT: &'static [usize] = &[0, 2, 7, 3, 9, 4, 10, 5, 6];
 
     fn stands_out(&self) -> bool {
         self.change.is_loss()
@@ -130,6 +163,13 @@ impl Row for Shift {
             Some(self.why.clone()),
             self.position.map(|position| position.to_string()),
         ]
+    }
+
+    fn shown(&self) -> Vec<Option<String>> {
+        let mut cells = self.cells();
+        // One says nothing without the other, so a table has both in one column.
+        cells[7] = Some(format!("{} → {}", self.before, self.after));
+        cells
     }
 
     fn json(&self) -> impl Serialize {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::audit::{person, with_reading};
+use super::audit::{who, with_reading};
 use super::export::{note, with_taking_of};
 use super::failure::Failure;
 use super::flags::BriefFlags;
@@ -14,7 +14,7 @@ use super::new_file::NewFile;
 use super::outside::{Outside, block_on};
 use super::rows::visible;
 use super::sessions::open_config;
-use crate::audit::{Certificate, Person, Reader, When};
+use crate::audit::{Certificate, People, Person, Reader, When, Who};
 use crate::control::{Answers, Client, Trouble};
 use crate::domain::event::{Question, Requester};
 use crate::domain::id::{Position, Sub};
@@ -114,11 +114,23 @@ fn export(args: Export, outside: &mut Outside) -> Result<(), Failure> {
         let head = taking.head().await?.ok_or_else(|| Failure::No("the log is empty".to_owned()))?;
         let today = taking.reader.view(When::After(head), now).await?;
         let today = today.ok_or_else(|| Failure::No("the log is empty".to_owned()))?;
-        let sub = person(&args.user, &today.people, taking.reader.opener())?;
+        let sub = let_in(&args.user, &today.people, head, &taking.reader).await?;
         note(taking, Question::User, Some(sub), head, outside).await?;
         Ok(taking.reader.holdings(sub, head, now).await?)
     })?;
     write(output, &holdings, outside)
+}
+
+/// Finds one person who was let in; of anybody else nothing is sealed with a key of their own.
+async fn let_in(text: &str, people: &People, head: Position, reader: &Reader) -> Result<Sub, Failure> {
+    match who(text, people, head, reader).await? {
+        Who::User(sub) => Ok(sub),
+        Who::Stranger(stranger) => Err(Failure::No(format!(
+            "{} was never let in, so nothing is sealed with a key of their own: their refused sign-ins fade with their month (DOORBOOK_RETENTION); `doorbook audit log --user {}` shows them",
+            named(&stranger.person()),
+            stranger.id
+        ))),
+    }
 }
 
 fn nothing_opens(error: &dyn std::error::Error) -> Failure {
@@ -185,8 +197,8 @@ fn find(args: &Erase, outside: &mut Outside) -> Result<Found, Failure> {
     with_reading(args.flags.clone(), outside, async |reading, outside| {
         let reader = &reading.reader;
         let today = reader.today(outside.clock.now()).await?;
-        let (_, today) = today.ok_or_else(|| Failure::No("the log is empty".to_owned()))?;
-        let sub = person(&args.user, &today.people, reader.opener())?;
+        let (head, today) = today.ok_or_else(|| Failure::No("the log is empty".to_owned()))?;
+        let sub = let_in(&args.user, &today.people, head, reader).await?;
         let before = if today.state.is_erased(sub) { reader.erasure_of(sub).await? } else { None };
         Ok(Found { sub, who: today.people.person(sub, reader.opener()), before })
     })
@@ -243,5 +255,5 @@ async fn certify(reader: &Reader, sub: Sub, position: Position) -> Result<Certif
 
 fn named(person: &Person) -> String {
     let name = person.name.as_deref().unwrap_or("somebody without a name");
-    format!("{} ({})", visible(name), person.id.as_deref().unwrap_or(&person.sub))
+    format!("{} ({})", visible(name), person.id.as_deref().or(person.sub.as_deref()).unwrap_or_default())
 }

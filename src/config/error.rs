@@ -84,6 +84,9 @@ pub enum Wrong {
     /// A key nobody knows.
     #[error("unknown key{}", did_you_mean(.0))]
     UnknownKey(Option<&'static str>),
+    /// The name of a variable, in the file.
+    #[error("unknown key; did you mean {0}? keys of the file are in lower case, without DOORBOOK_")]
+    VariableInFile(&'static str),
     /// A variable nobody knows.
     #[error("unknown variable{}", did_you_mean(.0))]
     UnknownVariable(Option<&'static str>),
@@ -191,6 +194,9 @@ pub enum Wrong {
          {{ signed_in = true }} or {{ admin = true }}"
     )]
     NotOneTerm,
+    /// A term of a setting where a table stands.
+    #[error("a term is a table here: {0}")]
+    TermIsATable(String),
     /// Not the id of something at Discord.
     #[error("\"{0}\" is not a Discord id: the digits that \"Copy ID\" gives, in quotes")]
     NotAnId(String),

@@ -89,7 +89,7 @@ pub(super) fn parse(path: PathBuf, text: &str, mistakes: &mut Vec<Mistake>) -> C
 fn understand(key: &str, value: &DeValue<'_>) -> Result<String, Wrong> {
     let known = settings::ALL.iter().find(|s| s.key == key || is_file_key(s, key));
     let Some(setting) = known else {
-        return Err(Wrong::UnknownKey(nearest(key)));
+        return Err(variable(key).map_or_else(|| Wrong::UnknownKey(nearest(key)), Wrong::VariableInFile));
     };
     match value {
         _ if setting.kind == Kind::Later => Err(Wrong::Later),
@@ -113,7 +113,19 @@ pub(super) fn is_file_key(setting: &Setting, key: &str) -> bool {
 
 fn nearest(key: &str) -> Option<&'static str> {
     let known = settings::ALL.iter().map(|setting| setting.key).chain(settings::TABLES);
-    closest(key, known)
+    closest(key, known).map(|name| match name {
+        "rule" => "[[rule]]",
+        "group" => "[[group]]",
+        key => key,
+    })
+}
+
+/// Returns the key that somebody meant who wrote the name of its variable.
+fn variable(name: &str) -> Option<&'static str> {
+    let lower = name.to_ascii_lowercase();
+    let key = lower.strip_prefix("doorbook_").unwrap_or(&lower);
+    let known = settings::ALL.iter().find(|setting| setting.variable == name || setting.key == key);
+    known.map(|setting| setting.key)
 }
 
 /// Returns the known name that somebody who wrote `name` most likely meant.

@@ -7,6 +7,7 @@ pub mod example;
 mod facade;
 mod file;
 mod headers;
+mod kind;
 mod mistrust;
 mod reach;
 mod reader;
@@ -150,6 +151,13 @@ impl Local {
         let local = reader.local.take();
         reader.conclude(local)
     }
+}
+
+/// Returns whether a setting is given anywhere: by a flag, in the environment, in `.env` or in the file.
+pub fn is_given(variable: &str, sources: &Sources) -> bool {
+    let layers = Layers::open(sources, &mut Vec::new());
+    let mut found = settings::ALL.iter().filter(|setting| setting.variable == variable);
+    found.any(|setting| !matches!(layers.find(setting), Ok(None)))
 }
 
 /// Reads the rules of a text alone, as `doorbook.toml` has them or as [`Rules::canonical`] writes them.

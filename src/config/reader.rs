@@ -169,7 +169,9 @@ impl<'a> Reader<'a> {
     }
 
     fn read_local(&mut self) -> Option<Local> {
-        let data_dir = self.take(&s::DATA_DIR, |text| Ok(PathBuf::from(text)));
+        // As it is said in messages; a slash at the end still means something.
+        let data_dir =
+            self.take(&s::DATA_DIR, |text| Ok(PathBuf::from(text.strip_prefix("./").unwrap_or(text))));
         let cookie_secret = self.take(&s::COOKIE_SECRET, values::key);
         let encrypt_secret = self.take(&s::ENCRYPT_SECRET, values::key);
         let retention = self.take(&s::RETENTION, values::max_age);

@@ -124,7 +124,8 @@ settings! {
     ENCRYPT_SECRET = secret(plain("ENCRYPT_SECRET", "encrypt_secret", "", "SECRET", None,
         "Mixed into the key that protects keys/; at least 32 bytes; must stay as it was at the first start"));
     ALLOW = list(plain("DOORBOOK_ALLOW", "allow", "allow", "TERMS", None,
-        "Who may sign in and stay in, comma-separated: guild:ID, role:GUILD/ROLE, user:ID, email:example.org, \
+        "Who may sign in, asked again at each request to a guarded app; a session here goes on all the same, unless \
+         DOORBOOK_ROLE_LOST ends it. Comma-separated: guild:ID, role:GUILD/ROLE, user:ID, email:example.org, \
          group:NAME; anyone with a Discord account where not given"));
     ADMINS = plain("DOORBOOK_ADMINS", "admins", "admins", "TERMS", None,
         "Who is an administrator; the same terms as for DOORBOOK_ALLOW");

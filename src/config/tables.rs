@@ -7,7 +7,7 @@ use super::error::{Place, Wrong};
 use super::file::type_of;
 use super::terms::{self, TERMS_MAX};
 use super::values;
-use super::walk::{Table, Walk};
+use super::walk::{TERMS, Table, Walk};
 use crate::domain::host::HostPattern;
 use crate::domain::path::RulePath;
 use crate::domain::rules::{Grants, Group, Rule, Term};
@@ -137,7 +137,7 @@ impl Tables {
         if !table.has(key) {
             walk.note(table, Wrong::NoKey(key));
         }
-        let items = walk.list(table, key, "terms", TERMS_MAX)?;
+        let items = walk.list(table, key, TERMS, TERMS_MAX)?;
         if key == "allow" && items.is_empty() {
             walk.note_key(table, key, Wrong::NobodyMeant);
         }

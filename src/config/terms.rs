@@ -69,6 +69,11 @@ const KEYS: [&str; 7] = ["user", "guild", "role", "group", "email_domain", "sign
 
 /// Reads one term of a table's list.
 pub(super) fn in_table(walk: &mut Walk<'_>, list: &str, item: &Spanned<DeValue<'_>>) -> Option<Term> {
+    if let DeValue::String(text) = item.get_ref() {
+        let place = item.span().start;
+        walk.wrong(place, list, Wrong::TermIsATable(as_table(text)));
+        return None;
+    }
     let table = walk.table(item, list)?;
     let before = walk.mistakes();
     walk.only_keys(&table, &KEYS);
@@ -99,6 +104,18 @@ pub(super) fn in_table(walk: &mut Walk<'_>, list: &str, item: &Spanned<DeValue<'
         walk.note(&table, Wrong::NotOneTerm);
     }
     found
+}
+
+/// Writes a term of a setting as a table has it; what is none becomes an example.
+fn as_table(text: &str) -> String {
+    match term(text) {
+        Ok(Term::User(id)) => format!("{{ user = \"{id}\" }}"),
+        Ok(Term::Guild(id)) => format!("{{ guild = \"{id}\" }}"),
+        Ok(Term::Role { guild, role }) => format!("{{ guild = \"{guild}\", role = \"{role}\" }}"),
+        Ok(Term::EmailDomain(domain)) => format!("{{ email_domain = \"{domain}\" }}"),
+        Ok(Term::Group(name)) => format!("{{ group = \"{name}\" }}"),
+        _ => "{ guild = \"ID\" }, { guild = \"ID\", role = \"ID\" } or { user = \"ID\" }".to_owned(),
+    }
 }
 
 fn id(text: &str) -> Result<DiscordId, Wrong> {

@@ -479,9 +479,9 @@ fn the_hash_names_what_is_not_secret_and_only_that() {
 
 #[test]
 fn a_command_without_a_server_needs_no_application_and_still_no_mistakes() {
-    let place = Place::empty().env("DOORBOOK_DATA_DIR", "here");
+    let place = Place::empty().env("DOORBOOK_DATA_DIR", "./here");
     let local = Local::read(&place.sources).unwrap();
-    assert_eq!(local.data_dir, place.dir.path().join("here"));
+    assert_eq!(local.data_dir.as_os_str(), place.dir.path().join("here").as_os_str(), "no dot is in it");
     assert_eq!(local.filter, None);
     let place = place.env("DISCORD_API_URL", "nowhere");
     assert_eq!(Local::read(&place.sources).unwrap_err().0.len(), 1);
@@ -493,7 +493,14 @@ fn what_is_allowed_and_hardly_meant_is_said() {
         .env("DISCORD_API_URL", "http://discord.internal/api")
         .env("DOORBOOK_TRUSTED_PROXIES", "0.0.0.0/0");
     assert_eq!(place.read().unwrap().warnings, [Mistrust::ClearSecret, Mistrust::EveryProxy]);
-    let local = Place::good().env("DISCORD_API_URL", "http://127.0.0.1:3002/api");
+    let place = Place::good()
+        .env("DISCORD_AUTHORIZE_URL", "http://discord.internal/oauth2/authorize")
+        .env("DISCORD_CDN_URL", "http://discord.internal");
+    assert_eq!(place.read().unwrap().warnings, [Mistrust::ClearConsent, Mistrust::ClearPictures]);
+    let local = Place::good()
+        .env("DISCORD_API_URL", "http://127.0.0.1:3002/api")
+        .env("DISCORD_AUTHORIZE_URL", "http://localhost:3002/oauth2/authorize")
+        .env("DISCORD_CDN_URL", "http://[::1]:3002");
     assert_eq!(local.read().unwrap().warnings, []);
 }
 

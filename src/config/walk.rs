@@ -9,6 +9,9 @@ use super::error::{Mistake, Place, Wrong};
 use super::file::{closest, type_of};
 use super::settings;
 
+/// What a list of terms is one of.
+pub(super) const TERMS: &str = "terms";
+
 /// Where the lines of a text begin, and what is wrong in it.
 pub(super) struct Walk<'m> {
     path: PathBuf,
@@ -169,7 +172,8 @@ impl<'m> Walk<'m> {
             }
             DeValue::Array(items) => Some(items),
             other => {
-                self.note_key(table, key, Wrong::Type { expected: "a list", found: type_of(other) });
+                let expected = if what == TERMS { "a list, such as [{ guild = \"ID\" }]" } else { "a list" };
+                self.note_key(table, key, Wrong::Type { expected, found: type_of(other) });
                 None
             }
         }

@@ -37,6 +37,9 @@ const OURS: &[&str] = &["log", "log.probe", "HEAD", "states", "keys", "doorbook.
 /// Where the stand-in keeps its grants; it tells a demo's directory from a server's.
 const STAND_IN: &str = "stand-in.json";
 
+/// What to do where somebody listens already.
+const OTHER_PORTS: &str = "take others: `doorbook demo --port 4001 --discord-port 4002`";
+
 /// Runs the server and the stand-in together.
 pub async fn demo(options: DemoOptions) -> Result<(), ServeError> {
     let mut signals = Signals::listen();
@@ -59,7 +62,8 @@ pub(super) async fn start_demo(
     let port = listeners.first().and_then(|l| l.local_addr().ok()).map_or(options.port, |a| a.port());
     // Another site than `localhost`, as Discord is another site than yours.
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, options.discord_port));
-    let discord = TcpListener::bind(address).await.map_err(|why| ServeError::Listen { address, why })?;
+    let discord = TcpListener::bind(address).await;
+    let discord = discord.map_err(|why| ServeError::Listen { address, why, instead: OTHER_PORTS })?;
     make_directory(&options.data_dir).map_err(OpenError::Start)?;
     if options.fresh {
         start_over(&options.data_dir)?;
@@ -107,7 +111,8 @@ fn configuration(data_dir: &Path, redirect_url: &str, stand_in: &StandIn) -> Res
 async fn loopback(port: u16) -> Result<Vec<TcpListener>, ServeError> {
     let bind = async |ip: IpAddr, port: u16| {
         let address = SocketAddr::new(ip, port);
-        TcpListener::bind(address).await.map_err(|why| ServeError::Listen { address, why })
+        let bound = TcpListener::bind(address).await;
+        bound.map_err(|why| ServeError::Listen { address, why, instead: OTHER_PORTS })
     };
     let first = bind(Ipv4Addr::LOCALHOST.into(), port).await?;
     let port = first.local_addr().map_or(port, |address| address.port());

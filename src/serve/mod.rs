@@ -6,6 +6,7 @@ mod demo;
 mod forgetting;
 mod importing;
 mod keys;
+mod mock_discord;
 mod reading;
 mod reloading;
 mod replaying;
@@ -22,17 +23,17 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use crate::app::{self, App, ExecuteError, OpenError, Replayed, Role};
+use crate::app::{self, App, ExecuteError, Replayed, Role};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigErrors, Local, Sources};
 use crate::control::{self, Answers, AppAnswers, ControlError, Starting};
 use crate::crypto::{KeyError, KeyRing};
-use crate::discord::stand_in::{self, StandInError};
+use crate::discord::stand_in::StandInError;
 use crate::discord::webhook::PublicKey;
 use crate::discord::{self, CallError, Client, ClientError};
 use crate::disk::{Disk, RealDisk};
 use crate::domain::event::MadeBy;
-use crate::domain::id::{NotAnId, Position, Secret};
+use crate::domain::id::{NotAnId, Position};
 use crate::entropy::{Entropy, SystemEntropy};
 use crate::event_log::start::{StartError, check_path};
 use crate::event_log::{Health, Probe};
@@ -40,12 +41,13 @@ use crate::grants::{self, Grants};
 use crate::http::{self, Gate};
 use signals::{Hangups, Signals};
 
-pub use crate::app::Accepted;
+pub use crate::app::{Accepted, OpenError};
 pub use copying::Taking;
 pub use demo::{DemoOptions, demo};
 pub use forgetting::{ForgetError, Gone, forget_gone};
 pub use importing::{ImportError, Imported, check_copy, import};
 pub use keys::{KeysError, NewEscrow, RestoredKeys, escrow, remember_escrow, restore_keys};
+pub use mock_discord::{MockDiscordOptions, mock_discord};
 pub use reading::{Reading, keys_of_another_log, opener, read};
 
 /// The version of doorbook.
@@ -60,13 +62,15 @@ const LAST_WAIT: Duration = Duration::from_secs(20);
 pub enum ServeError {
     /// Somebody else listens there.
     #[error(
-        "cannot listen on {address}: {why}; is another doorbook running? stop what listens there, or set another port"
+        "cannot listen on {address}: {why}; is another doorbook running? stop what listens there, or {instead}"
     )]
     Listen {
         /// Where.
         address: SocketAddr,
         /// Why not.
         why: io::Error,
+        /// What else to do about it.
+        instead: &'static str,
     },
     /// The data directory, the log or the keys.
     #[error(transparent)]
@@ -352,42 +356,6 @@ async fn until_signal(running: Running, signals: &mut Signals) -> Result<(), Ser
     }
 }
 
-/// Runs the stand-in alone.
-pub async fn mock_discord(options: MockDiscordOptions) -> Result<(), ServeError> {
-    let address = options.listen;
-    let listener = TcpListener::bind(address).await.map_err(|why| ServeError::Listen { address, why })?;
-    let application = stand_in::Application {
-        client_id: options.client_id.parse()?,
-        client_secret: options.client_secret,
-        redirect_uris: options.redirect_uris.iter().map(ToString::to_string).collect(),
-        name: "Your app".into(),
-    };
-    let World { clock, entropy, .. } = World::real();
-    let stand_in = stand_in::start(stand_in::Settings::new(application), listener, clock, entropy).await?;
-    tracing::info!(
-        api = %stand_in.api_url(),
-        authorize = %stand_in.authorize_url(),
-        control = %format!("{}/_control/", stand_in.url()),
-        "the Discord stand-in is ready; this is not Discord"
-    );
-    Signals::listen().next().await;
-    stand_in.stop().await;
-    Ok(())
-}
-
-/// How the stand-in is to run alone.
-#[derive(Clone, Debug)]
-pub struct MockDiscordOptions {
-    /// Where to listen.
-    pub listen: SocketAddr,
-    /// The id of the one application it knows.
-    pub client_id: String,
-    /// That application's secret.
-    pub client_secret: Secret,
-    /// The redirect URLs registered for it.
-    pub redirect_uris: Vec<Url>,
-}
-
 /// Opens the log without a server, to answer one command; the answers must be closed.
 pub async fn open_local(local: Local, world: World) -> Result<Box<dyn Answers>, ServeError> {
     let opened = open(&local, Role::Command, world.clone()).await?;
@@ -457,7 +425,10 @@ async fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, ServeError> 
     for address in addresses {
         match TcpListener::bind(address).await {
             Ok(listener) => listeners.push(listener),
-            Err(why) => return Err(ServeError::Listen { address: *address, why }),
+            Err(why) => {
+                let instead = "set another port";
+                return Err(ServeError::Listen { address: *address, why, instead });
+            }
         }
     }
     Ok(listeners)

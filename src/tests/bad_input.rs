@@ -138,7 +138,8 @@ async fn a_data_directory_of_somebody_else_is_refused_with_the_line_to_use() {
     }
     let ended = Process::spawn(&house, &["serve"], &[]).ends().await;
     refused(&ended, 3);
-    assert!(ended.stderr.contains("chown -R "), "{}", ended.stderr);
+    assert!(ended.stderr.contains("sudo -u '#12345' doorbook"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("chown"), "that would break a service: {}", ended.stderr);
     assert_eq!(std::fs::read_dir(house.data_dir()).expect("a directory").count(), 0, "nothing is written");
 }
 

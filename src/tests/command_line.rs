@@ -280,3 +280,43 @@ async fn the_demo_says_where_it_is_and_a_restart_signs_nobody_out() {
     let _process = demo(&house, &["--fresh"], port, discord).await;
     assert_eq!(get(port, "/api/auth/user", &cookies).await.status, 401, "it has started over");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_stand_in_alone_says_what_to_configure_and_where_a_port_is_taken_what_to_do() {
+    let house = House::for_processes().await;
+    let port = free_port();
+    let at = format!("127.0.0.1:{port}");
+    let stand_in =
+        |port| Process::spawn_in(house.dir.path(), &["mock-discord", "--listen", &at], BTreeMap::new(), port);
+    let mut process = stand_in(port);
+    process.listens().await;
+    process.until_it_says("the Discord stand-in is ready").await;
+    let told = process.said("out");
+    let people = get(port, "/_control/people", &[]).await;
+    assert!(
+        told.contains(&format!("curl http://{at}/_control/people")) && people.body.contains("quietfox"),
+        "{told}"
+    );
+    // What it prints is a configuration.
+    let env: BTreeMap<String, String> = told
+        .lines()
+        .filter_map(|line| line.split_once('='))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+    assert_eq!(env.len(), 7, "{told}");
+    let checked =
+        Process::spawn_in(house.dir.path(), &["config", "check", "--online"], env, port).ends().await;
+    assert_eq!(checked.code, Some(0), "{}", checked.stderr);
+
+    let taken = stand_in(port).ends().await;
+    assert!(
+        taken.code == Some(3) && taken.stderr.contains("name another address with --listen"),
+        "{}",
+        taken.stderr
+    );
+    let ports = ["demo", "--data-dir", "play", "--port", "0", "--discord-port", &port.to_string()];
+    let taken = Process::spawn_in(house.dir.path(), &ports, BTreeMap::new(), port).ends().await;
+    let line = "`doorbook demo --port 4001 --discord-port 4002`";
+    assert!(taken.code == Some(3) && taken.stderr.contains(line), "{}", taken.stderr);
+    assert_eq!(process.terminate().await.code, Some(0));
+}

@@ -97,8 +97,10 @@ async fn a_bad_file_is_refused_with_its_line_and_the_old_rules_stay() {
     }
     assert!(!said.contains(&MARISOL.to_string()), "people stay out of traces: {said}");
 
-    // Nor does what is no TOML, or a file that is gone: without one anybody might sign in.
-    for (times, text) in [(2, Some("allow = \"user:1")), (3, Some("allow = \"\"\n")), (4, None)] {
+    // Nor does what is no TOML, or a file that is empty or gone: without a list anybody might sign in.
+    let cut =
+        [Some("allow = \"user:1"), Some("allow = \"\"\n"), Some(""), Some("session_idle = \"1d\"\n"), None];
+    for (times, text) in (2..).zip(cut) {
         match text {
             Some(text) => write(&house, text),
             None => std::fs::remove_file(house.dir.path().join("doorbook.toml")).expect("it was there"),
@@ -111,4 +113,24 @@ async fn a_bad_file_is_refused_with_its_line_and_the_old_rules_stay() {
     process.signed_in(&house, QUIETFOX).await;
     assert_eq!(process.terminate().await.code, Some(0));
     assert_eq!(hash_changes(&house).len(), 1, "only the rules of the start");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dotenv_that_lost_who_may_sign_in_opens_it_to_nobody_until_a_restart() {
+    let house = House::for_processes().await;
+    let dotenv = |text: &str| std::fs::write(house.dir.path().join(".env"), text).expect("a file");
+    dotenv(&format!("DOORBOOK_ALLOW=user:{QUIETFOX}\n"));
+    let mut process = Process::serve(&house).await;
+    dotenv("DOORBOOK_SESSION_IDLE=1d\n");
+    process.hang_up();
+    let said = until_it_says(&process, "the old rules stay", 1).await;
+    assert!(said.contains("opening sign-in to everybody needs a restart"), "{said}");
+    let refused = process.browser().sign_in(house.discord(), MARISOL).await;
+    assert_eq!(refused.status, 403, "{refused}");
+    process.signed_in(&house, QUIETFOX).await;
+    dotenv(&format!("DOORBOOK_ALLOW=user:{MARISOL}\n"));
+    process.hang_up();
+    until_it_says(&process, "SIGHUP: other rules decide from now on", 1).await;
+    process.signed_in(&house, MARISOL).await;
+    assert_eq!(process.terminate().await.code, Some(0));
 }

@@ -5,7 +5,7 @@ use super::verdict::{ALLOW, code, roles, sentence, standing, truth, why};
 use super::{Access, Answer, Ground, Provided, Request, RequestRow, RuleRow, RulesThen, SessionRow};
 use crate::audit::{Person, View};
 use crate::domain::access::{Choice, Reason, Verdict, check, choose, is_ambiguous};
-use crate::domain::id::{Position, Sub};
+use crate::domain::id::Position;
 use crate::domain::rules::{Grants, Rule, Term};
 use crate::domain::state::Session;
 
@@ -16,13 +16,15 @@ pub(super) struct Case<'a> {
     pub(super) then: &'a RulesThen,
     pub(super) known: &'a Known,
     pub(super) live: &'a [&'a Session],
+    /// Why no session counted, where none did.
+    pub(super) why_not: &'static str,
     pub(super) places: &'a Places,
     pub(super) request: &'a Request,
 }
 
 impl Case<'_> {
     /// Returns the answer, and everything that decided it.
-    pub(super) fn access(&self, sub: Sub, person: Person) -> Access {
+    pub(super) fn access(&self, person: Person) -> Access {
         let (rules, wanted) = (&self.then.rules, self.request.wanted());
         let signed_in = self.known.person().filter(|_| !self.live.is_empty());
         let found = check(rules, &wanted, signed_in.as_ref());
@@ -56,7 +58,7 @@ impl Case<'_> {
                 path: rule.path.to_string(),
             }),
             sessions: self.sessions(),
-            lines: self.lines(sub, &found),
+            lines: self.lines(&found),
         }
     }
 
@@ -106,9 +108,9 @@ impl Case<'_> {
         self.live.iter().map(row).collect()
     }
 
-    fn lines(&self, sub: Sub, found: &Verdict<'_>) -> Vec<Ground> {
+    fn lines(&self, found: &Verdict<'_>) -> Vec<Ground> {
         let mut lines = Vec::new();
-        self.who(sub, &mut lines);
+        self.who(&mut lines);
         let rules = &self.then.rules;
         let many = rules.rules.len();
         lines.push(Ground {
@@ -130,7 +132,7 @@ impl Case<'_> {
     }
 
     /// Who it is and what is known of them.
-    fn who(&self, sub: Sub, lines: &mut Vec<Ground>) {
+    fn who(&self, lines: &mut Vec<Ground>) {
         for session in self.live {
             lines.push(Ground {
                 position: self.places.opened(session.id).map(|position| position.0),
@@ -139,11 +141,7 @@ impl Case<'_> {
             });
         }
         if self.live.is_empty() {
-            let why = match self.view.state.is_erased(sub) {
-                true => "none: they were erased",
-                false => "none that counted then",
-            };
-            lines.push(ground("session", why.to_owned()));
+            lines.push(ground("session", self.why_not.to_owned()));
         }
         if let Some((profile, seen)) = &self.known.profile {
             let address = match (&profile.email, profile.email_verified) {

@@ -160,6 +160,11 @@ impl Places {
         self.opened.get(&session).copied().flatten().map(|(_, position)| position)
     }
 
+    /// Takes in where a record stands.
+    pub(in crate::audit) fn know(&mut self, record: RecordId, position: Position) {
+        self.records.insert(record, Some(position));
+    }
+
     fn hear(&mut self, position: Position, record: &Record) {
         // What storage has kept twice counts where it stands first.
         if let Some(place) = self.records.get_mut(&record.id) {

@@ -7,7 +7,7 @@ use crate::audit::town::{GUILD, STAFF, Town, Village, member};
 use crate::audit::{LogSource, Opener};
 use crate::clock::Clock as _;
 use crate::domain::access::{Person as Asked, check};
-use crate::domain::event::{Event, Requester};
+use crate::domain::event::{Event, Membership, Requester};
 use crate::domain::host::HostPattern;
 use crate::domain::path::RulePath;
 use crate::domain::rules::{Grants, Group, Rule, Term};
@@ -69,7 +69,7 @@ async fn lived() -> Village {
 
 async fn access(village: &Village, who: u64, url: &str, when: When) -> Result<Access, Unanswered> {
     let (reader, sub) = (village.0.reader(), village.0.sub(who).unwrap());
-    reader.access(sub, &request(url), when, village.0.clock.now(), parse).await.unwrap()
+    reader.access(&Who::User(sub), &request(url), when, village.0.clock.now(), parse).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -178,16 +178,70 @@ async fn without_keys_or_without_understanding_the_rules_there_is_no_answer() {
     let asked = request("wiki.example.org/");
     let source = LogSource(village.0.app.log().clone());
     let blind = Reader::new(std::sync::Arc::new(source), Opener::default());
-    let found = blind.access(sub, &asked, When::Now, now, parse).await.unwrap();
+    let found = blind.access(&Who::User(sub), &asked, When::Now, now, parse).await.unwrap();
     assert!(matches!(found, Err(Unanswered::Sealed)));
     let reader = village.0.reader();
-    let found = reader.access(sub, &asked, When::Now, now, |_| Err("no".to_owned())).await.unwrap();
+    let found =
+        reader.access(&Who::User(sub), &asked, When::Now, now, |_| Err("no".to_owned())).await.unwrap();
     let Err(Unanswered::Unreadable { position, why }) = found else { panic!("{found:?}") };
     let (record, _) = reader.record(position).await.unwrap();
     assert!(matches!(record.events[..], [Event::RulesChanged { .. }]) && why == "no");
-    let found = reader.access(sub, &asked, When::At(Timestamp(0)), now, parse).await.unwrap();
+    let found = reader.access(&Who::User(sub), &asked, When::At(Timestamp(0)), now, parse).await.unwrap();
     assert!(matches!(found, Err(Unanswered::NotBegun)));
     let found = access(&village, 0, "wiki.example.org/", When::After(Position(0))).await;
     assert!(matches!(found, Err(Unanswered::NoRules)), "the log begins with no rules");
+    village.0.app.close().await.unwrap();
+}
+
+/// Reads as those rules what the log has of them.
+fn parse_any(of: &Rules) -> impl Fn(&str) -> Result<Rules, String> {
+    move |text| if of.canonical() == text { Ok(of.clone()) } else { parse(text) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_stranger_lacked_is_said_of_their_last_refusal_by_any_name_they_had() {
+    let rules =
+        Rules { allow: Some(vec![Term::Guild(GUILD), Term::Role { guild: GUILD, role: STAFF }]), ..first() };
+    let village = Village::founded(rules.clone()).await;
+    let pending = Membership { pending: true, ..member(&[]) };
+    for memberships in [vec![Membership::none(GUILD)], vec![pending]] {
+        village.after(Duration::from_secs(60));
+        village.0.sign_in_with(10, memberships).await;
+    }
+    // Others are refused after them, and somebody of another name comes in.
+    for (who, memberships) in [(11, vec![]), (1, vec![member(&[])])] {
+        village.after(Duration::from_secs(60));
+        village.0.sign_in_with(who, memberships).await;
+    }
+    let (reader, now) = (village.0.reader(), village.0.clock.now());
+    let head = reader.head().await.unwrap().unwrap();
+    let today = reader.view(When::Now, now).await.unwrap().unwrap();
+    let id = Town::id(10).to_string();
+    for name in ["person.10", "PERSON.10", id.as_str()] {
+        let Ok(Who::Stranger(stranger)) = reader.who(name, &today.people, head).await.unwrap() else {
+            panic!("{name}")
+        };
+        let said = reader.never_let_in(&stranger, now, parse_any(&rules)).await.unwrap();
+        let of_the_last = format!("position {}", stranger.position);
+        assert!(
+            said.contains(&of_the_last) && said.contains("they have yet to pass its screening"),
+            "{said}"
+        );
+        assert!(
+            said.contains("; or role:") && said.ends_with("they are a member without the role"),
+            "{said}"
+        );
+        let story = reader.story_of_stranger(&stranger, said).await.unwrap();
+        let told: Vec<&str> = story.story.iter().map(|line| line.what.as_str()).collect();
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(told[0].contains("is no member of guild") && told[1].contains("has yet to pass"), "{told:?}");
+        assert_eq!(story.story[1].position, Some(stranger.position.0));
+    }
+    assert!(reader.who("somebody", &today.people, head).await.unwrap().is_err());
+    // Up to a record before the last refusal, it is the one before that counts.
+    let Ok(Who::Stranger(last)) = reader.who(&id, &today.people, head).await.unwrap() else { panic!() };
+    let before = Position(last.position.0 - 1);
+    let Ok(Who::Stranger(first)) = reader.who(&id, &today.people, before).await.unwrap() else { panic!() };
+    assert!(first.position < last.position && first.at < last.at);
     village.0.app.close().await.unwrap();
 }

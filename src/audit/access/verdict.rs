@@ -155,6 +155,21 @@ pub(super) fn why(rules: &Rules, term: &Term, known: &Known) -> String {
     }
 }
 
+/// Returns what somebody is who lacks that term, as a sentence about them.
+pub(in crate::audit) fn lacking(rules: &Rules, term: &Term, known: &Known) -> String {
+    let guild = term.guild().map(|guild| known.membership(guild).map(|(membership, _)| membership));
+    match (guild, term) {
+        (Some(None), _) => "Discord has not said what they are there".to_owned(),
+        (Some(Some(Membership { member: false, .. })), _) => "they are no member".to_owned(),
+        (Some(Some(Membership { pending: true, .. })), Term::Guild(_)) => {
+            "they have yet to pass its screening".to_owned()
+        }
+        (Some(Some(_)), Term::Role { .. }) => "they are a member without the role".to_owned(),
+        (_, Term::User(_)) => "they are somebody else".to_owned(),
+        (_, term) => why(rules, term, known),
+    }
+}
+
 fn email(rules: &Rules, term: &Term, known: &Known) -> &'static str {
     match known.profile.as_ref().map(|(profile, _)| profile) {
         None => "no profile is known",

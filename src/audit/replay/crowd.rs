@@ -100,7 +100,7 @@ impl Crowd {
                 known = later.over(known);
             }
             let Person { sub: text, id, username, name } = view.people.person(sub, opener);
-            let whom = Whom { id, username, name, sub: Some(text) };
+            let whom = Whom { id, username, name, sub: text };
             all.push(Somebody { whom: Some(whom), known: Some(known), came });
         }
         for (id, (known, position)) in self.turned_away {

@@ -64,7 +64,7 @@ impl Row for Change {
             self.time.clone(),
             Some(self.what.to_owned()),
             user.and_then(|user| user.id.clone()),
-            user.map(|user| user.username.clone().unwrap_or_else(|| user.sub.clone())),
+            user.map(|user| user.username.clone().or_else(|| user.sub.clone()).unwrap_or_default()),
             self.id.clone(),
             (!self.summary.is_empty()).then(|| self.summary.clone()),
         ]

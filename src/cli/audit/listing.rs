@@ -116,7 +116,7 @@ pub(super) struct Shown {
 
 fn name(person: &Person) -> String {
     let name = person.username.clone().or_else(|| person.id.clone());
-    name.unwrap_or_else(|| person.sub.clone())
+    name.or_else(|| person.sub.clone()).unwrap_or_default()
 }
 
 impl Row for Shown {

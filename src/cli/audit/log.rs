@@ -1,12 +1,13 @@
 //! `doorbook audit log`: one row an event.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
 use super::listing::{Lines, Listing, Shown};
-use super::{in_order, only, person, view, with_reading};
-use crate::audit::{Filter, ReadError, Reader, Rows, When};
+use super::{in_order, only, person, view, who, with_reading};
+use crate::audit::{Filter, ReadError, Reader, Rows, When, Who};
 use crate::cli::failure::Failure;
 use crate::cli::flags::BriefFlags;
 use crate::cli::outside::Outside;
@@ -95,7 +96,7 @@ pub(super) fn run(args: Args, outside: &mut Outside) -> Result<(), Failure> {
             ));
         }
         let Some(head) = reader.head().await? else { return Ok(()) };
-        let filter = people(&args, filter, reader, outside).await?;
+        let filter = people(&args, filter, head, reader, outside).await?;
         let (screen, now) = (outside.screen(), outside.clock.now());
         let mut listing = Listing::begin(args.format, screen, args.limit, args.follow);
         let mut row = |row| listing.push(Shown { row, now }, &mut *outside.stdout);
@@ -120,6 +121,7 @@ pub(super) fn run(args: Args, outside: &mut Outside) -> Result<(), Failure> {
 async fn people(
     args: &Args,
     mut filter: Filter,
+    head: Position,
     reader: &Reader,
     outside: &Outside,
 ) -> Result<Filter, Failure> {
@@ -128,7 +130,12 @@ async fn people(
     }
     let view = view(reader, When::Now, outside).await?;
     if let Some(user) = &args.user {
-        filter.users = Some(only(person(user, &view.people, reader.opener())?));
+        match who(user, &view.people, head, reader).await? {
+            Who::User(sub) => filter.users = Some(only(sub)),
+            Who::Stranger(stranger) => {
+                (filter.users, filter.stranger) = (Some(BTreeSet::new()), Some(stranger.id));
+            }
+        }
     }
     if let Some(actor) = &args.actor {
         match ActorKind::ALL.iter().find(|kind| kind.to_string() == *actor) {

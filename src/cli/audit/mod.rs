@@ -14,8 +14,9 @@ use std::collections::BTreeSet;
 use super::failure::Failure;
 use super::flags::BriefFlags;
 use super::outside::{Outside, block_on};
+use super::rows::visible;
 use super::sessions::open_config;
-use crate::audit::{NotOnePerson, Opener, People, Reader, View, When};
+use crate::audit::{NotOnePerson, Opener, People, Person, Reader, View, When, Who};
 use crate::domain::id::{Position, Sub};
 use crate::domain::time::Timestamp;
 use crate::serve::Reading;
@@ -102,10 +103,34 @@ pub(super) fn in_order(since: Option<Timestamp>, until: Option<Timestamp>) -> Re
 
 /// Finds one person by id, username, display name or pseudonym.
 pub(super) fn person(text: &str, people: &People, opener: &Opener) -> Result<Sub, Failure> {
-    people.find(text, opener).map_err(|error| match error {
+    people.find(text, opener).map_err(not_one)
+}
+
+/// Finds one person who was let in, or else one who never was, up to that record.
+pub(super) async fn who(
+    text: &str,
+    people: &People,
+    up_to: Position,
+    reader: &Reader,
+) -> Result<Who, Failure> {
+    reader.who(text, people, up_to).await?.map_err(not_one)
+}
+
+fn not_one(error: NotOnePerson) -> Failure {
+    match error {
         NotOnePerson::Nobody => Failure::No(error.to_string()),
         NotOnePerson::Ambiguous(people) => Failure::Ambiguous(people),
-    })
+    }
+}
+
+/// Names somebody: what they are called, and their id as far as it is known.
+pub(super) fn named(person: &Person) -> String {
+    let name = person.name.as_deref().unwrap_or("somebody without a name");
+    let id = person.id.as_deref().unwrap_or("no Discord id: erased, or no keys");
+    match &person.sub {
+        Some(sub) => format!("{} ({id}), pseudonym {sub}", visible(name)),
+        None => format!("{} ({id})", visible(name)),
+    }
 }
 
 fn only(sub: Sub) -> BTreeSet<Sub> {

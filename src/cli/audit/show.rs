@@ -113,13 +113,13 @@ fn in_words(whole: &WholeRecord) -> String {
 fn person(person: &crate::audit::Person) -> String {
     let name = person.name.as_deref().unwrap_or("unknown");
     let id = person.id.as_deref().unwrap_or("erased, or no keys");
-    format!("{name} ({id}), pseudonym {}", person.sub)
+    format!("{name} ({id}), pseudonym {}", person.sub.as_deref().unwrap_or("none"))
 }
 
 fn by(whole: &WholeRecord) -> String {
     let mut by = whole.actor.kind.clone();
     if let Some(user) = &whole.actor.user {
-        by = format!("{by} {}", user.name.as_deref().unwrap_or(&user.sub));
+        by = format!("{by} {}", user.by_name());
     }
     if let Some(via) = &whole.actor.via {
         by = format!("{by}, in session {via}");

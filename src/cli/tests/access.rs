@@ -124,6 +124,29 @@ fn what_cannot_be_explained_says_why_and_what_is_no_address_is_wrong_use() {
     snapshot!("explain_url_not_answered", all);
 }
 
+#[test]
+fn who_was_only_ever_refused_is_found_in_the_refusals_and_told_what_they_lacked() {
+    let village = village();
+    let wiki = "https://wiki.example.org/start";
+    let id = "80351110224678922";
+    let lines: [(&str, &[&str], u8); 7] = [
+        ("their story", &["explain", "--user", "person.10"], 0),
+        ("by id, as JSON", &["explain", "--user", id, "--format", "json"], 0),
+        ("an address", &["explain", wiki, "--user", "person.10"], 0),
+        ("before they came", &["explain", "--user", "person.10", "--at", "3"], 1),
+        ("their rows", &["audit", "log", "--user", "person.10"], 0),
+        ("an erasure", &["user", "erase", "person.10", "--yes"], 1),
+        ("an export", &["user", "export", id], 1),
+    ];
+    let mut all = String::new();
+    for (name, line, code) in lines {
+        let came = asked(&village, &Shell { width: None, ..Shell::new() }, line);
+        came.exits(code);
+        all.push_str(&format!("=== {name}: {}\n{}\n", line.join(" "), came.shown()));
+    }
+    snapshot!("never_let_in", all);
+}
+
 /// Somebody loses by each sort of change, a stranger gains, and of a guild that nobody was asked about who knows.
 const OTHER: &str = r#"
 allow = "guild:197038439483310086,user:80351110224678922"
@@ -179,6 +202,22 @@ fn other_rules_are_compared_before_they_count() {
     let late = replay(&village, OTHER, &["--since", "1h", "--format", "csv"]);
     assert!(!late.out.contains("person.3") && !late.out.contains("person.10"), "{}", late.shown());
     assert!(late.out.contains("person.1"), "{}", late.shown());
+}
+
+#[test]
+fn what_only_the_server_was_told_is_asked_for_and_a_narrow_table_keeps_what_changes() {
+    let village = village();
+    let lost = replay(&village, &second().replace("allow = \"guild:", "# allow = \"guild:"), &[]);
+    assert!(lost.out.contains("BEFORE → AFTER"), "{}", lost.shown());
+    let warning = "warning: DOORBOOK_ALLOW is set in the server and not here; is it in its environment only?";
+    let warnings = |came: &Came| came.err.lines().filter(|line| line.starts_with("warning")).count();
+    assert!(lost.err.lines().any(|line| line == warning) && warnings(&lost) == 1, "{}", lost.shown());
+    assert_eq!(warnings(&replay(&village, OTHER, &[])), 0, "another list is no missing one");
+
+    let narrow = Shell { width: Some(80), ..Shell::new() }.file("new.toml", OTHER);
+    let came = asked(&village, &narrow, &["rules", "replay", "--rules", "new.toml"]);
+    assert!(came.out.lines().all(|line| line.chars().count() <= 80), "{}", came.out);
+    snapshot!("rules_replay_80_columns", came.out);
 }
 
 #[test]

@@ -148,6 +148,43 @@ fn what_guards_nothing_or_too_much_is_said() {
     assert_eq!(signed_in.env("DOORBOOK_ALLOW", "guild:1").read().unwrap().warnings, []);
 }
 
+#[test]
+fn a_host_whose_other_paths_no_rule_is_for_is_named() {
+    let said = |more: &[(&str, &str)], hosts: &[(&str, &str)]| -> Vec<String> {
+        let rule = |(host, path): &(&str, &str)| {
+            format!("[[rule]]\nhost = \"{host}\"\npath = \"{path}\"\nallow = [{{ admin = true }}]\n")
+        };
+        let place = more.iter().fold(Place::good(), |place, (name, value)| place.env(name, value));
+        let place = place.file("doorbook.toml", &hosts.iter().map(rule).collect::<String>());
+        place.read().unwrap().warnings.iter().map(ToString::to_string).collect()
+    };
+    let admin = ("wiki.example.org", "/admin");
+    assert_eq!(
+        said(&[], &[admin]),
+        ["wiki.example.org has rules for /admin only: every other path of it is refused"]
+    );
+    for covered in [("wiki.example.org", "/"), ("*.example.org", "/")] {
+        assert_eq!(said(&[], &[admin, covered]), Vec::<String>::new(), "{covered:?}");
+    }
+    // The root of one host is not that of those beside it.
+    let below = ("*.example.org", "/x");
+    assert_eq!(
+        said(&[], &[("wiki.example.org", "/"), below]),
+        ["*.example.org has rules for /x only: every other path of it is refused"]
+    );
+    let policy = [
+        ("DOORBOOK_DEFAULT_POLICY", "signed-in"),
+        ("DOORBOOK_COOKIE_DOMAIN", "example.org"),
+        ("DOORBOOK_ALLOW", "guild:1"),
+    ];
+    let ways = ["/a", "/b", "/c", "/d", "/e"].map(|path| ("wiki.example.org", path));
+    assert_eq!(
+        said(&policy, &ways),
+        ["wiki.example.org has rules for /a, /b, /c and 2 more only: every other path of it is refused; \
+          DOORBOOK_DEFAULT_POLICY is only for hosts that no rule is for"]
+    );
+}
+
 fn id() -> impl Strategy<Value = DiscordId> {
     prop_oneof![(1..30u64), Just(u64::MAX), any::<u64>()].prop_map(DiscordId)
 }

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::Shared;
 use super::call::Call;
 use super::control::{Control, ControlError};
+use super::fault_kinds;
 use super::faults::Fault;
 use super::people::{Membership, id};
 use super::reply::Reply;
@@ -36,7 +37,12 @@ pub(super) async fn answer(shared: &Arc<Shared>, call: &Call, what: &str) -> Rep
         }
         Err(Refused::Error(error)) => {
             let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
-            refusal(StatusCode::BAD_REQUEST, &format!("{error}{}", source.unwrap_or_default()))
+            // Some of it has many forms.
+            let see = match error {
+                ControlError::NotUnderstood(_) => "; GET /_control/ shows what there is, with examples",
+                _ => "",
+            };
+            refusal(StatusCode::BAD_REQUEST, &format!("{error}{}{see}", source.unwrap_or_default()))
         }
     }
 }
@@ -194,6 +200,7 @@ fn help() -> Value {
     json!({
         "POST authorize": { "url": "the authorize URL or its query", "user": "id", "approve": true },
         "GET, POST, DELETE faults": { "on": "token", "kind": "drop", "when": "after", "times": 1, "skip": 0 },
+        "faults": fault_kinds::help(),
         "POST release": "lets held answers go",
         "POST deauthorize": { "user": "id" },
         "POST expire-tokens": { "user": "id, or nothing for everybody" },
@@ -355,7 +362,18 @@ mod tests {
         send(&stage, Method::DELETE, "ban", &Value::Null).await;
         assert_eq!(stage.get(me, &access).await.status, 401);
         assert_eq!(send(&stage, Method::POST, "release", &Value::Null).await.json(), json!({}));
-        assert_eq!(send(&stage, Method::GET, "", &Value::Null).await.status, 200);
+        let help = send(&stage, Method::GET, "", &Value::Null).await;
+        assert_eq!(help.status, 200);
+        // Every kind that is shown can be sent just so.
+        for kind in help.json()["faults"]["kind"].as_array().expect("a list") {
+            let fault = json!({ "on": "me", "kind": kind, "times": 1 });
+            assert_eq!(send(&stage, Method::POST, "faults", &fault).await.status, 200, "{kind}");
+        }
+        let bare = json!({ "on": "me", "kind": "server_error" });
+        let refused = send(&stage, Method::POST, "faults", &bare).await;
+        assert_eq!(refused.status, 400);
+        let message = refused.json()["message"].to_string();
+        assert!(message.contains("GET /_control/ shows"), "{message}");
         assert_eq!(send(&stage, Method::GET, "nothing", &Value::Null).await.status, 404);
     }
 

@@ -34,7 +34,7 @@ pub use event::{deserialize_event, serialize_event};
 pub(crate) use kinds::{
     CHECKPOINT_SIGNED, CLOCK_STEPPED, GRANT_ISSUED, GRANT_REFRESH_CLAIMED, GRANT_REFRESHED, GRANT_REVOKED,
     LOG_LOSS_ACCEPTED, LOG_RESTORED, MEMBERSHIP_OBSERVED, PROFILE_OBSERVED, RULES_CHANGED, SESSION_OPENED,
-    SESSION_REVOKED, SESSION_SEEN,
+    SESSION_REVOKED, SESSION_SEEN, SIGN_IN_DENIED,
 };
 pub use kinds::{Kind, kind, kind_of, kinds};
 pub use open::{origin_in, private_in};
