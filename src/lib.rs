@@ -16,6 +16,8 @@ pub mod disk;
 pub mod domain;
 pub mod entropy;
 pub mod event_log;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod grants;
 pub mod http;
 pub mod serve;

@@ -37,6 +37,8 @@ pub use diff::Change;
 pub use opener::Opener;
 pub use people::{NotOnePerson, People, Person};
 pub use person::Holdings;
+#[cfg(any(test, fuzzing))]
+pub use portable::fuzzing;
 pub use portable::{Copied, CopyError, CopyReader, ExportError, Next, Noted, Survey};
 pub use proof::StandingCheckpoint;
 pub use record::{OneBox, OneEvent, Related, WholeRecord};

@@ -6,6 +6,8 @@ mod error;
 pub mod example;
 mod facade;
 mod file;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod headers;
 mod kind;
 mod mistrust;

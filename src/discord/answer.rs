@@ -104,7 +104,7 @@ fn code_of(body: &[u8]) -> Option<i64> {
 }
 
 /// Says what an answer other than 2xx means.
-fn judge(status: StatusCode, headers: &HeaderMap, body: &[u8], family: Family) -> Failure {
+pub(super) fn judge(status: StatusCode, headers: &HeaderMap, body: &[u8], family: Family) -> Failure {
     let object = serde_json::from_slice::<Map<String, Value>>(body).ok();
     let oauth_error = object.as_ref().and_then(|object| object.get("error")?.as_str());
     let code = object.as_ref().and_then(|object| object.get("code")?.as_i64());

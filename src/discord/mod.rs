@@ -8,6 +8,8 @@ mod budget;
 mod call;
 mod client;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod limits;
 mod pause;
 mod payload;

@@ -8,6 +8,8 @@ pub mod command;
 pub mod decide;
 pub mod event;
 pub mod forwarded;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod host;
 pub mod id;
 pub mod identity;

@@ -15,6 +15,8 @@ mod finish;
 mod forward_auth;
 pub mod forwarded;
 mod front;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod health;
 mod home;
 mod limit;

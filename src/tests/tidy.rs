@@ -101,12 +101,15 @@ fn program() -> Vec<Source> {
     let mut all = sources();
     let mut tests = vec!["src/tests".to_owned()];
     for source in &all {
-        for declared in source.text.split("#[cfg(test)]\n").skip(1) {
+        let for_tests = source.text.split("#[cfg(test)]\n").skip(1);
+        let for_fuzzing = source.text.split("#[cfg(any(test, fuzzing))]\n").skip(1);
+        for declared in for_tests.chain(for_fuzzing) {
             let Some((before, after)) = declared.split_once("mod ") else { continue };
             let Some((name, _)) = after.split_once(';') else { continue };
             let is_module = before.is_empty() || before.starts_with("pub") && !before.contains('\n');
             if is_module && name.chars().all(|c| c.is_alphanumeric() || c == '_') {
-                let dir = source.path.trim_end_matches(".rs").trim_end_matches("/mod");
+                let dir =
+                    source.path.trim_end_matches(".rs").trim_end_matches("/mod").trim_end_matches("/lib");
                 tests.push(format!("{dir}/{name}"));
             }
         }

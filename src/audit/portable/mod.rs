@@ -27,6 +27,8 @@
 mod clear;
 mod copy;
 mod export;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod refusal;
 mod signers;
 

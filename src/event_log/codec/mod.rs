@@ -18,6 +18,8 @@
 
 mod canonical;
 mod event;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod kinds;
 mod open;
 mod private;

@@ -89,6 +89,8 @@ pub fn encode_record(record: &Record) -> Result<Vec<u8>, EncodeError> {
 /// Reads a frame.
 pub fn decode_record(frame: &[u8]) -> Result<Record, DecodeError> {
     let body = body(frame)?;
+    // First, for an event that only a newer doorbook knows says nothing about the rest.
+    let context = context(&body.context)?;
     let events = body
         .events
         .iter()
@@ -98,7 +100,7 @@ pub fn decode_record(frame: &[u8]) -> Result<Record, DecodeError> {
         id: RecordId(body.id),
         at: Timestamp(body.at),
         subject: subject(&body),
-        context: context(&body.context)?,
+        context,
         events,
         sealed: body.sealed.iter().map(sealed_box).collect(),
     })

@@ -115,6 +115,15 @@ fn a_membership_that_does_not_say_whether_it_is_pending_is_none() {
     assert_eq!(deserialize_private(stored.kind, 1, &silent), Err(malformed));
 }
 
+/// Found by fuzzing: such a record was said to be a newer doorbook's, which nobody would look into.
+#[test]
+fn a_record_that_nobody_can_read_is_not_called_newer_because_of_its_event() {
+    let frame = include_bytes!("../../../../fuzz/corpus/frame/newer-event-and-an-actor-that-is-none");
+    let malformed = DecodeError::Malformed { what: "an actor" };
+    assert_eq!(decode_raw(frame).err(), Some(malformed.clone()));
+    assert_eq!(decode_record(frame), Err(malformed));
+}
+
 #[test]
 fn a_record_without_events_is_neither_written_nor_read() {
     let mut record = samples::record(samples::samples().remove(0).event);
