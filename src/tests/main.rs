@@ -12,6 +12,7 @@ mod copies;
 mod discord_trouble;
 mod erasure;
 mod exchanges;
+mod fire;
 mod forward_auth;
 mod golden;
 mod gone;

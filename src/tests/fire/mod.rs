@@ -1,0 +1,14 @@
+//! Fire: kills, power cuts, failing disks and damaged files, met by the real program.
+//!
+//! Each story repeats one fault at random moments. `FIRE_SEED` repeats what was chosen (when a process is hit is
+//! the machine's own doing), and a variable of each story says how often: `FIRE_KILLS=1000`.
+
+mod dice;
+mod kills;
+mod life;
+
+/// Says how far a story is, for whoever waits for it (`--nocapture`).
+#[expect(clippy::print_stderr, reason = "a story of an hour says how far it is")]
+fn say(figures: &str) {
+    eprintln!("{figures}");
+}
