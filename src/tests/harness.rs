@@ -624,6 +624,20 @@ impl Process {
         }
     }
 
+    /// Waits until `/readyz` says just that or it has ended, a minute at most.
+    pub async fn readyz_says_or_ended(&mut self, body: &str) -> Option<Ended> {
+        let clock = SystemClock::new();
+        while self.browser().try_send("GET", "/readyz", &[], "").await.is_none_or(|ready| ready.body != body)
+        {
+            if let Some(ended) = self.ended() {
+                return Some(ended);
+            }
+            assert!(clock.monotonic() < Duration::from_secs(60), "it does not: {}", self.said("err"));
+            clock.sleep(Duration::from_millis(10)).await;
+        }
+        None
+    }
+
     /// Waits until it has written that to standard error, a minute at most, and returns all of it.
     pub async fn until_it_says(&self, text: &str) -> String {
         let clock = SystemClock::new();
@@ -684,6 +698,11 @@ impl Process {
             clock.sleep(Duration::from_millis(5)).await;
         }
         panic!("it does not end: {}", self.said("err"));
+    }
+
+    /// Returns whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.ended().is_some()
     }
 
     fn ended(&mut self) -> Option<Ended> {

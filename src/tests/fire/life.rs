@@ -204,7 +204,7 @@ impl Guest {
                 self.acknowledged += 1;
                 Ok(true)
             }
-            503 => {
+            503 if answer.code() == "log_unavailable" => {
                 self.unanswered += 1;
                 Ok(true)
             }
@@ -239,7 +239,7 @@ impl Guest {
                 }
                 Ok(true)
             }
-            503 => Ok(true),
+            503 if answer.code() == "log_unavailable" => Ok(true),
             _ => Err(format!("{} asks for {path}: {answer}", self.user)),
         }
     }

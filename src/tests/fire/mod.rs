@@ -4,8 +4,12 @@
 //! the machine's own doing), and a variable of each story says how often: `FIRE_KILLS=1000`.
 
 mod dice;
+mod failing;
 mod kills;
 mod life;
+mod mounted;
+mod platter;
+mod power;
 
 /// Says how far a story is, for whoever waits for it (`--nocapture`).
 #[expect(clippy::print_stderr, reason = "a story of an hour says how far it is")]
