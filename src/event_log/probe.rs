@@ -9,10 +9,15 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::codec::{DecodeError, decode_record, leaf_hash};
 use super::sled_guard::{self, SledFault, guarded};
+use super::start::sync_files;
+use crate::disk::RealDisk;
 use crate::domain::event::Event;
 use crate::domain::id::Position;
 
@@ -62,6 +67,7 @@ impl Probe {
             Probe::Child { program, args } => {
                 let child = Command::new(program)
                     .args(args)
+                    .env(PARENT, std::process::id().to_string())
                     .arg(dir)
                     .arg(at.map_or_else(|| "empty".to_owned(), |at| at.to_string()))
                     .stdin(Stdio::null())
@@ -91,10 +97,81 @@ impl Probe {
     }
 }
 
-/// Runs the child's side of [`Probe::Child`] on the two arguments that it was given, and prints one line
+impl Probe {
+    /// Reads what sled still gives of the records of the copy in `dir`, from `from` on; it may be none.
+    pub(super) fn rest(&self, dir: &Path, from: Position) -> Vec<(Position, Bytes)> {
+        let mut found = Vec::new();
+        match self {
+            Probe::InProcess => drop(read_rest(dir, from, |position, frame| found.push((position, frame)))),
+            Probe::Child { program, args } => {
+                let child = Command::new(program)
+                    .args(args)
+                    .env(PARENT, std::process::id().to_string())
+                    .args([dir.as_os_str(), REST.as_ref(), from.to_string().as_ref()])
+                    .stdin(Stdio::null())
+                    .stdout(Stdio::piped())
+                    .stderr(Stdio::null())
+                    .output();
+                // However it ends: what it has said before is good.
+                let said = child.map(|child| child.stdout).unwrap_or_default();
+                found.extend(said.split(|byte| *byte == b'\n').filter_map(|line| {
+                    let (position, raw): (u64, String) = serde_json::from_slice(line).ok()?;
+                    Some((Position(position), STANDARD.decode(raw).ok()?.into()))
+                }));
+            }
+        }
+        found
+    }
+}
+
+/// Asks the child for records, in the place of the position that it looks at.
+const REST: &str = "rest";
+
+/// Reads records from the front and, where that ends, from the back.
+fn read_rest(dir: &Path, from: Position, mut take: impl FnMut(Position, Bytes)) -> Result<(), SledFault> {
+    let db = sled_guard::open(dir)?;
+    let mut next = from;
+    let mut read = |entries: &mut dyn Iterator<Item = sled::Result<(sled::IVec, sled::IVec)>>| {
+        guarded(|| {
+            for entry in entries {
+                let (key, frame) = entry?;
+                let position = sled_guard::position(&key)?;
+                next = next.max(position.next());
+                take(position, Bytes::copy_from_slice(&frame));
+            }
+            Ok(())
+        })
+    };
+    let forwards = read(&mut db.range(from.0.to_be_bytes()..));
+    if forwards.is_err() {
+        // What stops it here is what stopped it there.
+        drop(read(&mut db.range(from.0.to_be_bytes()..).rev()));
+    }
+    sled_guard::close(db)
+}
+
+fn print_rest(dir: &Path, from: Position) -> ExitCode {
+    let mut out = std::io::stdout().lock();
+    let read = read_rest(dir, from, |position, frame| {
+        let line = serde_json::json!([position.0, STANDARD.encode(&frame)]);
+        // Whoever does not listen any more needs no more.
+        drop(writeln!(out, "{line}"));
+    });
+    if read.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(3) }
+}
+
+/// Runs the child's side of [`Probe::Child`] on the arguments that it was given, and prints one line
 /// of JSON for the parent.
 pub fn probe_child(args: &[OsString]) -> ExitCode {
+    if let Err(why) = end_with_parent() {
+        drop(writeln!(std::io::stdout(), "{}", serde_json::json!({ "Err": SledFault::machine(why) })));
+        return ExitCode::from(3);
+    }
     let found = match args {
+        [dir, rest, from] if rest == REST => {
+            let from = from.to_str().and_then(|from| from.parse().ok()).unwrap_or_default();
+            return print_rest(Path::new(dir), Position(from));
+        }
         [dir, at] => {
             let at = at.to_str().and_then(|at| at.parse().ok()).map(Position);
             look_and_close(Path::new(dir), at)
@@ -106,12 +183,26 @@ pub fn probe_child(args: &[OsString]) -> ExitCode {
     if printed.is_ok() && found.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(3) }
 }
 
+/// The parent's number, for the child.
+const PARENT: &str = "DOORBOOK_PROBE_PARENT";
+
+/// Ends this process when its parent is gone: whoever starts next makes another copy at the same place.
+fn end_with_parent() -> Result<(), String> {
+    let set = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+    set.map_err(|error| format!("the program that looks at it cannot be tied to this one: {error}"))?;
+    let parent = rustix::process::getppid().map(|parent| parent.as_raw_nonzero().to_string());
+    // It may have been gone before.
+    match std::env::var(PARENT) {
+        Ok(expected) if parent.as_ref() != Some(&expected) => Err("nobody waits for it any more".to_owned()),
+        _ => Ok(()),
+    }
+}
+
 fn look_and_close(dir: &Path, at: Option<Position>) -> Result<Found, SledFault> {
     let db = sled_guard::open(dir)?;
     let found = look(&db, at);
     sled_guard::close(db)?;
-    let file = std::fs::File::open(dir.join("db"));
-    file.and_then(|file| file.sync_all())
+    sync_files(dir, &RealDisk)
         .map_err(|error| SledFault::machine(format!("the copy could not be synced: {error}")))?;
     found
 }

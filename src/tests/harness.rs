@@ -394,12 +394,12 @@ impl Browser {
     }
 }
 
-/// Sends bytes and reads until the server closes, 30 s at most.
+/// Sends bytes and reads until the server closes, 45 s at most.
 pub async fn exchange(address: SocketAddr, request: &[u8]) -> Vec<u8> {
     try_exchange(address, request).await.expect("somebody listens and takes the request")
 }
 
-/// Sends bytes and reads until the server closes, 30 s at most; an error where nobody takes them.
+/// Sends bytes and reads until the server closes, 45 s at most: a disk that does not answer is waited for; an error where nobody takes them.
 async fn try_exchange(address: SocketAddr, request: &[u8]) -> std::io::Result<Vec<u8>> {
     let exchanged = async {
         let mut stream = TcpStream::connect(address).await?;
@@ -408,7 +408,7 @@ async fn try_exchange(address: SocketAddr, request: &[u8]) -> std::io::Result<Ve
         let _ = stream.read_to_end(&mut answer).await;
         Ok(answer)
     };
-    tokio::time::timeout(Duration::from_secs(30), exchanged).await.expect("an answer in time")
+    tokio::time::timeout(Duration::from_secs(45), exchanged).await.expect("an answer in time")
 }
 
 /// An answer, whole.

@@ -53,7 +53,10 @@ impl Home {
             None => Ok(Some(process)),
             // It may notice before we do.
             Some(_) if self.disk.is_cut() => Ok(None),
-            Some(ended) => Err(vec![format!("it does not start: {}", ended.stderr)]),
+            Some(ended) => {
+                super::keep(&self.house.data_dir());
+                Err(vec![format!("it does not start: {}", ended.stderr)])
+            }
         }
     }
 
@@ -77,7 +80,7 @@ impl Home {
         let for_long = Duration::from_millis(if stops { 150 } else { 3_000 });
         let went = life
             .goes_on(process.browser(), house, dice, async {
-                tokio::select! { () = disk.until_cut() => {}, () = clock.sleep(for_long) => {} }
+                tokio::select! { () = disk.until_cut() => process.kill(), () = clock.sleep(for_long) => {} }
             })
             .await;
         if stops {
