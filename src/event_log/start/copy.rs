@@ -20,7 +20,7 @@ pub(super) fn size(dir: &Path) -> io::Result<u64> {
     Ok(bytes)
 }
 
-/// Copies all files, and brings them to stable storage.
+/// Copies all files that count, and brings them to stable storage.
 ///
 /// It reads and writes rather than asking the file system for a copy: after a failed sync the cache may
 /// hold what the disk does not, and a reflink would share that with the copy.
@@ -29,6 +29,10 @@ pub(super) fn copy(from: &Path, to: &Path, disk: &dyn Disk) -> io::Result<()> {
     for entry in fs::read_dir(from)? {
         let entry = entry?;
         let target = to.join(entry.file_name());
+        // sled was interrupted while it wrote that, and takes it for its newest snapshot all the same.
+        if entry.path().extension().is_some_and(|extension| extension == "generating") {
+            continue;
+        }
         if entry.file_type()?.is_dir() {
             copy(&entry.path(), &target, disk)?;
         } else {

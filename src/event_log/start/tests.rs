@@ -458,6 +458,14 @@ async fn what_sled_does_not_sync_is_synced_before_anything_is_acknowledged() {
     assert!(rig.disk.count(Synced::Other) > 0, "what an earlier doorbook left unsynced");
 }
 
+/// A power cut, or a kill, while sled wrote a snapshot: it opened nothing any more beside an unfinished one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_that_sled_did_not_finish_is_not_taken_for_one() {
+    let rig = Rig::filled(9, false).await;
+    fs::write(rig.path().join("log/snap.00000000000E7943.generating"), b"").expect("written");
+    holds(&rig.start().expect("a start"), 8).await;
+}
+
 /// A power cut while the very first records are written tears them, and nobody was told of any.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_creation_whose_database_is_torn_goes_on_and_keeps_what_was_there() {
