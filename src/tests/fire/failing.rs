@@ -117,7 +117,7 @@ async fn a_disk_that_refuses_anything_at_any_moment_loses_nothing_and_is_used_ag
     }
     let (dice, clock) = (Dice::thrown(), SystemClock::new());
     let mut figures = Figures::default();
-    let faults = times("FIRE_FAULTS", 20);
+    let faults = times("FIRE_FAULTS", 10);
     while figures.faults < faults {
         let house = House::for_processes().await;
         let disk = Mounted::at(&house.data_dir());
