@@ -44,7 +44,7 @@ pub use crate::app::Accepted;
 pub use copying::Taking;
 pub use demo::{DemoOptions, demo};
 pub use forgetting::{ForgetError, Gone, forget_gone};
-pub use importing::{ImportError, Imported, Salvaged, Where, check_copy, import};
+pub use importing::{ImportError, Imported, check_copy, import};
 pub use keys::{KeysError, NewEscrow, RestoredKeys, escrow, remember_escrow, restore_keys};
 pub use reading::{Reading, keys_of_another_log, opener, read};
 

@@ -12,7 +12,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use sled::Db;
 
-use super::damaged::Damaged;
 use super::{Place, StartError, StartSettings, make_directory, sync_files};
 use crate::domain::event::RestoredFrom;
 use crate::domain::id::{LogId, Position};
@@ -32,8 +31,6 @@ pub struct Import {
     place: Place,
     /// Whether there was no directory before.
     made: bool,
-    /// The log whose place it takes, where there is one.
-    over: Option<Damaged>,
     log: LogId,
     claim: Option<Claim>,
     db: Option<Db>,
@@ -61,22 +58,9 @@ impl Import {
         make_directory(&place.data_dir)?;
         place.check_owner()?;
         place.check_no_log()?;
-        Import::claimed(place, made, None, log)
-    }
-
-    /// Puts the log back in the place of a damaged one, which stays as it is until the very end.
-    pub fn begin_over(damaged: Damaged, log: LogId) -> Result<Import, StartError> {
-        let place = damaged.place.again();
-        if damaged.head.is_some_and(|head| head.log != log) {
-            return Err(StartError::Replaced { dir: place.data_dir });
-        }
-        Import::claimed(place, false, Some(damaged), log)
-    }
-
-    fn claimed(place: Place, made: bool, over: Option<Damaged>, log: LogId) -> Result<Import, StartError> {
         let claim = Claim::take(&place.data_dir, Arc::clone(&place.disk));
         let claim = claim.map_err(|error| place.unusable(error))?;
-        if over.is_none() && place.data_dir.join(head::NAME).exists() {
+        if place.data_dir.join(head::NAME).exists() {
             // Somebody was faster.
             let removed = claim.remove();
             removed.map_err(|source| place.failed("HEAD.new cannot be removed", source))?;
@@ -86,7 +70,6 @@ impl Import {
         let mut import = Import {
             place,
             made,
-            over,
             log,
             claim: Some(claim),
             db: None,
@@ -112,42 +95,21 @@ impl Import {
         Ok(())
     }
 
-    /// Takes, behind the copy, whatever can still be read of the damaged log; returns how many records that is.
-    pub fn push_remains(&mut self) -> Result<u64, StartError> {
-        self.write_group()?;
-        let Some((over, last)) = self.over.as_ref().zip(self.last) else { return Ok(0) };
-        let remains = over.remains(last)?;
-        let before = self.written;
-        while let Some(frame) = remains.at(Position(self.written + self.group.len() as u64)) {
-            self.push(frame.clone())?;
-        }
-        self.write_group()?;
-        Ok(self.written - before)
-    }
-
     /// Makes a log of what was taken; from then on it is one, whatever happens.
-    ///
-    /// Returns whether nothing that was acknowledged is missing: known only where it takes the place of a log.
-    pub fn finish(mut self, source: RestoredFrom) -> Result<bool, StartError> {
+    pub fn finish(mut self, source: RestoredFrom) -> Result<(), StartError> {
         self.write_group()?;
         let db = self.close()?;
-        let over = self.over.as_ref().and_then(|over| over.head);
-        let is_whole = over.is_some_and(|head| self.last.is_some() && head.last == self.last);
         let head = Head {
             log: self.log,
-            sequence: over.map_or(1, |head| head.sequence + 1),
-            state: match source {
-                _ if is_whole => StopState::Open,
-                RestoredFrom::Backup => StopState::Restored,
-                _ => StopState::Imported,
-            },
+            sequence: 1,
+            state: if source == RestoredFrom::Backup { StopState::Restored } else { StopState::Imported },
             last: self.last,
             db,
         };
-        let Some(claim) = self.claim.take() else { return Ok(is_whole) };
+        let Some(claim) = self.claim.take() else { return Ok(()) };
         let published = claim
             .write(head)
-            .and_then(|()| self.take_the_place())
+            .and_then(|()| fs::rename(self.built(), self.place.log()))
             .and_then(|()| sync_directory(&self.place.data_dir, &*self.place.disk));
         match published {
             Ok(()) => {}
@@ -157,17 +119,7 @@ impl Import {
             }
         }
         let published = claim.publish(head).map(drop);
-        published.map_err(|source| self.failed("HEAD cannot be put in place", source))?;
-        Ok(is_whole)
-    }
-
-    /// Gives the database its name; the one that had it is kept.
-    fn take_the_place(&self) -> io::Result<()> {
-        let log = self.place.log();
-        if self.over.is_none() || !log.exists() {
-            return fs::rename(self.built(), log);
-        }
-        self.place.set_aside(&self.built()).map(drop).map_err(io::Error::other)
+        published.map_err(|source| self.failed("HEAD cannot be put in place", source))
     }
 
     fn write_group(&mut self) -> Result<(), StartError> {
@@ -205,10 +157,8 @@ impl Import {
     }
 
     fn remove_leftovers(&self) -> Result<(), StartError> {
-        if self.over.is_none() {
-            // That it is ours, `check_no_log` has found out.
-            self.place.remove(&self.place.log())?;
-        }
+        // That it is ours, `check_no_log` has found out.
+        self.place.remove(&self.place.log())?;
         self.place.remove(&self.built())
     }
 
@@ -244,7 +194,7 @@ impl std::fmt::Debug for Import {
     }
 }
 
-pub(super) fn place(settings: &StartSettings) -> Place {
+fn place(settings: &StartSettings) -> Place {
     let StartSettings { data_dir, probe, disk, clock, .. } = settings;
     Place {
         data_dir: data_dir.clone(),
@@ -306,7 +256,7 @@ mod tests {
         for frame in frames() {
             import.push(frame)?;
         }
-        import.finish(source).map(drop)
+        import.finish(source)
     }
 
     async fn is_whole(rig: &Rig, source: RestoredFrom) {
