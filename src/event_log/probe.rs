@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use super::codec::{DecodeError, decode_record, leaf_hash};
 use super::sled_guard::{self, SledFault, guarded};
+use super::start::sync_files;
+use crate::disk::RealDisk;
 use crate::domain::event::Event;
 use crate::domain::id::Position;
 
@@ -62,6 +64,7 @@ impl Probe {
             Probe::Child { program, args } => {
                 let child = Command::new(program)
                     .args(args)
+                    .env(PARENT, std::process::id().to_string())
                     .arg(dir)
                     .arg(at.map_or_else(|| "empty".to_owned(), |at| at.to_string()))
                     .stdin(Stdio::null())
@@ -91,9 +94,13 @@ impl Probe {
     }
 }
 
-/// Runs the child's side of [`Probe::Child`] on the two arguments that it was given, and prints one line
+/// Runs the child's side of [`Probe::Child`] on the arguments that it was given, and prints one line
 /// of JSON for the parent.
 pub fn probe_child(args: &[OsString]) -> ExitCode {
+    if let Err(why) = end_with_parent() {
+        drop(writeln!(std::io::stdout(), "{}", serde_json::json!({ "Err": SledFault::machine(why) })));
+        return ExitCode::from(3);
+    }
     let found = match args {
         [dir, at] => {
             let at = at.to_str().and_then(|at| at.parse().ok()).map(Position);
@@ -106,12 +113,26 @@ pub fn probe_child(args: &[OsString]) -> ExitCode {
     if printed.is_ok() && found.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(3) }
 }
 
+/// The parent's number, for the child.
+const PARENT: &str = "DOORBOOK_PROBE_PARENT";
+
+/// Ends this process when its parent is gone: whoever starts next makes another copy at the same place.
+fn end_with_parent() -> Result<(), String> {
+    let set = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+    set.map_err(|error| format!("the program that looks at it cannot be tied to this one: {error}"))?;
+    let parent = rustix::process::getppid().map(|parent| parent.as_raw_nonzero().to_string());
+    // It may have been gone before.
+    match std::env::var(PARENT) {
+        Ok(expected) if parent.as_ref() != Some(&expected) => Err("nobody waits for it any more".to_owned()),
+        _ => Ok(()),
+    }
+}
+
 fn look_and_close(dir: &Path, at: Option<Position>) -> Result<Found, SledFault> {
     let db = sled_guard::open(dir)?;
     let found = look(&db, at);
     sled_guard::close(db)?;
-    let file = std::fs::File::open(dir.join("db"));
-    file.and_then(|file| file.sync_all())
+    sync_files(dir, &RealDisk)
         .map_err(|error| SledFault::machine(format!("the copy could not be synced: {error}")))?;
     found
 }

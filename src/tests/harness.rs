@@ -349,6 +349,17 @@ impl Browser {
         headers: &[(&str, &str)],
         body: &str,
     ) -> Exchange {
+        self.try_send(method, target, headers, body).await.expect("an answer that is whole")
+    }
+
+    /// Sends any request as [`Browser::send`] does; none where no whole answer came back.
+    pub async fn try_send(
+        &mut self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Option<Exchange> {
         let mut request =
             format!("{method} {target} HTTP/1.1\r\nHost: localhost:3001\r\nConnection: close\r\n");
         if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("user-agent")) {
@@ -368,8 +379,8 @@ impl Browser {
             let _ = write!(request, "Content-Length: {}\r\n", body.len());
         }
         let _ = write!(request, "\r\n{body}");
-        let answer = exchange(self.address, request.as_bytes()).await;
-        let exchange = Exchange::read(&answer);
+        let answer = try_exchange(self.address, request.as_bytes()).await.ok()?;
+        let exchange = Exchange::try_read(&answer)?;
         for cookie in exchange.headers.iter().filter(|(name, _)| name == "set-cookie") {
             let (pair, attributes) = cookie.1.split_once(';').unwrap_or((&cookie.1, ""));
             let (name, value) = pair.split_once('=').expect("a cookie has a name");
@@ -379,20 +390,25 @@ impl Browser {
                 self.cookies.insert(name.to_owned(), value.to_owned());
             }
         }
-        exchange
+        Some(exchange)
     }
 }
 
-/// Sends bytes and reads until the server closes, 30 s at most.
+/// Sends bytes and reads until the server closes, 45 s at most.
 pub async fn exchange(address: SocketAddr, request: &[u8]) -> Vec<u8> {
+    try_exchange(address, request).await.expect("somebody listens and takes the request")
+}
+
+/// Sends bytes and reads until the server closes, 45 s at most: a disk that does not answer is waited for; an error where nobody takes them.
+async fn try_exchange(address: SocketAddr, request: &[u8]) -> std::io::Result<Vec<u8>> {
     let exchanged = async {
-        let mut stream = TcpStream::connect(address).await.expect("somebody listens");
-        stream.write_all(request).await.expect("it takes the request");
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(request).await?;
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer).await;
-        answer
+        Ok(answer)
     };
-    tokio::time::timeout(Duration::from_secs(30), exchanged).await.expect("an answer in time")
+    tokio::time::timeout(Duration::from_secs(45), exchanged).await.expect("an answer in time")
 }
 
 /// An answer, whole.
@@ -419,6 +435,16 @@ impl Exchange {
             headers: headers.map(|(name, value)| (name.to_lowercase(), value.to_owned())).collect(),
             body: body.to_owned(),
         }
+    }
+
+    /// Reads an answer to a request whose connection may have broken; none unless all of it is there.
+    fn try_read(bytes: &[u8]) -> Option<Exchange> {
+        bytes.windows(4).any(|end| end == b"\r\n\r\n").then_some(())?;
+        let exchange = Exchange::read(bytes);
+        let length = exchange.header("content-length").and_then(|length| length.parse().ok());
+        let is_whole =
+            length.is_none_or(|length: usize| exchange.body.is_empty() || exchange.body.len() >= length);
+        is_whole.then_some(exchange)
     }
 
     /// Returns the first header of that name.
@@ -598,6 +624,20 @@ impl Process {
         }
     }
 
+    /// Waits until `/readyz` says just that or it has ended, a minute at most.
+    pub async fn readyz_says_or_ended(&mut self, body: &str) -> Option<Ended> {
+        let clock = SystemClock::new();
+        while self.browser().try_send("GET", "/readyz", &[], "").await.is_none_or(|ready| ready.body != body)
+        {
+            if let Some(ended) = self.ended() {
+                return Some(ended);
+            }
+            assert!(clock.monotonic() < Duration::from_secs(60), "it does not: {}", self.said("err"));
+            clock.sleep(Duration::from_millis(10)).await;
+        }
+        None
+    }
+
     /// Waits until it has written that to standard error, a minute at most, and returns all of it.
     pub async fn until_it_says(&self, text: &str) -> String {
         let clock = SystemClock::new();
@@ -658,6 +698,11 @@ impl Process {
             clock.sleep(Duration::from_millis(5)).await;
         }
         panic!("it does not end: {}", self.said("err"));
+    }
+
+    /// Returns whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.ended().is_some()
     }
 
     fn ended(&mut self) -> Option<Ended> {

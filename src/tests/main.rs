@@ -13,6 +13,7 @@ mod discord_trouble;
 mod documents;
 mod erasure;
 mod exchanges;
+mod fire;
 mod forward_auth;
 mod golden;
 mod gone;

@@ -460,10 +460,10 @@ async fn a_sync_that_the_kernel_refuses_ends_the_process_with_exit_3() {
 }
 
 /// A file system of a few MiB, which only root can mount; it goes when this is dropped.
-struct SmallDisk(PathBuf);
+pub struct SmallDisk(PathBuf);
 
 impl SmallDisk {
-    fn mount(at: PathBuf) -> SmallDisk {
+    pub fn mount(at: PathBuf) -> SmallDisk {
         std::fs::create_dir(&at).expect("a directory");
         run("mount", &["-t", "tmpfs", "-o", "size=100m,mode=0700", "doorbook-test"], &at);
         SmallDisk(at)
@@ -475,13 +475,18 @@ impl SmallDisk {
 
     /// Writes until less is free than doorbook wants to be.
     fn fill(&self) {
+        self.fill_up_to(64 << 20);
+    }
+
+    /// Writes until fewer bytes are free.
+    pub fn fill_up_to(&self, free: u64) {
         let mut filler = File::create(self.filler()).expect("a file");
-        while RealDisk.free_space(&self.0).expect("it says how much is free") >= 64 << 20 {
+        while RealDisk.free_space(&self.0).expect("it says how much is free") >= free {
             filler.write_all(&[1; 1 << 20]).expect("there is room");
         }
     }
 
-    fn make_room(&self) {
+    pub fn make_room(&self) {
         std::fs::remove_file(self.filler()).expect("removed");
     }
 

@@ -5,7 +5,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
-use super::StartError;
+use super::{DATABASE, StartError};
 use crate::disk::{Disk, Synced};
 use crate::event_log::head::{self, sync_directory};
 
@@ -20,7 +20,7 @@ pub(super) fn size(dir: &Path) -> io::Result<u64> {
     Ok(bytes)
 }
 
-/// Copies all files, and brings them to stable storage.
+/// Copies all files that count, and brings them to stable storage.
 ///
 /// It reads and writes rather than asking the file system for a copy: after a failed sync the cache may
 /// hold what the disk does not, and a reflink would share that with the copy.
@@ -29,6 +29,10 @@ pub(super) fn copy(from: &Path, to: &Path, disk: &dyn Disk) -> io::Result<()> {
     for entry in fs::read_dir(from)? {
         let entry = entry?;
         let target = to.join(entry.file_name());
+        // sled was interrupted while it wrote that, and takes it for its newest snapshot all the same.
+        if entry.path().extension().is_some_and(|extension| extension == "generating") {
+            continue;
+        }
         if entry.file_type()?.is_dir() {
             copy(&entry.path(), &target, disk)?;
         } else {
@@ -54,6 +58,26 @@ pub fn copy_aside(data_dir: &Path, to: &Path, disk: &dyn Disk) -> Result<(), Sta
         .and_then(|()| copy_file(&data_dir.join(head::NAME), &to.join(head::NAME), disk))
         .and_then(|()| copy(&data_dir.join("log"), &to.join("log"), disk));
     copied.map_err(|source| StartError::Io { what: "the log cannot be copied", path: to.into(), source })
+}
+
+/// Brings every file of a database, and their names, to stable storage.
+///
+/// sled does not sync all that it makes: after a power cut its `conf` would be cut short or gone, and it opens nothing
+/// then.
+pub(in super::super) fn sync_files(dir: &Path, disk: &dyn Disk) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            let what = if entry.file_name() == "db" { DATABASE } else { Synced::Other };
+            match File::open(entry.path()) {
+                Ok(file) => disk.sync_all(what, &file)?,
+                // sled removes an old snapshot of its own while it runs.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    sync_directory(dir, disk)
 }
 
 fn copy_file(from: &Path, to: &Path, disk: &dyn Disk) -> io::Result<()> {

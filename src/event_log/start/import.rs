@@ -4,7 +4,7 @@
 //! will, the database gets its name, and then `HEAD` gets its own. A kill before the last step leaves what
 //! every start refuses and the next import removes; a kill after it leaves the whole.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use sled::Db;
 
-use super::{DATABASE, Place, StartError, StartSettings, make_directory};
+use super::{Place, StartError, StartSettings, make_directory, sync_files};
 use crate::domain::event::RestoredFrom;
 use crate::domain::id::{LogId, Position};
 use crate::event_log::codec::leaf_hash;
@@ -146,11 +146,7 @@ impl Import {
         }
         let built = self.built();
         sled_guard::settle(&built, self.last.map(|last| last.position)).map_err(damaged)?;
-        let synced = File::open(built.join("db")).and_then(|file| {
-            self.place.disk.sync_all(DATABASE, &file)?;
-            sync_directory(&built, &*self.place.disk)?;
-            file.metadata()
-        });
+        let synced = sync_files(&built, &*self.place.disk).and_then(|()| fs::metadata(built.join("db")));
         let found =
             synced.map_err(|source| self.failed("the log cannot be brought to stable storage", source))?;
         Ok(DataFile::of(&found))
@@ -300,7 +296,10 @@ mod tests {
         }));
         import(&rig.settings(false), RestoredFrom::Backup).expect("put back");
         let kills = *kills.lock().expect("not poisoned");
-        assert_eq!(kills, 5, "database, its directory, HEAD.new, and the data directory twice");
+        assert_eq!(
+            kills, 7,
+            "three files of the database, its directory, HEAD.new, and the data directory twice"
+        );
         for kill in 0..kills {
             let after = Rig::at(&killed.path().join(kill.to_string()));
             if kill + 1 == kills {

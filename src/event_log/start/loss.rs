@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 
 use super::place::Ready;
-use super::{DATABASE, Place, StartError, make_directory};
+use super::{Place, StartError, make_directory, sync_files};
 use crate::disk::Synced;
 use crate::domain::event::Event;
 use crate::domain::id::{Hash, Position};
@@ -94,9 +94,7 @@ impl Place {
         sled_guard::close(new).map_err(damaged)?;
         sled_guard::close(old).map_err(damaged)?;
         self.remove_copy()?;
-        let synced = File::open(made.join("db"))
-            .and_then(|file| self.disk.sync_all(DATABASE, &file))
-            .and_then(|()| sync_directory(&made, &*self.disk));
+        let synced = sync_files(&made, &*self.disk);
         synced.map_err(|source| self.failed("the new log cannot be brought to stable storage", source))?;
         loss.set_aside = Some(self.set_aside(&made)?);
         self.use_database(head, found.end.map(Position), Some(loss))
@@ -122,7 +120,7 @@ impl Place {
     }
 
     /// Puts a directory in the place of the log, in one step, and keeps the log by a name of its own.
-    fn set_aside(&self, new: &Path) -> Result<PathBuf, StartError> {
+    pub(super) fn set_aside(&self, new: &Path) -> Result<PathBuf, StartError> {
         let kept = self.data_dir.join(format!("log.lost-{}", self.file_time()));
         // Under that name before the exchange: a kill after it must not leave the log where copies are removed.
         fs::rename(new, &kept).map_err(|source| self.failed("the log cannot be set aside", source))?;

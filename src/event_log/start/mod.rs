@@ -9,6 +9,7 @@ mod error;
 mod import;
 mod loss;
 mod place;
+mod tail;
 
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub use copy::copy_aside;
+pub(super) use copy::sync_files;
 pub use error::StartError;
 pub use import::Import;
 pub use loss::Loss;
@@ -237,14 +239,12 @@ impl NewLog {
             }
         };
         let (db_file, db_length) = self.place.sync_database()?;
-        for dir in [log.as_path(), &self.place.data_dir] {
-            let synced = sync_directory(dir, &*self.place.disk);
-            synced.map_err(|source| StartError::Io {
-                what: "the directory cannot be brought to stable storage",
-                path: dir.into(),
-                source,
-            })?;
-        }
+        self.place.sync_log()?;
+        sync_directory(&self.place.data_dir, &*self.place.disk).map_err(|source| StartError::Io {
+            what: "the directory cannot be brought to stable storage",
+            path: self.place.data_dir.clone(),
+            source,
+        })?;
         let last = Last { position: Position(0), leaf: leaf_hash(&first) };
         let written = self.head.write(StopState::Open, Some(last), DataFile::of_length(db_length));
         written.map_err(|error| self.place.head_failed(&error))?;

@@ -11,8 +11,9 @@ use rustix::fs::{Access, AtFlags, CWD, RenameFlags, accessat, renameat_with};
 use rustix::io::Errno;
 use sled::Db;
 
-use super::copy::{copy, size};
-use super::{DATABASE, Loss, StartError};
+use super::copy::{copy, size, sync_files};
+use super::tail::Tail;
+use super::{DATABASE, Loss, StartError, make_directory};
 use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::domain::id::Position;
@@ -111,8 +112,12 @@ impl Place {
     /// Opens a log that was closed in order and whose data file nobody has written to since.
     fn open_clean(&self, head: &mut HeadFile) -> Result<Ready, StartError> {
         head.open_for_use().map_err(|error| self.head_failed(&error))?;
+        let tail =
+            Tail::of(&self.log()).map_err(|source| self.failed("the database cannot be read", source))?;
         let opened = self.open_and_compare(head.current());
         if opened.is_err() {
+            let put_back = tail.put_back(&*self.disk);
+            put_back.map_err(|source| self.failed("the database cannot be left as it was", source))?;
             head.put_back().map_err(|error| self.head_failed(&error))?;
         }
         let (db, end) = opened?;
@@ -267,6 +272,7 @@ impl Place {
         clean: bool,
         loss: Option<Loss>,
     ) -> Result<Ready, StartError> {
+        self.sync_log()?;
         let (db_file, db_length) = self.open_database_file()?;
         Ok(Ready { db, db_file, db_length, end, clean, loss })
     }
@@ -306,6 +312,12 @@ impl Place {
         });
         match whole {
             Ok(()) => self.exchange(),
+            // Its very first bytes did not all get to the disk. Nobody was told of anything that they held.
+            Err(StartError::Damaged { .. }) => {
+                self.remove_copy()?;
+                make_directory(&self.copy())?;
+                self.set_aside(&self.copy()).map(drop)
+            }
             Err(error) => {
                 self.remove_copy()?;
                 Err(error)
@@ -415,6 +427,12 @@ impl Place {
         let synced = self.disk.sync_all(DATABASE, &file);
         synced.map_err(|source| self.failed("the database cannot be brought to stable storage", source))?;
         Ok((file, length))
+    }
+
+    /// Brings all that sled has made to stable storage.
+    pub(super) fn sync_log(&self) -> Result<(), StartError> {
+        sync_files(&self.log(), &*self.disk)
+            .map_err(|source| self.failed("the database cannot be brought to stable storage", source))
     }
 
     pub(super) fn damaged(&self, fault: SledFault) -> StartError {

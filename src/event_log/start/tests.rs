@@ -10,6 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::{Begun, StartError, Started, begin};
+use crate::disk::Synced;
 use crate::domain::event::Event;
 use crate::domain::id::{Hash, LogId, Position};
 use crate::event_log::codec::{decode_record, encode_record, leaf_hash};
@@ -441,6 +442,47 @@ async fn a_creation_that_was_interrupted_goes_on_with_the_same_id() {
     let read = read_to(&mut started.engine.follow(Position(0)), 0).await;
     assert_eq!(read, [(0, created(log))]);
     append(&*started.engine, 1..3).await;
+}
+
+/// A power cut after the first start kept the records and not sled's `conf`, and nothing opened them any more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_sled_does_not_sync_is_synced_before_anything_is_acknowledged() {
+    let rig = Rig::new();
+    let started = rig.start().expect("a new log");
+    let made = fs::read_dir(rig.path().join("log")).expect("a database");
+    let made = made.filter(|entry| entry.as_ref().is_ok_and(|entry| entry.path().is_file())).count();
+    assert_eq!(rig.disk.count(Synced::Other) + 1, made, "all but `db`, which is synced as itself");
+    started.engine.close().await.expect("closed");
+    rig.disk.forget();
+    rig.start().expect("a start");
+    assert!(rig.disk.count(Synced::Other) > 0, "what an earlier doorbook left unsynced");
+}
+
+/// A power cut, or a kill, while sled wrote a snapshot: it opened nothing any more beside an unfinished one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_that_sled_did_not_finish_is_not_taken_for_one() {
+    let rig = Rig::filled(9, false).await;
+    fs::write(rig.path().join("log/snap.00000000000E7943.generating"), b"").expect("written");
+    holds(&rig.start().expect("a start"), 8).await;
+}
+
+/// A power cut while the very first records are written tears them, and nobody was told of any.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_creation_whose_database_is_torn_goes_on_and_keeps_what_was_there() {
+    let rig = Rig::new();
+    let log = begun(&rig).log_id();
+    let started = begun(&rig).finish(created(log)).expect("created");
+    drop(started);
+    rewrite_head(&rig, |head| {
+        head.state = StopState::Creating;
+        head.last = None;
+    });
+    fs::write(rig.path().join("log/conf"), b"segment_size").expect("torn");
+    let again = begun(&rig);
+    assert_eq!((again.log_id(), again.resumed()), (log, true));
+    holds(&again.finish(created(log)).expect("created"), 0).await;
+    let kept = fs::read_dir(rig.path()).expect("a directory").flatten();
+    assert!(kept.into_iter().any(|entry| entry.file_name().to_string_lossy().starts_with("log.lost-")));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
