@@ -660,6 +660,11 @@ impl Process {
         panic!("it does not end: {}", self.said("err"));
     }
 
+    /// Returns whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.ended().is_some()
+    }
+
     fn ended(&mut self) -> Option<Ended> {
         let status = self.child.try_wait().expect("a child of ours")?;
         Some(Ended { code: status.code(), stdout: self.said("out"), stderr: self.said("err") })
