@@ -46,12 +46,18 @@ pub fn people(discord: &Control, size: u64) -> Vec<DiscordId> {
 
 /// A fault of any kind; whoever is told to wait is told to wait for `longest` seconds at most.
 fn any_kind(dice: &mut Dice, longest: u32) -> FaultKind {
+    // Whoever is not told how long to wait waits for minutes, and meanwhile there is no storm.
+    let says_when = longest < 10 || dice.below(8) != 0;
     let seconds = |dice: &mut Dice| dice.pick(&[0.3, 1.287, f64::from(longest) / 2.0, f64::from(longest)]);
     match dice.below(14) {
         0 => FaultKind::RateLimited(RateLimited {
             scope: dice.pick(&[LimitScope::User, LimitScope::Global, LimitScope::Shared]),
             retry_after: seconds(dice),
-            header: dice.pick(&[RetryHeader::Rounded, RetryHeader::Absent, RetryHeader::Text("abc".into())]),
+            header: if says_when {
+                RetryHeader::Rounded
+            } else {
+                dice.pick(&[RetryHeader::Absent, RetryHeader::Text("abc".into())])
+            },
             body: dice.pick(&[
                 RetryBody::Json,
                 RetryBody::JsonWithoutRetryAfter,
