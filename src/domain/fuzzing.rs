@@ -19,17 +19,15 @@ pub fn rd(bytes: &[u8]) {
     let location = target.location();
     assert!(location.len() <= MAX_LEN);
     assert!(location.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\'), "{location:?}");
-    if target.is_absolute() {
-        elsewhere(&target);
-    } else {
-        at_home(location);
+    match &target {
+        Target::Elsewhere(url, of) => elsewhere(location, url, of),
+        Target::Here(_) => at_home(location),
     }
     assert_eq!(rules.read(location), Ok(target), "read once more");
 }
 
 /// Asserts that the address is that of an allowed host, by comparing texts.
-fn elsewhere(target: &Target) {
-    let location = target.location();
+fn elsewhere(location: &str, read: &Url, of: &Host) {
     let url = Url::parse(location).unwrap_or_else(|wrong| panic!("{location:?}: {wrong}"));
     assert_eq!(url.as_str(), location, "as a browser writes it");
     assert_eq!(url.scheme(), "https");
@@ -46,7 +44,7 @@ fn elsewhere(target: &Target) {
     };
     assert!(is_allowed && !host.starts_with('.') && !host.contains(".."), "{location:?}");
     assert_ne!(url.origin(), own().origin(), "our own is a path");
-    assert_eq!(target.host().as_ref().map(Host::as_str), Some(host));
+    assert_eq!((read, of.as_str()), (&url, host));
     let prefix = format!("https://{host}");
     assert!(location.starts_with(&prefix), "nothing stands before the host: {location:?}");
     refuses(url.path(), &[&[".doorbook"]]);

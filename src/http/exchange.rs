@@ -78,18 +78,18 @@ async fn answer<B: Buf, E>(
         // A body is not waited for: some proxies announce one and send none.
         Handler::Proxy(handler) => return Ok(after_a_body(&head.headers, handler(gate, &head))),
         Handler::Early(handler) => {
-            read_body(gate, &head.headers, body).await?;
+            read_body(gate, &head.headers, body, Keep::Nothing).await?;
             return handler(gate);
         }
         Handler::Signed(handler) => {
-            let body = read_body(gate, &head.headers, body).await?;
+            let body = read_body(gate, &head.headers, body, Keep::All).await?;
             let request = head.into_request(gate, params);
             let front = gate.front().ok_or(Problem::NotReady)?;
             return handler(front.clone(), request, body).await;
         }
         Handler::Ready(handler) => handler,
     };
-    read_body(gate, &head.headers, body).await?;
+    read_body(gate, &head.headers, body, Keep::Nothing).await?;
     let site = gate.settings.site();
     if row.at_home
         && let Some(host) = head.headers.get(HOST).and_then(|host| host.to_str().ok())
@@ -146,12 +146,19 @@ const BODY_MAX: usize = 64 * 1024;
 /// How long a body may take.
 const BODY_TIME: Duration = Duration::from_secs(10);
 
-/// Reads a body within its limits, however it is framed. Only the webhook wants one; forms say what they have to say
-/// in their address.
+/// What is kept of a body. Only the webhook wants one; forms say what they have to say in their address.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Keep {
+    All,
+    Nothing,
+}
+
+/// Reads a body within its limits, however it is framed.
 async fn read_body<B: Buf, E>(
     gate: &Gate,
     headers: &HeaderMap,
     body: impl Stream<Item = Result<B, E>>,
+    keep: Keep,
 ) -> Result<Bytes, Problem> {
     let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if length.is_some_and(|length| length > BODY_MAX as u64) {
@@ -162,13 +169,16 @@ async fn read_body<B: Buf, E>(
     }
     let read = async {
         pin_mut!(body);
-        let mut whole = bytes::BytesMut::new();
+        let (mut whole, mut length) = (bytes::BytesMut::new(), 0);
         while let Some(chunk) = body.next().await {
             let mut chunk = chunk.map_err(|_| Problem::BadRequest)?;
-            if whole.len() + chunk.remaining() > BODY_MAX {
+            length += chunk.remaining();
+            if length > BODY_MAX {
                 return Err(Problem::BodyTooLarge);
             }
-            whole.extend_from_slice(&chunk.copy_to_bytes(chunk.remaining()));
+            if keep == Keep::All {
+                whole.extend_from_slice(&chunk.copy_to_bytes(chunk.remaining()));
+            }
         }
         Ok(whole.freeze())
     };

@@ -1,9 +1,13 @@
 //! Takes connections and answers their requests, within limits that warp's own loop does not have.
 
+mod arriving;
+mod patience;
+mod places;
+
 use std::convert::Infallible;
 use std::future::poll_fn;
-use std::io;
-use std::net::SocketAddr;
+use std::io::{self, Write as _};
+use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
@@ -12,7 +16,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{Either, select};
-use http::{HeaderValue, Request};
+use http::{HeaderValue, Method, Request, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
@@ -21,26 +25,33 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use jiff::fmt::rfc2822::DateTimePrinter;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
 
 use super::Gate;
 use super::problem::Problem;
 use super::reply::{self, Asked};
-use super::request::Peer;
+use super::request::{Peer, Single, single};
+use crate::app::network;
 use crate::domain::id::RequestId;
 use crate::domain::time::Timestamp;
+use arriving::Arriving;
+use patience::Patient;
+use places::{Places, Seat, TooMany};
 
 /// How connections are taken.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// How many at once; the next one waits in the system's queue.
+    /// How many at once; for the next one, the one goes that has waited longest for its client.
     pub connections: usize,
+    /// How many of them one address may have that is no trusted proxy (IPv4, or IPv6 /64).
+    pub connections_of_one: usize,
     /// How long the headers of a request may take.
     pub header_time: Duration,
     /// The most bytes of headers, and of what is read ahead.
     pub header_bytes: usize,
+    /// How long a client may take to take what it was sent.
+    pub write_time: Duration,
     /// How long requests may go on after the signal to stop.
     pub drain: Duration,
 }
@@ -49,8 +60,10 @@ impl Default for Settings {
     fn default() -> Self {
         Settings {
             connections: 4_096,
+            connections_of_one: 256,
             header_time: Duration::from_secs(10),
             header_bytes: 16 * 1_024,
+            write_time: Duration::from_secs(30),
             drain: Duration::from_secs(10),
         }
     }
@@ -66,31 +79,39 @@ pub async fn serve(listeners: Vec<TcpListener>, gate: Arc<Gate>, shutdown: impl 
     let settings = gate.settings.listen.clone();
     let routes = super::routes(&gate);
     let graceful = GracefulShutdown::new();
-    let room = Arc::new(Semaphore::new(settings.connections));
+    let places = Places::new(settings.connections, settings.connections_of_one);
+    let mut turn = 0;
     let mut shutdown = pin!(shutdown);
     loop {
-        let next = pin!(async {
-            let room = room.clone().acquire_owned().await;
-            (room, accept(&listeners).await)
-        });
-        let (room, accepted) = match select(next, shutdown.as_mut()).await {
-            Either::Left((next, _)) => next,
+        let accepted = match select(pin!(accept(&listeners, &mut turn)), shutdown.as_mut()).await {
+            Either::Left((accepted, _)) => accepted,
             Either::Right(_) => break,
         };
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) if is_of_one_connection(&error) => continue,
             Err(error) => {
-                tracing::warn!(%error, "no connection can be taken at the moment");
+                if gate.said.is_due("accept") {
+                    tracing::warn!(%error, "no connection can be taken at the moment");
+                }
                 if let Either::Right(_) = select(gate.clock.sleep(BACK_OFF), shutdown.as_mut()).await {
                     break;
                 }
                 continue;
             }
         };
+        let place = match select(pin!(places.take(stranger(&gate, peer))), shutdown.as_mut()).await {
+            Either::Left((Ok(place), _)) => place,
+            Either::Left((Err(TooMany), _)) => {
+                turn_away(&gate, stream);
+                continue;
+            }
+            Either::Right(_) => break,
+        };
         // Small answers are sent at once.
         let _ = stream.set_nodelay(true);
-        let service = service(gate.clone(), routes.clone(), peer);
+        let service = service(gate.clone(), routes.clone(), peer, place.seat().clone());
+        let stream = Patient::new(stream, place.seat().clone(), gate.clock.clone(), settings.write_time);
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             // `Date` is ours, from the clock that was passed in.
@@ -100,9 +121,13 @@ pub async fn serve(listeners: Vec<TcpListener>, gate: Arc<Gate>, shutdown: impl 
             .serve_connection(TokioIo::new(stream), service);
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
-            // Whatever broke, it was the connection: nobody is left to be told.
-            let _ = connection.await;
-            drop(room);
+            {
+                let (connection, leaves) = (pin!(connection), pin!(place.seat().has_to_leave()));
+                // Whatever broke, it was the connection: nobody is left to be told.
+                let _ = select(connection, leaves).await;
+            }
+            // Not before the connection is gone.
+            drop(place);
         });
     }
     drop(listeners);
@@ -117,16 +142,39 @@ pub async fn serve(listeners: Vec<TcpListener>, gate: Arc<Gate>, shutdown: impl 
     }
 }
 
-/// Waits for a connection on any of the listeners.
-async fn accept(listeners: &[TcpListener]) -> io::Result<(TcpStream, SocketAddr)> {
+/// Waits for a connection on any of the listeners; they take turns, so that none is drowned by another.
+async fn accept(listeners: &[TcpListener], turn: &mut usize) -> io::Result<(TcpStream, SocketAddr)> {
     poll_fn(|context| {
-        let ready = listeners.iter().find_map(|listener| match listener.poll_accept(context) {
-            Poll::Ready(accepted) => Some(accepted),
-            Poll::Pending => None,
-        });
-        ready.map_or(Poll::Pending, Poll::Ready)
+        for _ in listeners {
+            *turn = (*turn + 1) % listeners.len();
+            let accepted = listeners.get(*turn).map(|listener| listener.poll_accept(context));
+            if let Some(Poll::Ready(accepted)) = accepted {
+                return Poll::Ready(accepted);
+            }
+        }
+        Poll::Pending
     })
     .await
+}
+
+/// Returns what a client counts as that is no trusted proxy: those bring many people.
+fn stranger(gate: &Gate, peer: SocketAddr) -> Option<IpAddr> {
+    let address = peer.ip().to_canonical();
+    let is_trusted = gate.settings.trusted_proxies.iter().any(|net| net.contains(&address));
+    (!is_trusted).then(|| network(address))
+}
+
+/// Refuses a connection of an address that has too many.
+fn turn_away(gate: &Gate, stream: TcpStream) {
+    const TOO_MANY: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nConnection: close\r\n\
+        Content-Length: 0\r\n\r\n";
+    if gate.said.is_due("turned away") {
+        tracing::warn!("an address that is no trusted proxy has as many connections as one may have");
+    }
+    // It fits into a socket that nothing was sent on, and whoever does not want it need not have it.
+    if let Ok(mut stream) = stream.into_std() {
+        let _ = stream.write(TOO_MANY);
+    }
 }
 
 /// Returns whether the failure concerns a connection that is gone, and not the listener.
@@ -142,6 +190,7 @@ fn service(
     gate: Arc<Gate>,
     routes: BoxedFilter<(Response,)>,
     peer: SocketAddr,
+    seat: Arc<Seat>,
 ) -> impl Service<
     Request<Incoming>,
     Response = Response,
@@ -149,24 +198,45 @@ fn service(
     Future = impl Future<Output = Result<Response, Infallible>> + Send,
 > {
     let filters = TowerToHyperService::new(warp::service(routes));
-    service_fn(move |mut request: Request<Incoming>| {
-        let (gate, filters) = (gate.clone(), filters.clone());
+    service_fn(move |request: Request<Incoming>| {
+        let (gate, filters, seat) = (gate.clone(), filters.clone(), seat.clone());
         async move {
             let id = RequestId(gate.entropy.draw());
             let uri = request.uri();
             let (path, query) = (uri.path(), uri.query().unwrap_or_default());
             let asked = Arc::new(Asked::new(id, request.method(), path, query, request.headers()));
+            if !is_addressed(&request) {
+                let mut refused = reply::finish(&gate.settings, &asked, Err(Problem::BadRequest.into()));
+                refused.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));
+                return Ok(dated(refused, &gate));
+            }
+            let mut request = request.map(|body| Arriving::new(body, seat.clone()));
             request.extensions_mut().insert(Peer(peer));
             request.extensions_mut().insert(asked.clone());
             let answer = AssertUnwindSafe(async { filters.call(request).await }).catch_unwind().await;
-            let mut answer = answer
+            let answer = answer
                 .unwrap_or_else(|_| Ok(reply::finish(&gate.settings, &asked, Err(Problem::Internal.into()))));
-            if let (Ok(response), Some(date)) = (&mut answer, date(gate.clock.now())) {
-                response.headers_mut().insert(http::header::DATE, date);
-            }
-            answer
+            seat.answered();
+            answer.map(|response| dated(response, &gate))
         }
     })
+}
+
+/// Returns whether a request says once for whom it is, and is for somebody: a tunnel is for nobody here.
+fn is_addressed<B>(request: &Request<B>) -> bool {
+    let is_named = match single(request.headers(), "host") {
+        Single::Once(_) => true,
+        Single::Missing => request.version() < Version::HTTP_11,
+        Single::Malformed => false,
+    };
+    is_named && request.method() != Method::CONNECT
+}
+
+fn dated(mut response: Response, gate: &Gate) -> Response {
+    if let Some(date) = date(gate.clock.now()) {
+        response.headers_mut().insert(http::header::DATE, date);
+    }
+    response
 }
 
 /// Returns the time as RFC 9110 writes it.
@@ -177,246 +247,4 @@ fn date(now: Timestamp) -> Option<HeaderValue> {
 }
 
 #[cfg(test)]
-mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::sync::oneshot;
-    use tokio::task::JoinHandle;
-    use url::Url;
-    use warp::Filter;
-
-    use super::*;
-    use crate::clock::{Clock, ManualClock};
-    use crate::domain::time::Timestamp;
-    use crate::entropy::SeededEntropy;
-
-    struct Server {
-        addresses: Vec<SocketAddr>,
-        clock: ManualClock,
-        stop: oneshot::Sender<()>,
-        ended: JoinHandle<bool>,
-    }
-
-    /// A server whose log is still being replayed, on two sockets.
-    async fn start(change: impl FnOnce(&mut super::super::Settings)) -> Server {
-        let url = |text: &str| Url::parse(text).expect("a URL");
-        let mut settings = super::super::Settings::new(
-            url("http://localhost:3001"),
-            vec![url("http://localhost:5173")],
-            url("https://cdn.discordapp.com"),
-            vec!["identify".into()],
-        );
-        change(&mut settings);
-        let clock = ManualClock::new(Timestamp(1_767_323_045_000));
-        let gate = Gate::new(settings, Arc::new(clock.clone()), Arc::new(SeededEntropy::new("listen")));
-        let mut listeners = Vec::new();
-        for _ in 0..2 {
-            listeners.push(TcpListener::bind("127.0.0.1:0").await.expect("a port"));
-        }
-        let addresses = listeners.iter().map(|l| l.local_addr().expect("an address")).collect();
-        let (stop, stopped) = oneshot::channel::<()>();
-        let ended = tokio::spawn(serve(listeners, gate, async move {
-            let _ = stopped.await;
-        }));
-        Server { addresses, clock, stop, ended }
-    }
-
-    impl Server {
-        async fn connect(&self) -> TcpStream {
-            TcpStream::connect(self.addresses[0]).await.expect("connected")
-        }
-
-        /// Sends bytes and returns everything that comes back until the connection ends.
-        async fn send(&self, bytes: &[u8]) -> String {
-            let mut stream = self.connect().await;
-            // What is refused early is not read to its end.
-            let _ = stream.write_all(bytes).await;
-            read(&mut stream).await
-        }
-    }
-
-    async fn read(stream: &mut TcpStream) -> String {
-        let mut answer = Vec::new();
-        let _ = stream.read_to_end(&mut answer).await;
-        String::from_utf8_lossy(&answer).into_owned()
-    }
-
-    fn get(path: &str, headers: &str) -> Vec<u8> {
-        format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n").into_bytes()
-    }
-
-    #[tokio::test]
-    async fn every_listener_answers_and_readiness_waits_for_the_log() {
-        let server = start(|_| {}).await;
-        for address in &server.addresses {
-            let mut stream = TcpStream::connect(address).await.expect("connected");
-            stream.write_all(&get("/healthz", "")).await.expect("sent");
-            assert!(read(&mut stream).await.starts_with("HTTP/1.1 200 "));
-        }
-        let ready = server.send(&get("/readyz", "")).await;
-        assert!(ready.starts_with("HTTP/1.1 503 ") && ready.contains("\"code\":\"not_ready\""), "{ready}");
-        let user = server.send(&get("/api/auth/user", "")).await;
-        assert!(user.starts_with("HTTP/1.1 503 ") && user.contains("vary: Origin"), "{user}");
-    }
-
-    #[tokio::test]
-    async fn a_proxy_is_told_to_let_nobody_pass_until_the_log_is_known() {
-        let server = start(|_| {}).await;
-        for (path, status) in [("/auth/nginx", 403), ("/auth/forward", 503), ("/.doorbook/finish", 503)] {
-            for headers in ["", "X-Original-URL: https://a.example/\r\nX-Original-Method: GET\r\n"] {
-                let told = server.send(&get(path, headers)).await;
-                assert!(told.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {told}");
-                assert!(
-                    told.contains("\"code\":\"not_ready\"") && told.contains(&format!("\"status\":{status}")),
-                    "{told}"
-                );
-            }
-        }
-        let stranger = start(|settings| settings.trusted_proxies.clear()).await;
-        for path in ["/auth/nginx", "/auth/forward", "/.doorbook/finish"] {
-            let told = stranger.send(&get(path, "")).await;
-            assert!(told.starts_with("HTTP/1.1 403 ") && told.contains("untrusted_proxy"), "{path}: {told}");
-        }
-    }
-
-    #[tokio::test]
-    async fn two_requests_share_a_connection() {
-        let server = start(|_| {}).await;
-        let mut both = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec();
-        both.extend(get("/nowhere", ""));
-        let answers = server.send(&both).await;
-        assert_eq!(answers.matches("HTTP/1.1 ").count(), 2, "{answers}");
-        assert!(answers.contains("\"code\":\"not_found\""), "{answers}");
-    }
-
-    #[tokio::test]
-    async fn a_body_is_refused_while_it_is_read_however_it_is_framed() {
-        let server = start(|_| {}).await;
-        let head = "POST /api/auth/logout HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n";
-        let told = server.send(format!("{head}Content-Length: 65537\r\n\r\n").as_bytes()).await;
-        assert!(told.starts_with("HTTP/1.1 413 ") && told.contains("\"code\":\"body_too_large\""), "{told}");
-
-        let mut chunked = format!("{head}Transfer-Encoding: chunked\r\n\r\n").into_bytes();
-        for _ in 0..17 {
-            chunked.extend(b"1000\r\n");
-            chunked.extend([b'x'; 4096]);
-            chunked.extend(b"\r\n");
-        }
-        let mut stream = server.connect().await;
-        stream.write_all(&chunked).await.expect("sent");
-        let refused = read(&mut stream).await;
-        assert!(refused.starts_with("HTTP/1.1 413 "), "{refused}");
-
-        // One chunk less is within the limit, and the answer is the handler's.
-        let within = [&chunked[..chunked.len() - 4096 - 8], b"0\r\n\r\n"].concat();
-        let answered = server.send(&within).await;
-        assert!(answered.contains("\"code\":\"not_ready\""), "{answered}");
-    }
-
-    #[tokio::test]
-    async fn a_body_that_does_not_arrive_is_not_waited_for() {
-        let server = start(|_| {}).await;
-        let mut stream = server.connect().await;
-        let head = "POST /api/auth/logout HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n";
-        stream.write_all(head.as_bytes()).await.expect("sent");
-        let reading = tokio::spawn(async move { read(&mut stream).await });
-        while !reading.is_finished() {
-            // The clock stands still until it is moved; the request may not have begun to wait yet.
-            server.clock.advance(Duration::from_secs(11));
-            tokio::task::yield_now().await;
-        }
-        let answer = reading.await.expect("no panic");
-        assert!(
-            answer.starts_with("HTTP/1.1 400 ") && answer.contains("\"code\":\"bad_request\""),
-            "{answer}"
-        );
-    }
-
-    #[tokio::test]
-    async fn headers_that_are_too_long_are_refused() {
-        let server = start(|_| {}).await;
-        let answer = server.send(&get("/healthz", &format!("x: {}\r\n", "a".repeat(20_000)))).await;
-        assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
-        let answer = server.send(&get("/healthz", &format!("x: {}\r\n", "a".repeat(14_000)))).await;
-        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-    }
-
-    #[tokio::test]
-    async fn headers_that_do_not_arrive_end_the_connection() {
-        let server = start(|settings| settings.listen.header_time = Duration::from_millis(50)).await;
-        let mut stream = server.connect().await;
-        stream.write_all(b"GET / HTTP/1.1\r\nHost:").await.expect("sent");
-        assert_eq!(read(&mut stream).await, "");
-    }
-
-    #[tokio::test]
-    async fn the_next_connection_waits_until_there_is_room() {
-        let server = start(|settings| settings.listen.connections = 1).await;
-        let first = server.connect().await;
-        let mut second = server.connect().await;
-        second.write_all(&get("/healthz", "")).await.expect("sent");
-        let waiting = tokio::spawn(async move { read(&mut second).await });
-        for _ in 0..50 {
-            tokio::task::yield_now().await;
-        }
-        assert!(!waiting.is_finished());
-        drop(first);
-        assert!(waiting.await.expect("no panic").starts_with("HTTP/1.1 200 "));
-    }
-
-    #[tokio::test]
-    async fn stopping_lets_idle_connections_go_and_does_not_wait_for_ever() {
-        let server = start(|_| {}).await;
-        let mut idle = server.connect().await;
-        idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await.expect("sent");
-        let mut some = [0; 15];
-        idle.read_exact(&mut some).await.expect("an answer");
-        server.stop.send(()).expect("running");
-        assert!(server.ended.await.expect("no panic"), "an idle connection holds nothing up");
-        assert!(TcpStream::connect(server.addresses[0]).await.is_err(), "nobody listens any more");
-
-        let server = start(|_| {}).await;
-        let mut busy = server.connect().await;
-        busy.write_all(b"POST /api/auth/logout HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n")
-            .await
-            .expect("sent");
-        // Answered only when it has been taken: this one comes after it.
-        assert!(server.send(&get("/healthz", "")).await.starts_with("HTTP/1.1 200 "));
-        server.stop.send(()).expect("running");
-        let ended = server.ended;
-        while !ended.is_finished() {
-            server.clock.advance(Duration::from_secs(3));
-            tokio::task::yield_now().await;
-        }
-    }
-
-    #[tokio::test]
-    async fn a_handler_that_panics_answers_500_and_the_connection_lives() {
-        let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(Timestamp(0)));
-        let url = Url::parse("http://localhost:3001").expect("a URL");
-        let settings = super::super::Settings::new(url.clone(), vec![], url, vec![]);
-        let gate = Gate::new(settings, clock, Arc::new(SeededEntropy::new("panic")));
-        let routes = warp::path!("boom")
-            .map(|| -> Response { panic!("the handler is broken") })
-            .or(warp::any().map(|| Response::new("fine".into())))
-            .unify()
-            .boxed();
-        let (mut browser, server) = tokio::io::duplex(64 * 1024);
-        let service = service(gate, routes, "127.0.0.1:9".parse().expect("an address"));
-        tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(server), service));
-        let asks = [
-            "GET /boom HTTP/1.1\r\nHost: x\r\n\r\n",
-            "GET /boom HTTP/1.1\r\nHost: x\r\nAccept: text/html\r\n\r\n",
-            "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
-        ];
-        browser.write_all(asks.concat().as_bytes()).await.expect("sent");
-        let mut answers = String::new();
-        browser.read_to_string(&mut answers).await.expect("answers");
-        assert_eq!(answers.matches("HTTP/1.1 500 ").count(), 2, "{answers}");
-        assert!(
-            answers.contains("\"code\":\"internal\"") && answers.contains("urn:doorbook:request:"),
-            "{answers}"
-        );
-        assert!(answers.contains("<!DOCTYPE html>") && answers.ends_with("fine"), "{answers}");
-        assert!(!answers.contains("broken"), "what happened inside stays inside");
-    }
-}
+mod tests;

@@ -3,6 +3,7 @@
 mod aside;
 mod copying;
 mod demo;
+mod descriptors;
 mod forgetting;
 mod importing;
 mod keys;
@@ -218,7 +219,9 @@ pub async fn start_on(
     let World { clock, entropy, .. } = world.clone();
     let client = Arc::new(Client::new(discord_settings(config), clock.clone(), entropy.clone())?);
 
-    let gate = Gate::new(http_settings(config), clock.clone(), entropy.clone());
+    let mut settings = http_settings(config);
+    settings.listen.connections = descriptors::room_for(settings.listen.connections);
+    let gate = Gate::new(settings, clock.clone(), entropy.clone());
     let stopping = CancellationToken::new();
     let serving = tokio::spawn({
         let (gate, stopping) = (gate.clone(), stopping.clone());

@@ -20,6 +20,7 @@ mod gone;
 mod guard_traces;
 mod guarded;
 mod harness;
+mod hostile;
 mod keys;
 mod login;
 mod memberships;

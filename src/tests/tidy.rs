@@ -262,6 +262,25 @@ fn nothing_is_left_for_later() {
 }
 
 #[test]
+fn every_limit_of_the_readme_names_a_test_that_is_there() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let limits =
+        readme.split("## Limits, said honestly").nth(1).unwrap().split("**What it is not:**").next().unwrap();
+    let rows: Vec<&str> =
+        limits.lines().filter(|line| line.starts_with("| ") && !line.ends_with("shown by |")).collect();
+    let all: String = sources().into_iter().map(|source| source.text).collect();
+    let is_there = |name: &str| !name.is_empty() && all.contains(&format!("fn {name}("));
+    let unproven: Vec<&&str> = rows
+        .iter()
+        .filter(|row| {
+            let shown_by = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+            !shown_by.split(", ").all(|name| is_there(name.trim_matches('`')))
+        })
+        .collect();
+    assert!(rows.len() > 20 && unproven.is_empty(), "{unproven:#?}");
+}
+
+#[test]
 fn every_snapshot_has_a_name_of_its_own() {
     let names = fs::read_dir(root().join("snapshots")).unwrap().map(|entry| entry.unwrap().file_name());
     let names: Vec<String> = names.map(|name| name.into_string().unwrap()).collect();
