@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::{Freshness, Grants, RefreshError};
-use crate::app::By;
+use crate::app::{By, KnownProfile};
 use crate::discord::CallError;
 use crate::domain::command::Command;
 use crate::domain::event::{Cause, Profile, RevokedBy};
@@ -53,8 +53,7 @@ impl Grants {
     /// Notes that a profile was used, and queues a refresh of an old one off the request path.
     ///
     /// After a start every profile counts as old.
-    pub fn profile_used(self: &Arc<Self>, user: Sub) {
-        let Some(known) = self.app.profile_of(user) else { return };
+    pub fn profile_used(self: &Arc<Self>, user: Sub, known: &KnownProfile) {
         let age = self.clock.now().since(known.fetched_at);
         if known.confirmed && age < self.settings.profile_max_age {
             return;

@@ -6,14 +6,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{Either, select};
 use http::{HeaderValue, Request};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -27,8 +27,9 @@ use warp::reply::Response;
 
 use super::Gate;
 use super::problem::Problem;
-use super::reply::{self, Asked};
-use super::request::Peer;
+use super::reply;
+use super::request::Head;
+use crate::clock::Clock;
 use crate::domain::id::RequestId;
 use crate::domain::time::Timestamp;
 
@@ -63,8 +64,29 @@ const BACK_OFF: Duration = Duration::from_millis(200);
 ///
 /// Returns whether all of them did.
 pub async fn serve(listeners: Vec<TcpListener>, gate: Arc<Gate>, shutdown: impl Future<Output = ()>) -> bool {
-    let settings = gate.settings.listen.clone();
-    let routes = super::routes(&gate);
+    let (settings, clock) = (gate.settings.listen.clone(), gate.clock.clone());
+    let (routes, date) = (super::routes(&gate), Arc::new(Date::default()));
+    let service = |peer| service(gate.clone(), routes.clone(), date.clone(), peer);
+    accept_all(listeners, &settings, &*clock, service, shutdown).await
+}
+
+/// The accept loop: takes connections and has each answered by a service of its own, within these limits.
+///
+/// Returns whether all requests under way finished after `shutdown`.
+pub async fn accept_all<S, B>(
+    listeners: Vec<TcpListener>,
+    settings: &Settings,
+    clock: &dyn Clock,
+    service_for: impl Fn(SocketAddr) -> S,
+    shutdown: impl Future<Output = ()>,
+) -> bool
+where
+    S: Service<Request<Incoming>, Response = http::Response<B>, Error = Infallible> + Send + 'static,
+    S::Future: Send,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     let graceful = GracefulShutdown::new();
     let room = Arc::new(Semaphore::new(settings.connections));
     let mut shutdown = pin!(shutdown);
@@ -82,7 +104,7 @@ pub async fn serve(listeners: Vec<TcpListener>, gate: Arc<Gate>, shutdown: impl 
             Err(error) if is_of_one_connection(&error) => continue,
             Err(error) => {
                 tracing::warn!(%error, "no connection can be taken at the moment");
-                if let Either::Right(_) = select(gate.clock.sleep(BACK_OFF), shutdown.as_mut()).await {
+                if let Either::Right(_) = select(clock.sleep(BACK_OFF), shutdown.as_mut()).await {
                     break;
                 }
                 continue;
@@ -90,14 +112,13 @@ pub async fn serve(listeners: Vec<TcpListener>, gate: Arc<Gate>, shutdown: impl 
         };
         // Small answers are sent at once.
         let _ = stream.set_nodelay(true);
-        let service = service(gate.clone(), routes.clone(), peer);
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             // `Date` is ours, from the clock that was passed in.
             .auto_date_header(false)
             .header_read_timeout(settings.header_time)
             .max_buf_size(settings.header_bytes)
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(TokioIo::new(stream), service_for(peer));
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
             // Whatever broke, it was the connection: nobody is left to be told.
@@ -108,7 +129,7 @@ pub async fn serve(listeners: Vec<TcpListener>, gate: Arc<Gate>, shutdown: impl 
     drop(listeners);
     let open = graceful.count();
     tracing::info!(connections = open, "stopping: no new connections are taken");
-    match select(pin!(graceful.shutdown()), gate.clock.sleep(settings.drain)).await {
+    match select(pin!(graceful.shutdown()), clock.sleep(settings.drain)).await {
         Either::Left(_) => true,
         Either::Right(_) => {
             tracing::warn!("stopping although some requests are not answered yet");
@@ -141,6 +162,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 fn service(
     gate: Arc<Gate>,
     routes: BoxedFilter<(Response,)>,
+    date: Arc<Date>,
     peer: SocketAddr,
 ) -> impl Service<
     Request<Incoming>,
@@ -150,18 +172,13 @@ fn service(
 > {
     let filters = TowerToHyperService::new(warp::service(routes));
     service_fn(move |mut request: Request<Incoming>| {
-        let (gate, filters) = (gate.clone(), filters.clone());
+        let (gate, filters, date) = (gate.clone(), filters.clone(), date.clone());
         async move {
-            let id = RequestId(gate.entropy.draw());
-            let uri = request.uri();
-            let (path, query) = (uri.path(), uri.query().unwrap_or_default());
-            let asked = Arc::new(Asked::new(id, request.method(), path, query, request.headers()));
-            request.extensions_mut().insert(Peer(peer));
-            request.extensions_mut().insert(asked.clone());
+            let head = Head::take(RequestId(gate.entropy.draw()), Some(peer), &mut request);
             let answer = AssertUnwindSafe(async { filters.call(request).await }).catch_unwind().await;
             let mut answer = answer
-                .unwrap_or_else(|_| Ok(reply::finish(&gate.settings, &asked, Err(Problem::Internal.into()))));
-            if let (Ok(response), Some(date)) = (&mut answer, date(gate.clock.now())) {
+                .unwrap_or_else(|_| Ok(reply::finish(&gate.settings, &head, Err(Problem::Internal.into()))));
+            if let (Ok(response), Some(date)) = (&mut answer, date.at(gate.clock.now())) {
                 response.headers_mut().insert(http::header::DATE, date);
             }
             answer
@@ -169,11 +186,25 @@ fn service(
     })
 }
 
-/// Returns the time as RFC 9110 writes it.
-fn date(now: Timestamp) -> Option<HeaderValue> {
-    let moment = jiff::Timestamp::from_millisecond(now.0).ok()?;
-    let text = DateTimePrinter::new().timestamp_to_rfc9110_string(&moment).ok()?;
-    HeaderValue::from_str(&text).ok()
+/// The time as RFC 9110 writes it, written once a second.
+#[derive(Default)]
+struct Date {
+    last: Mutex<Option<(i64, HeaderValue)>>,
+}
+
+impl Date {
+    fn at(&self, now: Timestamp) -> Option<HeaderValue> {
+        let second = now.0.div_euclid(1_000);
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, written)) = last.as_ref().filter(|(at, _)| *at == second) {
+            return Some(written.clone());
+        }
+        let moment = jiff::Timestamp::from_second(second).ok()?;
+        let text = DateTimePrinter::new().timestamp_to_rfc9110_string(&moment).ok()?;
+        let written = HeaderValue::from_str(&text).ok()?;
+        *last = Some((second, written.clone()));
+        Some(written)
+    }
 }
 
 #[cfg(test)]
@@ -185,7 +216,7 @@ mod tests {
     use warp::Filter;
 
     use super::*;
-    use crate::clock::{Clock, ManualClock};
+    use crate::clock::ManualClock;
     use crate::domain::time::Timestamp;
     use crate::entropy::SeededEntropy;
 
@@ -401,7 +432,7 @@ mod tests {
             .unify()
             .boxed();
         let (mut browser, server) = tokio::io::duplex(64 * 1024);
-        let service = service(gate, routes, "127.0.0.1:9".parse().expect("an address"));
+        let service = service(gate, routes, Arc::default(), "127.0.0.1:9".parse().expect("an address"));
         tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(server), service));
         let asks = [
             "GET /boom HTTP/1.1\r\nHost: x\r\n\r\n",
