@@ -165,7 +165,8 @@ async fn run(command: &mut Command) -> Result<(), Failure> {
     Err(format!("{command:?} failed: {}", String::from_utf8_lossy(&done.stderr)).into())
 }
 
-fn bytes_in(dir: &Path) -> Result<u64, Failure> {
+/// Returns how many bytes the files in a directory have.
+pub(crate) fn bytes_in(dir: &Path) -> Result<u64, Failure> {
     let mut bytes = 0;
     for entry in std::fs::read_dir(dir)? {
         let entry = entry?;

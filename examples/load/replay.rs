@@ -17,8 +17,10 @@ use doorbook::event_log::tree::Frontier;
 use doorbook::event_log::{Probe, codec};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
+use tempfile::TempDir;
 
 use crate::append::bare_sled;
+use crate::growth::bytes_in;
 use crate::run::now;
 use crate::{Failure, cpu};
 
@@ -30,6 +32,8 @@ const HELD: usize = 200_000;
 pub(crate) struct Reading {
     pub(crate) records: u64,
     pub(crate) bytes: u64,
+    /// What sled alone needs on disk for the first of them, as a multiple of their bytes.
+    pub(crate) sled_disk: f64,
     /// Open, read, check, decode, apply: all there is to a start without a stored state.
     pub(crate) replay: f64,
     /// Open and iterate, by sled alone.
@@ -50,6 +54,7 @@ pub(crate) async fn read(data_dir: &Path, rounds: usize) -> Result<Reading, Fail
     let mut reading = Reading::default();
     let log = data_dir.join("log");
     let frames = held(&log, &mut reading)?;
+    reading.sled_disk = disk(&frames)?;
     for _ in 0..rounds.max(1) {
         reading.sled = reading.sled.max(reading.records as f64 / seconds(|| iterate(&log))?);
         reading.replay = reading.replay.max(replay(data_dir).await?);
@@ -97,6 +102,24 @@ fn held(log: &Path, reading: &mut Reading) -> Result<Vec<Bytes>, Failure> {
         }
     }
     Ok(frames)
+}
+
+/// Writes the records to sled alone, in groups, and returns what they take as a multiple of their bytes.
+fn disk(frames: &[Bytes]) -> Result<f64, Failure> {
+    const GROUP: usize = 512;
+    let dir = TempDir::new()?;
+    let db = bare_sled(dir.path())?;
+    for (group, frames) in frames.chunks(GROUP).enumerate() {
+        let mut batch = sled::Batch::default();
+        for (position, frame) in ((group * GROUP) as u64..).zip(frames) {
+            batch.insert(&position.to_be_bytes(), &frame[..]);
+        }
+        db.apply_batch(batch)?;
+        db.flush()?;
+    }
+    drop(db);
+    let bytes: usize = frames.iter().map(Bytes::len).sum();
+    Ok(bytes_in(dir.path())? as f64 / bytes.max(1) as f64)
 }
 
 fn iterate(log: &Path) -> Result<u64, Failure> {

@@ -15,7 +15,6 @@ use crate::domain::time::{Month, Timestamp};
 
 /// A part of a state. They come in the order in which they stand here.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "there is one at a time; a box for each user would cost more")]
 pub enum Part<'a> {
     /// What there is one of.
     Head(Cow<'a, Head>),
