@@ -2,6 +2,7 @@
 //!
 //! What they come to together, in a server and beside what the machine could do, is measured by the program in
 //! `examples/load`.
+#![expect(clippy::expect_used, reason = "a bench whose fixture is broken has nothing to measure")]
 
 #[path = "../examples/load/town.rs"]
 #[allow(dead_code, reason = "the load program lives a longer life in it")]
