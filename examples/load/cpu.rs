@@ -14,6 +14,12 @@ pub(crate) fn time(process: u32) -> Duration {
     Duration::from_millis((ticks(11) + ticks(12)) * 1_000 / TICKS_PER_SECOND)
 }
 
+/// Returns the processor time that this thread has used so far.
+pub(crate) fn of_this_thread() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
 /// Returns the resident memory of a process, in bytes.
 pub(crate) fn memory(process: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();

@@ -8,36 +8,71 @@ use http::{Method, Request, StatusCode};
 use http_body_util::Full;
 use tempfile::TempDir;
 
+use crate::append::appends;
 use crate::browser::{Connection, expect, question, request, sign_in};
-use crate::run::{Measured, Pace, Worker, drive};
-use crate::servers::{Kind, Server};
-use crate::table::{Row, print};
+use crate::growth::{Size, cost};
+use crate::report::Report;
+use crate::run::{Measured, Pace, Worker, drive, median, together};
+use crate::servers::{Constant, Kind, Server};
+use crate::table::Row;
 use crate::{Failure, Options, Scenario, cpu};
 
 /// How many sign-ins a second are written beside the checks of the mix.
 const SIGN_INS_PER_SECOND: u64 = 64;
 
+/// With so many sessions another town is measured where each person has one.
+const TOLD_APART: u64 = 100_000;
+
 /// Runs what was asked for, and prints it.
 pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
-    let house = House::open(options).await?;
     let mut rows = Vec::new();
+    let with_browsers =
+        [Scenario::SignIn, Scenario::Check, Scenario::Forward, Scenario::Mix, Scenario::Refresh];
+    if with_browsers.into_iter().any(|scenario| options.wants(scenario)) {
+        with_house(options, &mut rows).await?;
+    }
+    if options.wants(Scenario::Append) {
+        appends(options, &mut rows).await?;
+    }
+    let mut costs = Vec::new();
+    if options.wants(Scenario::Growth) {
+        for &sessions in &options.sessions {
+            costs.push(cost(options, Size::of_sessions(sessions)).await?);
+            // What a user takes is told apart from what a session takes.
+            if sessions == TOLD_APART {
+                costs.push(cost(options, Size::of_people(sessions)).await?);
+            }
+        }
+        for &records in &options.records {
+            costs.push(cost(options, Size::of_records(records)).await?);
+        }
+    }
+    let report = Report { rows, costs };
+    report.print(options.json);
+    if let Some(path) = &options.write {
+        report.write(path, options)?;
+    }
+    Ok(())
+}
+
+async fn with_house(options: &Options, rows: &mut Vec<Row>) -> Result<(), Failure> {
+    let house = House::open(options).await?;
     if options.wants(Scenario::SignIn) {
-        house.sign_ins(options, &mut rows).await?;
+        house.sign_ins(options, rows).await?;
     }
     let cookies = house.sign_everybody_in().await?;
     if options.wants(Scenario::Check) {
-        house.compared("check", check, options, &cookies, &mut rows).await?;
+        house.compared("check", check, options, &cookies, rows).await?;
     }
     if options.wants(Scenario::Forward) {
-        house.compared("forward", question, options, &cookies, &mut rows).await?;
+        house.compared("forward", question, options, &cookies, rows).await?;
     }
     if options.wants(Scenario::Mix) {
-        house.mix(options, &cookies, &mut rows).await?;
+        house.mix(options, &cookies, rows).await?;
     }
     if options.wants(Scenario::Refresh) {
-        house.refreshes(options, &cookies, &mut rows).await?;
+        house.refreshes(options, &cookies, rows).await?;
     }
-    print(&rows, options.json);
     Ok(())
 }
 
@@ -47,7 +82,7 @@ struct House {
     discord: Server,
     people: usize,
     next: Arc<AtomicUsize>,
-    _data: TempDir,
+    data: TempDir,
 }
 
 impl House {
@@ -57,7 +92,7 @@ impl House {
         let arguments =
             [("--data-dir", data.path().display().to_string()), ("--discord", discord.address.to_string())];
         let doorbook = Server::start(Kind::Doorbook, &arguments).await?;
-        Ok(House { doorbook, discord, people: options.people, next: Arc::default(), _data: data })
+        Ok(House { doorbook, discord, people: options.people, next: Arc::default(), data })
     }
 
     /// Signs each person in once.
@@ -118,9 +153,11 @@ impl House {
         let answer = one.send(ask(&cookies[0], 0)?).await?;
         expect(&answer, StatusCode::OK)?;
         let size = answer.body.len();
-        let bytes = [("--bytes", size.to_string())];
+        let file = self.data.path().join("answer");
+        Constant::of(&answer)?.write(&file)?;
+        let answer = [("--answer", file.display().to_string())];
         let (warp, hyper) =
-            (Server::start(Kind::Warp, &bytes).await?, Server::start(Kind::Hyper, &bytes).await?);
+            (Server::start(Kind::Warp, &answer).await?, Server::start(Kind::Hyper, &answer).await?);
         for &connections in &options.connections {
             let pace = Pace { lasts: options.round(), rate: options.rate };
             let mut rounds: [Vec<Measured>; 3] = Default::default();
@@ -151,16 +188,26 @@ impl House {
         let connections = 64;
         // On a timetable that leaves the machine room: what is asked is how long readers wait, not how many they are.
         let rate = options.rate.or(Some(2_000));
-        let pace = Pace { lasts: options.round() * 2, rate };
-        let alone = drive_checks(&self.doorbook, check, connections, pace, cookies, size).await?;
-        let writing = Pace { lasts: options.round() * 2, rate: Some(SIGN_INS_PER_SECOND) };
-        let (beside, written) = tokio::try_join!(
-            drive_checks(&self.doorbook, check, connections, pace, cookies, size),
-            self.drive_sign_ins(16, writing)
-        )?;
-        rows.push(self.row("check, alone", connections, alone));
-        rows.push(self.row("check, beside 64 sign-ins/s", connections, beside));
-        rows.push(self.row("sign-in, beside checks", 16, written));
+        let pace = Pace { lasts: options.round(), rate };
+        let writing = Pace { lasts: options.round(), rate: Some(SIGN_INS_PER_SECOND) };
+        let (mut alone, mut beside, mut written) = (vec![], vec![], vec![]);
+        for _ in 0..options.rounds.max(1) {
+            alone.push(drive_checks(&self.doorbook, check, connections, pace, cookies, size).await?);
+            let (checks, sign_ins) = tokio::try_join!(
+                drive_checks(&self.doorbook, check, connections, pace, cookies, size),
+                self.drive_sign_ins(16, writing)
+            )?;
+            beside.push(checks);
+            written.push(sign_ins);
+        }
+        let measured = [
+            ("check, alone", connections, alone),
+            ("check, beside 64 sign-ins/s", connections, beside),
+            ("sign-in, beside checks", 16, written),
+        ];
+        for (what, connections, rounds) in measured {
+            rows.extend(together(rounds)?.map(|measured| self.row(what, connections, measured)));
+        }
         Ok(())
     }
 
@@ -190,7 +237,7 @@ impl House {
 }
 
 /// What is asked, with a person's cookies and from their address.
-type Ask = fn(&str, u32) -> Result<Request<Full<Bytes>>, Failure>;
+pub(crate) type Ask = fn(&str, u32) -> Result<Request<Full<Bytes>>, Failure>;
 
 struct SignIns {
     doorbook: Connection,
@@ -245,11 +292,11 @@ impl Worker for Checks {
     }
 }
 
-fn check(cookie: &str, from: u32) -> Result<Request<Full<Bytes>>, Failure> {
+pub(crate) fn check(cookie: &str, from: u32) -> Result<Request<Full<Bytes>>, Failure> {
     request(Method::GET, "/api/auth/user", cookie, from)
 }
 
-async fn drive_checks(
+pub(crate) async fn drive_checks(
     server: &Server,
     ask: Ask,
     connections: usize,
@@ -264,10 +311,4 @@ async fn drive_checks(
         workers.push(Checks { connection, ask, cookies: cookies.clone(), turn: turn.clone(), size });
     }
     drive(server.process(), pace, workers).await
-}
-
-fn median(mut rounds: Vec<Measured>) -> Option<Measured> {
-    rounds.sort_by(|a, b| a.per_second().total_cmp(&b.per_second()));
-    let middle = rounds.len() / 2;
-    rounds.into_iter().nth(middle)
 }

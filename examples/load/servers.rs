@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 
@@ -16,16 +16,21 @@ use doorbook::discord::stand_in::{self, Person};
 use doorbook::domain::event::MadeBy;
 use doorbook::domain::id::{DiscordId, Secret};
 use doorbook::entropy::SystemEntropy;
+use doorbook::http::{Gate, listen};
 use doorbook::serve::{self, World};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body_util::Full;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper::body::{Body, Incoming};
+use hyper::service::{Service, service_fn};
+use hyper_util::service::TowerToHyperService;
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::Command;
+use url::Url;
 
 use crate::Failure;
+use crate::browser::Answer;
 
 /// doorbook as the configuration calls it; requests name this host and go to whatever port was free.
 pub(crate) const ORIGIN: &str = "http://localhost:3001";
@@ -45,9 +50,9 @@ pub(crate) struct ServerOptions {
     discord: Option<SocketAddr>,
     #[arg(long, default_value_t = 0)]
     people: usize,
-    /// How many bytes a ceiling answers with.
-    #[arg(long, default_value_t = 0)]
-    bytes: usize,
+    /// What a ceiling answers with.
+    #[arg(long)]
+    answer: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -77,6 +82,13 @@ impl Server {
         let stdout = child.stdout.take().ok_or("no standard output")?;
         let said = BufReader::new(stdout).lines().next_line().await?.ok_or("the server did not start")?;
         Ok(Server { address: said.parse()?, child })
+    }
+
+    /// Lets it end in order, and waits for that.
+    pub(crate) async fn stop(mut self) -> Result<(), Failure> {
+        drop(self.child.stdin.take());
+        let status = self.child.wait().await?;
+        if status.success() { Ok(()) } else { Err(format!("a server ended with {status}").into()) }
     }
 
     /// Returns the id of its process.
@@ -120,47 +132,92 @@ pub(crate) async fn serve(options: ServerOptions) -> Result<(), Failure> {
         }
         Kind::Warp => {
             use warp::Filter as _;
-            let body: Arc<str> = "x".repeat(options.bytes).into();
-            let route = warp::path!("api" / "auth" / "user")
-                .map(move || warp::reply::with_header(body.to_string(), "content-type", "application/json"));
-            let service = hyper_util::service::TowerToHyperService::new(warp::service(route));
+            let answer = Constant::read(&options)?;
+            let routes = warp::path!("api" / "auth" / "user").or(warp::path!("auth" / "forward")).unify();
+            let service = warp::service(routes.map(move || -> warp::reply::Response { answer.response() }));
             say(address);
-            tokio::select! { () = ended => {}, () = accept(listener, service) => {} }
+            accept(listener, || TowerToHyperService::new(service.clone()), ended).await?;
         }
         Kind::Hyper => {
-            let body = Bytes::from("x".repeat(options.bytes));
-            let service = service_fn(move |_request: hyper::Request<hyper::body::Incoming>| {
-                let answer = http::Response::builder()
-                    .header("content-type", "application/json")
-                    .body(Full::new(body.clone()));
-                async move { Ok::<_, Infallible>(answer.unwrap_or_default()) }
-            });
+            let answer = Arc::new(Constant::read(&options)?);
             say(address);
-            tokio::select! { () = ended => {}, () = accept(listener, service) => {} }
+            let service = || {
+                let answer = answer.clone();
+                service_fn(move |_: http::Request<Incoming>| {
+                    let answer = answer.response::<Full<Bytes>>();
+                    async move { Ok::<_, Infallible>(answer) }
+                })
+            };
+            accept(listener, service, ended).await?;
         }
     }
     Ok(())
 }
 
-/// The accept loop of doorbook, without what it guards against.
-async fn accept<S, B>(listener: TcpListener, service: S)
+/// Takes connections as doorbook does, within the same limits, until `ended`.
+async fn accept<S, B>(
+    listener: TcpListener,
+    service: impl Fn() -> S,
+    ended: impl Future<Output = ()>,
+) -> Result<(), Failure>
 where
-    S: hyper::service::Service<hyper::Request<hyper::body::Incoming>, Response = http::Response<B>>
-        + Clone
-        + Send
-        + 'static,
+    S: Service<http::Request<Incoming>, Response = http::Response<B>, Error = Infallible> + Send + 'static,
     S::Future: Send,
-    S::Error: Into<Failure>,
-    B: hyper::body::Body + Send + 'static,
+    B: Body + Send + 'static,
     B::Data: Send,
     B::Error: Into<Failure>,
 {
-    while let Ok((stream, _)) = listener.accept().await {
-        let _ = stream.set_nodelay(true);
-        let service = service.clone();
-        tokio::spawn(async move {
-            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
-        });
+    let origin = Url::parse(ORIGIN)?;
+    let settings = doorbook::http::Settings::new(origin.clone(), vec![], origin, vec![]);
+    let gate = Gate::new(settings, Arc::new(SystemClock::new()), Arc::new(SystemEntropy));
+    listen::accept_all(vec![listener], &gate, |_, _| service(), ended).await;
+    Ok(())
+}
+
+/// The answer that a ceiling gives to everything: a doorbook's own, as it once came over the wire.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Constant {
+    headers: Vec<(String, String)>,
+    body: String,
+}
+
+impl Constant {
+    /// Keeps an answer, but for the length, which whoever sends it says by itself.
+    pub(crate) fn of(answer: &Answer) -> Result<Constant, Failure> {
+        let mut headers = Vec::new();
+        for (name, value) in answer.headers.iter().filter(|(name, _)| *name != http::header::CONTENT_LENGTH) {
+            headers.push((name.as_str().to_owned(), value.to_str()?.to_owned()));
+        }
+        Ok(Constant { headers, body: String::from_utf8(answer.body.to_vec())? })
+    }
+
+    /// Writes it where a ceiling reads it.
+    pub(crate) fn write(&self, path: &Path) -> Result<(), Failure> {
+        Ok(std::fs::write(path, serde_json::to_vec(self)?)?)
+    }
+
+    fn read(options: &ServerOptions) -> Result<Answered, Failure> {
+        let path = options.answer.as_deref().ok_or("--answer is missing")?;
+        let constant: Constant = serde_json::from_slice(&std::fs::read(path)?)?;
+        let mut headers = HeaderMap::new();
+        for (name, value) in &constant.headers {
+            headers.append(HeaderName::try_from(name)?, HeaderValue::try_from(value)?);
+        }
+        Ok(Answered { headers, body: constant.body.into() })
+    }
+}
+
+#[derive(Clone)]
+struct Answered {
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Answered {
+    fn response<B: From<Bytes>>(&self) -> http::Response<B> {
+        let mut response = http::Response::new(self.body.clone().into());
+        *response.headers_mut() = self.headers.clone();
+        response
     }
 }
 
@@ -169,26 +226,30 @@ fn say(address: SocketAddr) {
     println!("{address}");
 }
 
-fn configuration(options: &ServerOptions) -> Result<Config, Failure> {
-    let discord = options.discord.ok_or("--discord is missing")?;
-    let data_dir = options.data_dir.clone().ok_or("--data-dir is missing")?;
-    // One guarded host, the one that browsers know: its app cookie comes with the sign-in.
-    std::fs::create_dir_all(&data_dir)?;
-    std::fs::write(data_dir.join("doorbook.toml"), RULES)?;
+/// Returns the configuration of a doorbook in `dir`, as the environment gives it.
+pub(crate) fn environment(dir: &Path, discord: &str) -> [(&'static str, String); 7] {
     let discord = format!("http://{discord}");
-    let set = [
+    [
         ("DISCORD_OAUTH_CLIENT_ID", CLIENT_ID.to_string()),
         ("DISCORD_OAUTH_SECRET", CLIENT_SECRET.to_owned()),
         ("DISCORD_REDIRECT_URL", format!("{ORIGIN}/api/auth/discord/redirect")),
         ("DISCORD_API_URL", format!("{discord}/api/v10")),
         ("DISCORD_AUTHORIZE_URL", format!("{discord}/oauth2/authorize")),
         ("DISCORD_CDN_URL", discord),
-        ("DOORBOOK_DATA_DIR", data_dir.join("data").display().to_string()),
-    ];
+        ("DOORBOOK_DATA_DIR", dir.join("data").display().to_string()),
+    ]
+}
+
+fn configuration(options: &ServerOptions) -> Result<Config, Failure> {
+    let discord = options.discord.ok_or("--discord is missing")?;
+    let dir = options.data_dir.clone().ok_or("--data-dir is missing")?;
+    // One guarded host, the one that browsers know: its app cookie comes with the sign-in.
+    std::fs::create_dir_all(&dir)?;
+    std::fs::write(dir.join("doorbook.toml"), RULES)?;
+    let set = environment(&dir, &discord.to_string());
     let env: BTreeMap<OsString, OsString> =
         set.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
     // Nothing is read from where the program happens to stand.
-    let sources =
-        Sources { flags: BTreeMap::new(), env, cwd: data_dir.clone(), system_file: data_dir.join("none") };
+    let sources = Sources { flags: BTreeMap::new(), env, cwd: dir.clone(), system_file: dir.join("none") };
     Ok(Config::read(&sources)?)
 }

@@ -14,21 +14,12 @@ pub(crate) struct Row {
     pub(crate) memory: u64,
 }
 
-/// Prints the rows; of several rounds the median by throughput stands for all.
-#[expect(clippy::print_stdout, reason = "the table is the result")]
-pub(crate) fn print(rows: &[Row], json: bool) {
-    if json {
-        for row in rows {
-            println!("{}", as_json(row));
-        }
-        return;
-    }
-    let mut table = Table::new();
-    table.load_style(presets::ASCII_MARKDOWN);
-    table.set_header([
+/// Returns the rows as a table.
+pub(crate) fn rows(rows: &[Row]) -> Table {
+    let mut table = new(&[
         "work",
         "server",
-        "connections",
+        "at once",
         "per second",
         "p50 µs",
         "p99 µs",
@@ -39,10 +30,7 @@ pub(crate) fn print(rows: &[Row], json: bool) {
         "memory MiB",
     ]);
     for row in rows {
-        let ceiling = rows.iter().find(|other| {
-            other.what == row.what && other.connections == row.connections && other.server == "warp"
-        });
-        let share = ceiling
+        let share = ceiling(rows, row)
             .map(|ceiling| format!("{:.2}", row.measured.per_second() / ceiling.measured.per_second()));
         let latency = |quantile| row.measured.latency.value_at_quantile(quantile).to_string();
         table.add_row([
@@ -59,13 +47,33 @@ pub(crate) fn print(rows: &[Row], json: bool) {
             format!("{:.1}", row.memory as f64 / 1_048_576.0),
         ]);
     }
-    for column in table.column_iter_mut().skip(2) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    println!("{table}");
+    aligned(table, 2)
 }
 
-fn as_json(row: &Row) -> serde_json::Value {
+/// Returns the row of what doorbook's is held against.
+pub(crate) fn ceiling<'a>(rows: &'a [Row], of: &Row) -> Option<&'a Row> {
+    let name = if of.what == "append" { "sled" } else { "warp" };
+    rows.iter().find(|row| row.what == of.what && row.connections == of.connections && row.server == name)
+}
+
+/// Returns a table without rows.
+pub(crate) fn new(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::ASCII_MARKDOWN);
+    table.set_header(header);
+    table
+}
+
+/// Puts the figures of all columns from that one on to the right.
+pub(crate) fn aligned(mut table: Table, from: usize) -> Table {
+    for column in table.column_iter_mut().skip(from) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+/// Returns a row for programs.
+pub(crate) fn as_json(row: &Row) -> serde_json::Value {
     let latency = &row.measured.latency;
     json!({
         "work": row.what, "server": row.server, "connections": row.connections,

@@ -38,16 +38,20 @@ impl Default for OpenProfiles {
 }
 
 impl OpenProfiles {
-    /// Returns a profile, and when Discord last confirmed it, opening its box where that is needed.
-    pub(super) fn get(
+    /// Returns what was opened of exactly that record, and when Discord last confirmed it.
+    pub(super) fn kept(&self, user: Sub, record: RecordId) -> Option<(Arc<Profile>, Option<Timestamp>)> {
+        let mut kept = self.lock();
+        let found = kept.get(&user).filter(|kept| kept.record == record)?;
+        Some((found.profile.clone(), found.confirmed_at))
+    }
+
+    /// Opens a profile, and keeps it.
+    pub(super) fn open(
         &self,
         user: Sub,
         record: RecordId,
         open: impl FnOnce() -> Option<Profile>,
     ) -> Option<(Arc<Profile>, Option<Timestamp>)> {
-        if let Some(kept) = self.lock().get(&user).filter(|kept| kept.record == record) {
-            return Some((kept.profile.clone(), kept.confirmed_at));
-        }
         let profile = Arc::new(open()?);
         let mut kept = self.lock();
         let confirmed_at = kept.peek(&user).and_then(|old| old.confirmed_at);

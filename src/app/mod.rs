@@ -195,12 +195,18 @@ impl App {
 
     /// Returns the profile as last known, from memory; `None` where it cannot be opened.
     pub fn profile_of(&self, user: Sub) -> Option<KnownProfile> {
-        let (fact, recorded_at) = {
+        let (kept, fact, recorded_at) = {
             let state = self.state();
             let found = state.user(user)?;
-            (found.profile.clone()?, found.profile_at)
+            let fact = found.profile.as_ref()?;
+            let kept = self.profiles.kept(user, fact.record);
+            // Nobody waits while a box is opened.
+            let fact = if kept.is_none() { Some(fact.clone()) } else { None };
+            (kept, fact, found.profile_at)
         };
-        let (profile, confirmed_at) = self.profiles.get(user, fact.record, || self.open_profile(&fact))?;
+        let opened =
+            || fact.and_then(|fact| self.profiles.open(user, fact.record, || self.open_profile(&fact)));
+        let (profile, confirmed_at) = kept.or_else(opened)?;
         Some(KnownProfile {
             profile,
             fetched_at: confirmed_at.unwrap_or(recorded_at),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 
+use crate::domain::drawn::BuildDrawn;
 use crate::domain::event::Origin;
 use crate::domain::id::SessionId;
 use crate::domain::state::Session;
@@ -16,7 +17,7 @@ const DEBOUNCE: Duration = Duration::from_secs(60);
 /// What this process has seen of each session.
 #[derive(Debug, Default)]
 pub(super) struct Sightings {
-    seen: DashMap<SessionId, Sighting>,
+    seen: DashMap<SessionId, Sighting, BuildDrawn>,
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -89,17 +89,19 @@ impl People {
         opener.profile(self.known.get(&sub)?)
     }
 
+    /// Returns whom a pseudonym or a Discord id names. What anybody is called has no part in that, so whoever asks like
+    /// this need not know it.
+    pub fn named(text: &str, opener: &Opener) -> Option<Sub> {
+        // Somebody may call themselves by another's id, but an id names one person only.
+        let by_id = || opener.sub_of(text.parse::<DiscordId>().ok()?);
+        text.parse::<Sub>().ok().or_else(by_id)
+    }
+
     /// Finds a person by Discord id, username, display name or pseudonym, in any case.
     ///
     /// Display names can be chosen freely, so a name that fits two people is never a guess.
     pub fn find(&self, text: &str, opener: &Opener) -> Result<Sub, NotOnePerson> {
-        if let Ok(sub) = text.parse::<Sub>() {
-            return Ok(sub);
-        }
-        // Somebody may call themselves by another's id, but an id names one person only.
-        if let Ok(id) = text.parse::<DiscordId>()
-            && let Some(sub) = opener.sub_of(id)
-        {
+        if let Some(sub) = People::named(text, opener) {
             return Ok(sub);
         }
         let wanted = text.to_lowercase();

@@ -420,7 +420,7 @@ impl Profile {
         });
         let cdn = cdn.trim_end_matches('/');
         match (hash, self.discriminator.parse::<u64>()) {
-            (Some(hash), _) => format!("{cdn}/avatars/{}/{hash}.webp", self.id),
+            (Some(hash), _) => [cdn, "/avatars/", &self.id.to_string(), "/", hash, ".webp"].concat(),
             (None, Ok(digits)) if self.is_legacy() => format!("{cdn}/embed/avatars/{}.png", digits % 5),
             (None, _) => format!("{cdn}/embed/avatars/{}.png", (self.id.0 >> 22) % 6),
         }

@@ -6,6 +6,7 @@ pub mod access;
 pub mod app_cookie;
 pub mod command;
 pub mod decide;
+pub mod drawn;
 pub mod event;
 pub mod forwarded;
 #[cfg(any(test, fuzzing))]

@@ -6,11 +6,12 @@
 
 mod parts;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::drawn::{DrawnMap, DrawnSet};
 use super::event::{
     Event, FailureCode, Fingerprints, KeyPurpose, MadeBy, Method, OutageCause, RevokedBy, SessionScope,
 };
@@ -62,9 +63,9 @@ pub struct State {
     rules: Option<KnownRules>,
     erased: BTreeSet<Sub>,
     destroyed: BTreeSet<Month>,
-    users: HashMap<Sub, User>,
-    sessions: HashMap<SessionId, Session>,
-    keys: HashMap<SessionKey, SessionId>,
+    users: DrawnMap<Sub, Box<User>>,
+    sessions: DrawnMap<SessionId, Session>,
+    keys: DrawnMap<SessionKey, SessionId>,
     deadlines: BTreeSet<(Timestamp, SessionId)>,
 }
 
@@ -73,7 +74,7 @@ pub struct State {
 pub struct Timeline {
     eff: Timestamp,
     recent: VecDeque<RecordId>,
-    recent_set: HashSet<RecordId>,
+    recent_set: DrawnSet<RecordId>,
 }
 
 impl Timeline {
@@ -180,7 +181,7 @@ pub struct User {
     /// The live authorization.
     pub grant: Option<Grant>,
     /// The authorization that Discord has not yet confirmed as ended.
-    pub revocation: Option<Revocation>,
+    pub revocation: Option<Box<Revocation>>,
     /// Sessions, oldest first.
     pub sessions: Vec<SessionId>,
 }
@@ -401,12 +402,12 @@ impl State {
 
     /// Returns a user.
     pub fn user(&self, sub: Sub) -> Option<&User> {
-        self.users.get(&sub)
+        self.users.get(&sub).map(Box::as_ref)
     }
 
     /// Returns all users in no particular order.
     pub fn users(&self) -> impl Iterator<Item = (Sub, &User)> {
-        self.users.iter().map(|(sub, user)| (*sub, user))
+        self.users.iter().map(|(sub, user)| (*sub, &**user))
     }
 
     /// Returns a session, live or not.
@@ -440,7 +441,7 @@ impl State {
         if sub.is_some_and(|sub| self.erased.contains(&sub)) {
             return Verdict::Ignored;
         }
-        let user = sub.and_then(|sub| self.users.get(&sub));
+        let user = sub.and_then(|sub| self.user(sub));
         if let Some(expected) = record.subject.and_then(|subject| subject.version)
             && expected != user.map_or(0, |user| user.version)
         {
@@ -721,11 +722,8 @@ impl User {
             }
             Event::GrantRevoked { source, confirmed, .. } => {
                 let ended = self.grant.take();
-                self.revocation = ended.filter(|_| !confirmed).map(|grant| Revocation {
-                    grant,
-                    source: *source,
-                    since: at.eff,
-                    position: at.position,
+                self.revocation = ended.filter(|_| !confirmed).map(|grant| {
+                    Box::new(Revocation { grant, source: *source, since: at.eff, position: at.position })
                 });
             }
             Event::GrantRevocationConfirmed { .. } => self.revocation = None,

@@ -25,22 +25,24 @@ impl Timestamp {
 
     /// Returns the calendar month in UTC.
     pub fn month(self) -> Month {
-        let date = self.zoned().date();
+        let date = self.moment().to_zoned_datetime(jiff::tz::TimeZone::UTC).date();
         let year = u32::try_from(date.year()).unwrap_or(0);
         Month(year * 100 + u32::from(date.month().unsigned_abs()))
     }
 
-    fn zoned(self) -> jiff::ZonedDateTime {
-        jiff::Timestamp::from_millisecond(self.0)
-            .unwrap_or(if self.0 < 0 { jiff::Timestamp::MIN } else { jiff::Timestamp::MAX })
-            .to_zoned_datetime(jiff::tz::TimeZone::UTC)
+    fn moment(self) -> jiff::Timestamp {
+        jiff::Timestamp::from_millisecond(self.0).unwrap_or(if self.0 < 0 {
+            jiff::Timestamp::MIN
+        } else {
+            jiff::Timestamp::MAX
+        })
     }
 }
 
 impl fmt::Display for Timestamp {
     /// Writes RFC 3339 in UTC, for example `2026-01-02T03:04:05Z`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.zoned().timestamp().fmt(f)
+        self.moment().fmt(f)
     }
 }
 

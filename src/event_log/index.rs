@@ -9,6 +9,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 
 use super::codec::{self, kind_of, leaf_hash};
 use super::engine::{Follow, FollowError};
@@ -47,6 +48,9 @@ pub enum Lookup {
 
 /// How far apart the records are whose times are noted.
 pub const TIMES: u64 = 256;
+
+/// How many records are added together, where so many are there already.
+const TOGETHER: usize = 4_096;
 
 impl Lookup {
     /// Returns the way to look a kind up, unless it is so common that nobody is helped by it.
@@ -153,7 +157,13 @@ impl Index {
         let mut from = follow(mark.map_or(Position(0), |mark| mark.position.next()));
         let mut time = Timeline::starting_at(mark.map(|mark| mark.eff).unwrap_or_default());
         loop {
-            let Ok(chunk) = from.blocking_next() else { return Added::Yes };
+            let Ok(mut chunk) = from.blocking_next() else { return Added::Yes };
+            // What is added together shares pages: a page that is written once for each entry fills the disk.
+            while chunk.len() < TOGETHER
+                && let Some(Ok(more)) = from.next().now_or_never()
+            {
+                chunk.extend(more);
+            }
             let mut entries = Vec::new();
             let mut last = mark;
             for (position, frame) in chunk {

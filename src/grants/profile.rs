@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::confirmed::About;
 use super::recheck::Checked;
 use super::{Freshness, Grants};
-use crate::app::By;
+use crate::app::{By, KnownProfile};
 use crate::discord::CallError;
 use crate::domain::command::Command;
 use crate::domain::event::{Cause, Profile, RevokedBy};
@@ -62,8 +62,7 @@ impl Grants {
     /// Notes that a profile was used, and queues a refresh of an old one off the request path.
     ///
     /// After a start every profile counts as old.
-    pub fn profile_used(self: &Arc<Self>, user: Sub) {
-        let Some(known) = self.app.profile_of(user) else { return };
+    pub fn profile_used(self: &Arc<Self>, user: Sub, known: &KnownProfile) {
         let age = self.clock.now().since(known.fetched_at);
         let is_young = known.confirmed && age < self.settings.profile_max_age;
         if !is_young && self.last_fetch(user, PAUSE).is_none() {

@@ -136,7 +136,7 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use http::{HeaderMap, Method};
+    use http::{HeaderMap, Method, Uri};
     use url::Url;
 
     use super::*;
@@ -145,6 +145,7 @@ mod tests {
     use crate::domain::login::ATTEMPT_MAX_AGE;
     use crate::entropy::{Entropy, SeededEntropy};
     use crate::http::query::Query;
+    use crate::http::request::Head;
 
     const NOW: Timestamp = Timestamp(1_767_323_045_000);
 
@@ -182,15 +183,14 @@ mod tests {
             let line: Vec<_> = self.0.iter().map(|(name, value)| format!("{name}={value}")).collect();
             let mut headers = HeaderMap::new();
             headers.insert("cookie", HeaderValue::from_str(&line.join("; ")).expect("ASCII"));
-            Request {
+            let head = Head {
                 id: RequestId([0; 16]),
                 method: Method::GET,
-                path: "/".into(),
-                params: vec![],
-                query: Query::default(),
+                uri: Uri::from_static("/"),
                 headers,
-                client: Origin::default(),
-            }
+                peer: None,
+            };
+            Request { head: head.into(), params: vec![], query: Query::default(), client: Origin::default() }
         }
 
         fn bytes(&self) -> usize {

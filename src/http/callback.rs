@@ -4,8 +4,6 @@
 
 use std::sync::Arc;
 
-use http::StatusCode;
-
 use super::access::{self, Refusal};
 use super::problem::Problem;
 use super::query::Param;
@@ -160,7 +158,7 @@ fn answer(front: &Front, request: &Request, state: &str, landed: &Landed) -> Ans
                 cookies.push(front.cookies().clear(ask));
             }
             if request.wants_json() {
-                reply::json(StatusCode::OK, &user::document(front, request, session, false)?)
+                user::document(front, request, session, false)?
             } else {
                 reply::see_other(&front.way_to(target))
             }

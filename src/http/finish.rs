@@ -12,11 +12,11 @@ use http::header::HeaderValue;
 use warp::reply::Response;
 
 use super::app_session::{Reach, serialize_app};
-use super::exchange::Head;
 use super::front::Front;
 use super::problem::Problem;
 use super::query::{Param, Query};
 use super::reply::{self, Refused};
+use super::request::Head;
 use super::request::Request;
 use super::tickets::Ticket;
 use super::{binding, login, request};

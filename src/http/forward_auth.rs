@@ -9,11 +9,11 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use warp::reply::Response;
 
 use super::access::{self, Access, Refusal};
-use super::exchange::Head;
 use super::forwarded::{self, Family};
 use super::front::{Front, Gate};
 use super::problem::Problem;
 use super::reply::{self, Asked, AtApp, Forms, Refused};
+use super::request::Head;
 use super::{app_session, finish, login, pages, request};
 use crate::app::LiveSession;
 use crate::domain::access::{Truth, Wanted};
@@ -72,8 +72,8 @@ impl Asking<'_> {
         let forwarded = match forwarded::read(family, &self.head.headers) {
             Ok(forwarded) => forwarded,
             Err(error) => {
-                if self.gate.said.is_due(("malformed", self.head.peer.map(|peer| peer.0.ip()))) {
-                    let path = &self.head.path;
+                if self.gate.said.is_due(("malformed", self.head.peer.map(|peer| peer.ip()))) {
+                    let path = self.head.path();
                     tracing::warn!(path, code = "bad_forwarded_request", %error, "a proxy's request cannot be read");
                 }
                 return self.problem(Problem::BadForwardedRequest, None);
@@ -89,7 +89,7 @@ impl Asking<'_> {
 
     /// Returns whether the other end of the connection is a proxy that is believed.
     fn is_trusted(&self) -> bool {
-        let Some(peer) = self.head.peer.map(|peer| peer.0.ip().to_canonical()) else { return false };
+        let Some(peer) = self.head.peer.map(|peer| peer.ip().to_canonical()) else { return false };
         if self.trusts(&peer) {
             return true;
         }
@@ -98,7 +98,7 @@ impl Asking<'_> {
                 %peer,
                 code = "untrusted_proxy",
                 "{} was asked by an address that is not a trusted proxy; if it is yours, add it to DOORBOOK_TRUSTED_PROXIES",
-                self.head.path
+                self.head.path()
             );
         }
         false
@@ -291,11 +291,10 @@ fn asked_at_app(gate: &Gate, head: &Head, forwarded: Option<&Forwarded>) -> Aske
     let at_app = AtApp { home: gate.settings.site().own().to_owned(), again: forwarded.map(Forwarded::url) };
     Asked {
         id: head.id,
-        path_and_query: head.path.clone(),
-        path: head.path.clone(),
+        path_and_query: head.path().to_owned(),
+        path: head.path().to_owned(),
         is_get: true,
         is_navigation,
-        origin: None,
         at_app: Some(at_app),
     }
 }

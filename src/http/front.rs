@@ -123,7 +123,7 @@ impl Front {
     pub(super) fn person(&self, request: &Request) -> Option<pages::Person> {
         let session = session::of_request(self, request)?;
         let known = self.app.profile_of(session.user)?;
-        self.grants.profile_used(session.user);
+        self.grants.profile_used(session.user, &known);
         Some(pages::Person::new(&known.profile, &self.settings))
     }
 

@@ -10,14 +10,14 @@ use std::io::{self, Write as _};
 use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{Either, select};
 use http::{HeaderValue, Method, Request, Version};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -30,14 +30,15 @@ use warp::reply::Response;
 
 use super::Gate;
 use super::problem::Problem;
-use super::reply::{self, Asked};
-use super::request::{Peer, Single, single};
+use super::reply;
+use super::request::{Head, Single, single};
 use crate::app::network;
 use crate::domain::id::RequestId;
 use crate::domain::time::Timestamp;
 use arriving::Arriving;
 use patience::Patient;
-use places::{Places, Seat, TooMany};
+pub use places::Seat;
+use places::{Places, TooMany};
 
 /// How connections are taken.
 #[derive(Clone, Debug)]
@@ -76,8 +77,28 @@ const BACK_OFF: Duration = Duration::from_millis(200);
 ///
 /// Returns whether all of them did.
 pub async fn serve(listeners: Vec<TcpListener>, gate: Arc<Gate>, shutdown: impl Future<Output = ()>) -> bool {
-    let settings = gate.settings.listen.clone();
-    let routes = super::routes(&gate);
+    let (routes, date) = (super::routes(&gate), Arc::new(Date::default()));
+    let service = |peer, seat| service(gate.clone(), routes.clone(), date.clone(), peer, seat);
+    accept_all(listeners, &gate, service, shutdown).await
+}
+
+/// The accept loop: takes connections and has each answered by a service of its own, within the limits of the gate.
+///
+/// Returns whether all requests under way finished after `shutdown`.
+pub async fn accept_all<S, B>(
+    listeners: Vec<TcpListener>,
+    gate: &Gate,
+    service_for: impl Fn(SocketAddr, Arc<Seat>) -> S,
+    shutdown: impl Future<Output = ()>,
+) -> bool
+where
+    S: Service<Request<Incoming>, Response = http::Response<B>, Error = Infallible> + Send + 'static,
+    S::Future: Send,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let settings = &gate.settings.listen;
     let graceful = GracefulShutdown::new();
     let places = Places::new(settings.connections, settings.connections_of_one);
     let mut turn = 0;
@@ -100,17 +121,17 @@ pub async fn serve(listeners: Vec<TcpListener>, gate: Arc<Gate>, shutdown: impl 
                 continue;
             }
         };
-        let place = match select(pin!(places.take(stranger(&gate, peer))), shutdown.as_mut()).await {
+        let place = match select(pin!(places.take(stranger(gate, peer))), shutdown.as_mut()).await {
             Either::Left((Ok(place), _)) => place,
             Either::Left((Err(TooMany), _)) => {
-                turn_away(&gate, stream);
+                turn_away(gate, stream);
                 continue;
             }
             Either::Right(_) => break,
         };
         // Small answers are sent at once.
         let _ = stream.set_nodelay(true);
-        let service = service(gate.clone(), routes.clone(), peer, place.seat().clone());
+        let service = service_for(peer, place.seat().clone());
         let stream = Patient::new(stream, place.seat().clone(), gate.clock.clone(), settings.write_time);
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -189,6 +210,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 fn service(
     gate: Arc<Gate>,
     routes: BoxedFilter<(Response,)>,
+    date: Arc<Date>,
     peer: SocketAddr,
     seat: Arc<Seat>,
 ) -> impl Service<
@@ -198,26 +220,29 @@ fn service(
     Future = impl Future<Output = Result<Response, Infallible>> + Send,
 > {
     let filters = TowerToHyperService::new(warp::service(routes));
-    service_fn(move |request: Request<Incoming>| {
-        let (gate, filters, seat) = (gate.clone(), filters.clone(), seat.clone());
+    service_fn(move |mut request: Request<Incoming>| {
+        let (gate, filters, date, seat) = (gate.clone(), filters.clone(), date.clone(), seat.clone());
         async move {
-            let id = RequestId(gate.entropy.draw());
-            let uri = request.uri();
-            let (path, query) = (uri.path(), uri.query().unwrap_or_default());
-            let asked = Arc::new(Asked::new(id, request.method(), path, query, request.headers()));
-            if !is_addressed(&request) {
-                let mut refused = reply::finish(&gate.settings, &asked, Err(Problem::BadRequest.into()));
+            let is_addressed = is_addressed(&request);
+            let head = Head::take(RequestId(gate.entropy.draw()), Some(peer), &mut request);
+            let answer = if is_addressed {
+                let request = request.map(|body| Arriving::new(body, seat.clone()));
+                let answer = AssertUnwindSafe(async { filters.call(request).await }).catch_unwind().await;
+                seat.answered();
+                answer.unwrap_or_else(|_| {
+                    Ok(reply::finish(&gate.settings, &head, Err(Problem::Internal.into())))
+                })
+            } else {
+                let mut refused = reply::finish(&gate.settings, &head, Err(Problem::BadRequest.into()));
                 refused.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));
-                return Ok(dated(refused, &gate));
-            }
-            let mut request = request.map(|body| Arriving::new(body, seat.clone()));
-            request.extensions_mut().insert(Peer(peer));
-            request.extensions_mut().insert(asked.clone());
-            let answer = AssertUnwindSafe(async { filters.call(request).await }).catch_unwind().await;
-            let answer = answer
-                .unwrap_or_else(|_| Ok(reply::finish(&gate.settings, &asked, Err(Problem::Internal.into()))));
-            seat.answered();
-            answer.map(|response| dated(response, &gate))
+                Ok(refused)
+            };
+            answer.map(|mut response| {
+                if let Some(date) = date.at(gate.clock.now()) {
+                    response.headers_mut().insert(http::header::DATE, date);
+                }
+                response
+            })
         }
     })
 }
@@ -232,18 +257,25 @@ fn is_addressed<B>(request: &Request<B>) -> bool {
     is_named && request.method() != Method::CONNECT
 }
 
-fn dated(mut response: Response, gate: &Gate) -> Response {
-    if let Some(date) = date(gate.clock.now()) {
-        response.headers_mut().insert(http::header::DATE, date);
-    }
-    response
+/// The time as RFC 9110 writes it, written once a second.
+#[derive(Default)]
+struct Date {
+    last: Mutex<Option<(i64, HeaderValue)>>,
 }
 
-/// Returns the time as RFC 9110 writes it.
-fn date(now: Timestamp) -> Option<HeaderValue> {
-    let moment = jiff::Timestamp::from_millisecond(now.0).ok()?;
-    let text = DateTimePrinter::new().timestamp_to_rfc9110_string(&moment).ok()?;
-    HeaderValue::from_str(&text).ok()
+impl Date {
+    fn at(&self, now: Timestamp) -> Option<HeaderValue> {
+        let second = now.0.div_euclid(1_000);
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, written)) = last.as_ref().filter(|(at, _)| *at == second) {
+            return Some(written.clone());
+        }
+        let moment = jiff::Timestamp::from_second(second).ok()?;
+        let text = DateTimePrinter::new().timestamp_to_rfc9110_string(&moment).ok()?;
+        let written = HeaderValue::from_str(&text).ok()?;
+        *last = Some((second, written.clone()));
+        Some(written)
+    }
 }
 
 #[cfg(test)]

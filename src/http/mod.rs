@@ -47,19 +47,18 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, Method};
+use http::Method;
 use warp::Filter;
 use warp::filters::BoxedFilter;
-use warp::path::FullPath;
 use warp::reply::Response;
 
 pub use front::{Front, Gate};
 pub use problem::Problem;
 pub use settings::{Guard, Settings};
 
-use exchange::{Head, exchange};
-use reply::{Answer, Asked};
-use request::Request;
+use exchange::exchange;
+use reply::Answer;
+use request::{Head, Request};
 
 use crate::domain::forwarded::FINISH;
 
@@ -204,14 +203,16 @@ impl Row {
     }
 }
 
-/// Returns every route as one filter that always answers.
+/// Returns every route as one filter that always answers, where a request carries its [`Head`].
 pub fn routes(gate: &Arc<Gate>) -> BoxedFilter<(Response,)> {
-    let unmatched = exchange(gate, warp::any().map(|| None).boxed());
+    let unmatched = warp::ext::get::<Arc<Head>>().map(|head| (head, None));
+    let unmatched = exchange(gate, unmatched.untuple_one().boxed());
     let groups = TABLE.iter().map(|rows| {
-        let found = warp::path::full().and(warp::method()).and_then(|path: FullPath, method: Method| {
-            ready(find(rows, path.as_str(), &method).map(Some).ok_or_else(warp::reject::not_found))
+        let found = warp::ext::get::<Arc<Head>>().and_then(|head: Arc<Head>| {
+            let found = find(rows, &head).ok_or_else(warp::reject::not_found);
+            ready(found.map(|found| (head, Some(found))))
         });
-        exchange(gate, found.boxed())
+        exchange(gate, found.untuple_one().boxed())
     });
     groups.rev().fold(unmatched, |rest, group| group.or(rest).unify().boxed())
 }
@@ -225,19 +226,20 @@ struct Found {
 }
 
 /// The first row of a path decides; a later one with `{…}` in that place does not.
-fn find(rows: &'static [Row], path: &str, method: &Method) -> Option<Found> {
-    let (row, params) = rows.iter().find_map(|row| Some((row, row.matches(path)?)))?;
-    Some(Found { row, handler: row.handler(method)?, params })
+fn find(rows: &'static [Row], head: &Head) -> Option<Found> {
+    let (row, params) = rows.iter().find_map(|row| Some((row, row.matches(head.path())?)))?;
+    Some(Found { row, handler: row.handler(&head.method)?, params })
 }
 
 /// Answers what no row takes: a preflight, a wrong method, an unknown path.
-fn unmatched(gate: &Gate, asked: &Asked, method: &Method, headers: &HeaderMap) -> Answer {
+fn unmatched(gate: &Gate, head: &Head) -> Answer {
     let mut rows = TABLE.iter().flat_map(|rows| rows.iter());
-    let Some(row) = rows.find(|row| row.matches(&asked.path).is_some()) else {
+    let Some(row) = rows.find(|row| row.matches(head.path()).is_some()) else {
         return Err(Problem::NotFound.into());
     };
-    let is_preflight = *method == Method::OPTIONS && headers.contains_key("access-control-request-method");
-    if is_preflight && let Some(response) = reply::preflight(&gate.settings, asked) {
+    let is_preflight =
+        head.method == Method::OPTIONS && head.headers.contains_key("access-control-request-method");
+    if is_preflight && let Some(response) = reply::preflight(&gate.settings, head) {
         return Ok(response);
     }
     Err(Problem::MethodNotAllowed { allow: row.allow() }.into())
@@ -267,6 +269,7 @@ mod tests {
 
     use super::*;
     use crate::clock::ManualClock;
+    use crate::domain::id::RequestId;
     use crate::domain::time::Timestamp;
     use crate::entropy::SeededEntropy;
 
@@ -292,6 +295,8 @@ mod tests {
             request.headers_mut().append(*name, HeaderValue::from_str(value).expect("a value"));
             shown.push_str(&format!("{name}: {value}\n"));
         }
+        let id = RequestId(gate.entropy.draw());
+        Head::take(id, None, &mut request);
         let response = service.call(request).await.expect("routes always answer");
         shown.push_str(&format!("\n{}\n", response.status()));
         for (name, value) in response.headers() {

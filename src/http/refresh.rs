@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use http::StatusCode;
-
 use super::reply::{self, Answer};
 use super::request::Request;
 use super::{Front, user};
@@ -27,5 +25,5 @@ pub(super) async fn now(front: Arc<Front>, request: Request) -> Answer {
         front.grants.fresh_profile(session.user, &by).await;
         return Ok(reply::see_other("/account?done=refreshed"));
     }
-    Ok(reply::json(StatusCode::OK, &user::document(&front, &request, &session, false)?))
+    Ok(user::document(&front, &request, &session, false)?)
 }

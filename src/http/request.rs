@@ -1,9 +1,11 @@
 //! Everything that a handler may know of a request, read once: who asks, from where, and for what.
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Deref;
+use std::sync::Arc;
 
-use http::Method;
 use http::header::{self, HeaderMap, HeaderName};
+use http::{Method, Uri};
 use ipnet::IpNet;
 
 use super::query::Query;
@@ -11,27 +13,71 @@ use super::site::Site;
 use crate::domain::event::{Learned, Origin};
 use crate::domain::id::RequestId;
 
-/// The other end of the connection; the accept loop puts it into the request's extensions.
-#[derive(Clone, Copy, Debug)]
-pub struct Peer(pub SocketAddr);
-
-/// A request whose body has been read.
-#[derive(Clone)]
-pub struct Request {
+/// A request but for its body; the accept loop reads it once, and all who answer share it.
+#[derive(Clone, Debug)]
+pub struct Head {
     /// Its number, shared by all records that it leads to.
     pub id: RequestId,
     /// Its method.
     pub method: Method,
-    /// Its path as it came.
-    pub path: String,
+    /// What it is for, as it came.
+    pub uri: Uri,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// The other end of the connection.
+    pub peer: Option<SocketAddr>,
+}
+
+impl Head {
+    /// Takes the head of a request, and puts it into its extensions.
+    pub fn take<B>(id: RequestId, peer: Option<SocketAddr>, request: &mut http::Request<B>) -> Arc<Head> {
+        let head = Arc::new(Head {
+            id,
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            headers: std::mem::take(request.headers_mut()),
+            peer,
+        });
+        request.extensions_mut().insert(head.clone());
+        head
+    }
+
+    /// Returns its path as it came.
+    pub fn path(&self) -> &str {
+        self.uri.path()
+    }
+
+    /// Returns its query as it came, empty where there is none.
+    pub fn query(&self) -> &str {
+        self.uri.query().unwrap_or_default()
+    }
+
+    /// Returns its path and, where there is one, its query.
+    pub fn path_and_query(&self) -> String {
+        let (path, query) = (self.path(), self.query());
+        if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
+    }
+}
+
+/// A request whose body has been read.
+#[derive(Clone)]
+pub struct Request {
+    /// All but what follows.
+    pub head: Arc<Head>,
     /// What stood in the place of `{…}` in the pattern of its route.
     pub params: Vec<String>,
     /// Its query.
     pub query: Query,
-    /// Its headers.
-    pub headers: HeaderMap,
     /// The client's address and agent.
     pub client: Origin,
+}
+
+impl Deref for Request {
+    type Target = Head;
+
+    fn deref(&self) -> &Head {
+        &self.head
+    }
 }
 
 /// The most of a user agent that is kept, in bytes.
@@ -254,15 +300,14 @@ mod tests {
     }
 
     fn request(list: &[(&'static str, &str)]) -> Request {
-        Request {
+        let head = Head {
             id: RequestId([0; 16]),
             method: Method::POST,
-            path: "/".into(),
-            params: vec![],
-            query: Query::default(),
+            uri: Uri::from_static("/"),
             headers: headers(list),
-            client: Origin::default(),
-        }
+            peer: None,
+        };
+        Request { head: head.into(), params: vec![], query: Query::default(), client: Origin::default() }
     }
 
     #[test]
@@ -349,9 +394,9 @@ mod tests {
         assert_eq!(asked.cookies("doorbook").collect::<Vec<_>>(), ["x", "\u{e9}", "y", "z"]);
         assert_eq!(asked.cookies("a").collect::<Vec<_>>(), ["1"]);
         assert_eq!(asked.cookies("b").count(), 0);
-        let mut broken = request(&[]);
-        broken.headers.append(header::COOKIE, HeaderValue::from_bytes(b"a=\xff; c=2").expect("a value"));
-        assert_eq!(broken.all_cookies().collect::<Vec<_>>(), [("c", "2")]);
+        let mut broken = HeaderMap::new();
+        broken.append(header::COOKIE, HeaderValue::from_bytes(b"a=\xff; c=2").expect("a value"));
+        assert_eq!(all_cookies(&broken).collect::<Vec<_>>(), [("c", "2")]);
     }
 
     #[test]

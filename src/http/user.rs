@@ -1,17 +1,21 @@
 //! `GET /api/auth/user`: who is signed in, as a document.
 
+use std::fmt::Display;
 use std::sync::Arc;
 
 use http::StatusCode;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+use warp::reply::Response;
 
 use super::Front;
 use super::problem::Problem;
 use super::reply::{self, Answer, Refused};
 use super::request::Request;
-use crate::app::LiveSession;
+use crate::app::{KnownProfile, LiveSession};
 use crate::domain::event::Route;
+use crate::domain::id::{DiscordId, SessionId};
 use crate::domain::rules::EMAIL_SCOPE;
+use crate::domain::time::Timestamp;
 use crate::grants::{Freshness, Standing};
 
 /// The user, from memory; with `?fresh=1` as Discord says now.
@@ -20,8 +24,9 @@ pub(super) async fn show(front: Arc<Front>, request: Request) -> Answer {
         return profile(front, request).await;
     }
     let session = front.signed_in(&request)?;
-    front.grants.profile_used(session.user);
-    Ok(reply::json(StatusCode::OK, &document(&front, &request, &session, false)?))
+    let known = known(&front, &request, &session)?;
+    front.grants.profile_used(session.user, &known);
+    Ok(told(&front, &session, &known, false))
 }
 
 /// The user, as Discord says now or, where it does not answer, as it last said.
@@ -35,7 +40,7 @@ pub(super) async fn profile(front: Arc<Front>, request: Request) -> Answer {
     };
     // Looked at again: the session may have ended while Discord was asked.
     let Some(session) = front.app.session_by_id(session.id) else { return Err(ended(&front)) };
-    Ok(reply::json(StatusCode::OK, &document(&front, &request, &session, stale)?))
+    Ok(document(&front, &request, &session, stale)?)
 }
 
 /// Says that a session has just ended, and takes its cookie back.
@@ -43,34 +48,32 @@ pub(super) fn ended(front: &Front) -> Refused {
     Refused::from(Problem::NotSignedIn).with_cookies(front.session_over())
 }
 
-/// The user document.
+/// The user document. It is written with every request, so it borrows whatever it can.
 #[derive(Debug, Serialize)]
-pub(super) struct User {
-    id: String,
-    username: String,
-    global_name: Option<String>,
-    display_name: String,
-    discriminator: String,
+struct User<'a> {
+    #[serde(serialize_with = "shown")]
+    id: DiscordId,
+    username: &'a str,
+    global_name: Option<&'a str>,
+    display_name: &'a str,
+    discriminator: &'a str,
     tag: String,
-    avatar: Option<String>,
+    avatar: Option<&'a str>,
     avatar_url: String,
-    locale: Option<String>,
-    #[serde(flatten)]
-    email: Option<Email>,
-    scopes: Vec<String>,
-    groups: Vec<String>,
+    locale: Option<&'a str>,
+    /// There only with the scope, as what follows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    email: Option<Option<&'a str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    email_verified: Option<bool>,
+    scopes: &'a [String],
+    groups: Vec<&'a str>,
     admin: bool,
     memberships: Vec<Membership>,
-    fetched_at: String,
+    #[serde(serialize_with = "shown")]
+    fetched_at: Timestamp,
     stale: bool,
     session: Session,
-}
-
-/// There only with the scope.
-#[derive(Debug, Serialize)]
-struct Email {
-    email: Option<String>,
-    email_verified: bool,
 }
 
 /// What is known of the user in one guild.
@@ -84,57 +87,72 @@ struct Membership {
 
 #[derive(Debug, Serialize)]
 struct Session {
-    id: String,
-    opened_at: String,
-    last_seen_at: String,
-    expires_at: String,
+    #[serde(serialize_with = "shown")]
+    id: SessionId,
+    #[serde(serialize_with = "shown")]
+    opened_at: Timestamp,
+    #[serde(serialize_with = "shown")]
+    last_seen_at: Timestamp,
+    #[serde(serialize_with = "shown")]
+    expires_at: Timestamp,
 }
 
-/// Returns the document of whoever has `session`.
+/// Writes a value as people read it.
+fn shown<S: Serializer>(value: &impl Display, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+/// Returns the profile of whoever has `session`.
+fn known(front: &Front, request: &Request, session: &LiveSession) -> Result<KnownProfile, Problem> {
+    front.app.profile_of(session.user).ok_or_else(|| {
+        tracing::error!(request = %request.id, "the profile of somebody who is signed in cannot be opened");
+        Problem::Internal
+    })
+}
+
+/// Answers with the document of whoever has `session`.
 pub(super) fn document(
     front: &Front,
     request: &Request,
     session: &LiveSession,
     stale: bool,
-) -> Result<User, Problem> {
-    let Some(known) = front.app.profile_of(session.user) else {
-        tracing::error!(request = %request.id, "the profile of somebody who is signed in cannot be opened");
-        return Err(Problem::Internal);
-    };
+) -> Result<Response, Problem> {
+    Ok(told(front, session, &known(front, request, session)?, stale))
+}
+
+fn told(front: &Front, session: &LiveSession, known: &KnownProfile, stale: bool) -> Response {
     let profile = &known.profile;
     let rules = front.rules();
     let standing = front.grants.standing(session.user);
     let person = standing.as_ref().map(Standing::person);
     let grant = front.app.grant_of(session.user);
-    let has_email = grant.as_ref().is_some_and(|grant| grant.has_scope(EMAIL_SCOPE));
-    let email = has_email.then(|| Email {
-        email: profile.email.clone(),
-        email_verified: profile.email_verified.unwrap_or(false),
-    });
-    Ok(User {
-        id: profile.id.to_string(),
-        username: profile.username.clone(),
-        global_name: profile.global_name.clone(),
-        display_name: profile.display_name().to_owned(),
-        discriminator: profile.discriminator.clone(),
+    let tells_email = grant.as_ref().is_some_and(|grant| grant.has_scope(EMAIL_SCOPE));
+    let user = User {
+        id: profile.id,
+        username: &profile.username,
+        global_name: profile.global_name.as_deref(),
+        display_name: profile.display_name(),
+        discriminator: &profile.discriminator,
         tag: profile.tag(),
-        avatar: profile.avatar.clone(),
+        avatar: profile.avatar.as_deref(),
         avatar_url: profile.avatar_url(front.settings.cdn_url.as_str()),
-        locale: profile.locale.clone(),
-        email,
-        scopes: grant.map(|grant| grant.scopes).unwrap_or_default(),
-        groups: person.iter().flat_map(|person| rules.groups_of(person)).map(str::to_owned).collect(),
+        locale: profile.locale.as_deref(),
+        email: tells_email.then_some(profile.email.as_deref()),
+        email_verified: tells_email.then(|| profile.email_verified.unwrap_or(false)),
+        scopes: grant.as_ref().map(|grant| grant.scopes.as_slice()).unwrap_or_default(),
+        groups: person.iter().flat_map(|person| rules.groups_of(person)).collect(),
         admin: person.is_some_and(|person| rules.is_admin(&person)),
         memberships: memberships(front, session),
-        fetched_at: known.fetched_at.to_string(),
+        fetched_at: known.fetched_at,
         stale,
         session: Session {
-            id: session.id.to_string(),
-            opened_at: session.opened_at.to_string(),
-            last_seen_at: session.last_seen_at.to_string(),
-            expires_at: session.expires_at.to_string(),
+            id: session.id,
+            opened_at: session.opened_at,
+            last_seen_at: session.last_seen_at,
+            expires_at: session.expires_at,
         },
-    })
+    };
+    reply::json(StatusCode::OK, &user)
 }
 
 /// Returns what the user is in the guilds that the rules ask about, as last seen.

@@ -7,14 +7,14 @@ use ipnet::IpNet;
 
 use super::listing::{Lines, Listing, Shown};
 use super::{in_order, only, person, view, who, with_reading};
-use crate::audit::{Filter, ReadError, Reader, Rows, When, Who};
+use crate::audit::{Filter, People, ReadError, Reader, Rows, When, Who};
 use crate::cli::failure::Failure;
 use crate::cli::flags::BriefFlags;
 use crate::cli::outside::Outside;
 use crate::cli::rows::Format;
 use crate::cli::sessions::{network, session_id};
 use crate::domain::event::ActorKind;
-use crate::domain::id::{Position, SessionId};
+use crate::domain::id::{Position, SessionId, Sub};
 use crate::event_log::codec;
 
 /// How long to wait before a server that does not answer is asked again.
@@ -117,7 +117,7 @@ pub(super) fn run(args: Args, outside: &mut Outside) -> Result<(), Failure> {
     })
 }
 
-/// Finds the people whom the filter names; that takes a look through the log of its own.
+/// Finds the people whom the filter names.
 async fn people(
     args: &Args,
     mut filter: Filter,
@@ -125,25 +125,35 @@ async fn people(
     reader: &Reader,
     outside: &Outside,
 ) -> Result<Filter, Failure> {
-    if args.user.is_none() && args.actor.is_none() {
-        return Ok(filter);
-    }
-    let view = view(reader, When::Now, outside).await?;
     if let Some(user) = &args.user {
-        match who(user, &view.people, head, reader).await? {
-            Who::User(sub) => filter.users = Some(only(sub)),
-            Who::Stranger(stranger) => {
-                (filter.users, filter.stranger) = (Some(BTreeSet::new()), Some(stranger.id));
+        match People::named(user, reader.opener()) {
+            Some(sub) => filter.users = Some(only(sub)),
+            None => {
+                let view = view(reader, When::Now, outside).await?;
+                match who(user, &view.people, head, reader).await? {
+                    Who::User(sub) => filter.users = Some(only(sub)),
+                    Who::Stranger(stranger) => {
+                        (filter.users, filter.stranger) = (Some(BTreeSet::new()), Some(stranger.id));
+                    }
+                }
             }
         }
     }
     if let Some(actor) = &args.actor {
         match ActorKind::ALL.iter().find(|kind| kind.to_string() == *actor) {
             Some(kind) => filter.actor = Some(*kind),
-            None => filter.actors = Some(only(person(actor, &view.people, reader.opener())?)),
+            None => filter.actors = Some(only(one(actor, reader, outside).await?)),
         }
     }
     Ok(filter)
+}
+
+/// Finds one person. A name takes a look through the log of its own; an id does not.
+async fn one(text: &str, reader: &Reader, outside: &Outside) -> Result<Sub, Failure> {
+    match People::named(text, reader.opener()) {
+        Some(sub) => Ok(sub),
+        None => person(text, &view(reader, When::Now, outside).await?.people, reader.opener()),
+    }
 }
 
 /// Prints what comes. Where the server stops, its next start is waited for: nothing is left out in between.

@@ -4,17 +4,17 @@
 //! down from. What only helps to find something is left out and made anew.
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 
 use super::{
     Checkpoint, KnownRules, LogIdentity, Outage, REMEMBERED, Session, State, Timeline, Unsigned, User,
 };
+use crate::domain::drawn::{DrawnMap, DrawnSet};
 use crate::domain::id::{Position, RecordId, SessionId, SessionKey, Sub, WriterId};
 use crate::domain::time::{Month, Timestamp};
 
 /// A part of a state. They come in the order in which they stand here.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "there is one at a time; a box for each user would cost more")]
 pub enum Part<'a> {
     /// What there is one of.
     Head(Cow<'a, Head>),
@@ -112,12 +112,12 @@ pub struct StateBuilder {
     erased: Vec<Sub>,
     destroyed: Vec<Month>,
     recent: VecDeque<RecordId>,
-    recent_set: HashSet<RecordId>,
-    users: HashMap<Sub, User>,
+    recent_set: DrawnSet<RecordId>,
+    users: DrawnMap<Sub, Box<User>>,
     /// The user whose sessions follow.
     last: Option<(Sub, User)>,
-    sessions: HashMap<SessionId, Session>,
-    keys: HashMap<SessionKey, SessionId>,
+    sessions: DrawnMap<SessionId, Session>,
+    keys: DrawnMap<SessionKey, SessionId>,
     /// How far in the order the parts are.
     reached: u8,
 }
@@ -151,7 +151,7 @@ impl StateBuilder {
                 let mut user = user.into_owned();
                 user.sessions.clear();
                 if let Some((last, user)) = self.last.replace((sub, user)) {
-                    self.users.insert(last, user);
+                    self.users.insert(last, Box::new(user));
                 }
             }
             Part::Session(session) => self.add_session(session.into_owned())?,
@@ -162,7 +162,7 @@ impl StateBuilder {
     /// Makes the state of all parts.
     pub fn finish(mut self) -> Result<State, NotAState> {
         let head = self.head.ok_or(NotAState::Head)?;
-        self.users.extend(self.last);
+        self.users.extend(self.last.map(|(sub, user)| (sub, Box::new(user))));
         // Sorted at once, and not one by one: with a million sessions it is most of the work.
         let deadlines = self.sessions.values().map(|session| (session.deadline(), session.id)).collect();
         Ok(State {

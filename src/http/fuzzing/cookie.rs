@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::{HeaderMap, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderValue, Method, Uri, header};
 use url::Url;
 
 use crate::crypto::CookieKey;
@@ -22,7 +22,7 @@ use crate::http::attempt::Attempts;
 use crate::http::binding;
 use crate::http::cookie::Cookies;
 use crate::http::query::Query;
-use crate::http::request::Request;
+use crate::http::request::{Head, Request};
 use crate::http::session::serialize_session;
 
 const NOW: Timestamp = Timestamp(1_767_323_045_000);
@@ -131,12 +131,15 @@ fn changed(request: &Request, set: &[HeaderValue], prefix: &str) -> BTreeSet<Str
 
 fn request(headers: HeaderMap) -> Request {
     Request {
-        id: RequestId([0; 16]),
-        method: Method::GET,
-        path: "/".into(),
+        head: Arc::new(Head {
+            id: RequestId([0; 16]),
+            method: Method::GET,
+            uri: Uri::from_static("/"),
+            headers,
+            peer: None,
+        }),
         params: Vec::new(),
         query: Query::default(),
-        headers,
         client: Origin::default(),
     }
 }

@@ -39,7 +39,7 @@ pub(super) struct Place {
 }
 
 /// What a connection does at the moment.
-pub(super) struct Seat {
+pub struct Seat {
     places: Arc<Places>,
     /// One of the phases, or the turn at which it began to wait for its client.
     doing: AtomicU64,

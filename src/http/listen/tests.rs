@@ -323,7 +323,13 @@ async fn a_handler_that_panics_answers_500_and_the_connection_lives() {
         .boxed();
     let (mut browser, server) = tokio::io::duplex(64 * 1024);
     let place = Places::new(1, 1).take(None).await.expect("a place");
-    let service = service(gate, routes, "127.0.0.1:9".parse().expect("an address"), place.seat().clone());
+    let service = service(
+        gate,
+        routes,
+        Arc::default(),
+        "127.0.0.1:9".parse().expect("an address"),
+        place.seat().clone(),
+    );
     tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(server), service));
     let asks = [
         "GET /boom HTTP/1.1\r\nHost: x\r\n\r\n",

@@ -62,15 +62,16 @@ fn link(way: WayOn, refused: &Refused, asked: &Asked) -> Option<(&'static str, S
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderMap, Method};
     use url::Url;
 
     use super::*;
     use crate::domain::id::RequestId;
     use crate::domain::target::TargetRules;
+    use crate::http::request::Head;
 
     fn asked(path: &str) -> Asked {
-        Asked::new(RequestId([0; 16]), &Method::GET, path, "", &HeaderMap::new())
+        let mut request = http::Request::builder().uri(path).body(()).expect("a request");
+        Asked::of(&Head::take(RequestId([0; 16]), None, &mut request))
     }
 
     #[test]

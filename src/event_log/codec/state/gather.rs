@@ -80,12 +80,12 @@ impl Gathered {
             wire::GRANT => self.user(kind)?.grant = Some(self.grant(&decode(body)?)?),
             wire::REVOCATION => {
                 let found: wire::RevocationV1<'_> = decode(body)?;
-                self.user(kind)?.revocation = Some(Revocation {
+                self.user(kind)?.revocation = Some(Box::new(Revocation {
                     grant: self.grant(&found.grant)?,
                     source: RevokedBy::from_code(found.source),
                     since: Timestamp(found.since),
                     position: Position(found.position),
-                });
+                }));
             }
             wire::MEMBERSHIP => {
                 let found: wire::MembershipV1 = decode(body)?;

@@ -97,12 +97,12 @@ fn sample() -> State {
             ),
         ]),
         grant: Some(grant(1, tokens)),
-        revocation: Some(Revocation {
+        revocation: Some(Box::new(Revocation {
             grant: grant(2, refreshed),
             source: RevokedBy::Operator,
             since: AT,
             position: Position(6),
-        }),
+        })),
         sessions: vec![],
     };
     let rules = fact(first, &sealed(Owner::Log, 9), 1, FactOf::RulesChanged);
@@ -325,7 +325,7 @@ fn the_largest_facts_that_a_log_can_hold_can_be_stored() {
     live.scopes = vec!["x".repeat(65_200)];
     let ended = Grant { tokens: fact(3, FactOf::GrantRefreshed), ..live.clone() };
     let (source, since, position) = (RevokedBy::User, AT, Position(0));
-    user.revocation = Some(Revocation { grant: ended, source, since, position });
+    user.revocation = Some(Box::new(Revocation { grant: ended, source, since, position }));
     user.grant = Some(live);
     let observed = Observed { fact: fact(5, FactOf::MembershipObserved), at: AT };
     user.memberships = BTreeMap::from([(0, observed.clone()), (u16::MAX, observed)]);

@@ -150,7 +150,7 @@ fn write_user<W: Write>(entries: &mut Entries<W>, boxes: &mut Boxes, user: &User
         let grant = grant_v1(entries, boxes, grant)?;
         entries.write(wire::GRANT, &grant)?;
     }
-    if let Some(Revocation { grant, source, since, position }) = &user.revocation {
+    if let Some(Revocation { grant, source, since, position }) = user.revocation.as_deref() {
         let grant = grant_v1(entries, boxes, grant)?;
         let (source, since, position) = (source.code(), since.0, position.0);
         entries.write(wire::REVOCATION, &wire::RevocationV1 { grant, source, since, position })?;
