@@ -41,7 +41,8 @@ const ROUTES: [Route; 11] = [
     Route::Unknown,
 ];
 
-const MALFORMED: [Malformed; 15] = [
+/// Every way in which a body can be wrong.
+pub const MALFORMED: [Malformed; 15] = [
     Malformed::TruncatedJson,
     Malformed::Empty,
     Malformed::Html,

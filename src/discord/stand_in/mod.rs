@@ -11,7 +11,7 @@ mod call;
 mod codes;
 pub mod control;
 mod control_endpoint;
-mod fault_kinds;
+pub mod fault_kinds;
 pub mod faults;
 mod limits;
 mod page;

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use doorbook::clock::{Clock, SystemClock};
+use doorbook::discord::stand_in::fault_kinds::MALFORMED;
 use doorbook::discord::stand_in::faults::{
-    ErrorBody, Fault, FaultKind, LimitScope, Malformed, RateLimited, RetryBody, RetryHeader,
+    ErrorBody, Fault, FaultKind, LimitScope, RateLimited, RetryBody, RetryHeader,
 };
 use doorbook::discord::stand_in::people::{DEMO_GUILD, DEMO_ROLE_MAKER};
 use doorbook::discord::stand_in::requests::Route;
@@ -91,23 +92,7 @@ fn any_kind(dice: &mut Dice, longest: u32) -> FaultKind {
             let headers = [("Content-Type".to_owned(), "application/json".to_owned())].into();
             FaultKind::Answer { status, headers, body: body.into() }
         }
-        5 => FaultKind::Malformed(dice.pick(&[
-            Malformed::TruncatedJson,
-            Malformed::Empty,
-            Malformed::Html,
-            Malformed::IdAsNumber,
-            Malformed::ExpiresInAsString,
-            Malformed::ScopeNull,
-            Malformed::NoAccessToken,
-            Malformed::NoRefreshToken,
-            Malformed::TokenTypeLowerCase,
-            Malformed::TokenTypeMac,
-            Malformed::TopLevelArray,
-            Malformed::Bom,
-            Malformed::Huge,
-            Malformed::InvalidUtf8,
-            Malformed::DuplicateKeys,
-        ])),
+        5 => FaultKind::Malformed(dice.pick(&MALFORMED)),
         6 => FaultKind::DelayHeaders { seconds: seconds(dice) },
         7 => FaultKind::DelayBody { seconds: seconds(dice) },
         8 => FaultKind::OneByteASecond,
