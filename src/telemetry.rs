@@ -6,7 +6,10 @@
 use std::io::{self, IsTerminal};
 use std::panic::PanicHookInfo;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer as _, Registry, fmt};
 
 use crate::config::LogFormat;
 use crate::event_log;
@@ -18,15 +21,16 @@ pub const DEFAULT_FILTER: &str = "info";
 ///
 /// A second call changes nothing.
 pub fn init(format: Option<LogFormat>, filter: &str) {
-    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
+    let filter = filter.parse().unwrap_or_else(|_| Targets::new().with_default(LevelFilter::INFO));
     let terminal = io::stderr().is_terminal();
     let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let lines = fmt::layer().with_writer(io::stderr);
     let format = format.unwrap_or(if terminal { LogFormat::Pretty } else { LogFormat::Json });
-    let set = match format {
-        LogFormat::Pretty => builder.with_ansi(terminal && !plain).with_target(false).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).try_init(),
+    let lines = match format {
+        LogFormat::Pretty => lines.with_ansi(terminal && !plain).with_target(false).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),
     };
+    let set = Registry::default().with(lines.with_filter(filter)).try_init();
     if set.is_ok() {
         std::panic::set_hook(Box::new(on_panic));
     }

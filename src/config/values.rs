@@ -265,7 +265,7 @@ pub(super) fn log_format(text: &str) -> Result<LogFormat, Wrong> {
 }
 
 pub(super) fn filter(text: &str) -> Result<String, Wrong> {
-    match tracing_subscriber::EnvFilter::try_new(text) {
+    match text.parse::<tracing_subscriber::filter::Targets>() {
         Ok(_) => Ok(text.to_owned()),
         Err(_) => Err(Wrong::Filter(text.to_owned())),
     }

@@ -64,21 +64,38 @@ impl CookieKey {
         self.key("seal", purpose).unlock(nonce, associated, sealed)
     }
 
-    /// Authenticates `message` for `purpose` by HMAC-SHA256.
-    pub fn tag(&self, purpose: &str, message: &[u8]) -> [u8; 32] {
-        // The first half of HKDF is HMAC-SHA256, the salt being its key (RFC 5869, section 2.2).
-        let (tag, _) = Hkdf::<Sha256>::extract(Some(self.key("tag", purpose).expose()), message);
-        part(&tag, 0)
-    }
-
-    /// Says, in constant time, whether `tag` is that of `message`.
-    pub fn verify_tag(&self, purpose: &str, message: &[u8], tag: &[u8]) -> bool {
-        bool::from(self.tag(purpose, message).ct_eq(tag))
+    /// Returns the key that authenticates messages for `purpose`.
+    pub fn tag_key(&self, purpose: &str) -> TagKey {
+        TagKey(self.key("tag", purpose))
     }
 
     fn key(&self, way: &str, purpose: &str) -> SecretKey {
         let info = [b"doorbook/v1/cookie/", way.as_bytes(), b"/", purpose.as_bytes()];
         SecretKey::derive(&[], &[self.root.expose()], &info)
+    }
+}
+
+/// The key that authenticates messages for one purpose.
+#[derive(Clone)]
+pub struct TagKey(SecretKey);
+
+impl TagKey {
+    /// Authenticates `message` by HMAC-SHA256.
+    pub fn tag(&self, message: &[u8]) -> [u8; 32] {
+        // The first half of HKDF is HMAC-SHA256, the salt being its key (RFC 5869, section 2.2).
+        let (tag, _) = Hkdf::<Sha256>::extract(Some(self.0.expose()), message);
+        part(&tag, 0)
+    }
+
+    /// Says, in constant time, whether `tag` is that of `message`.
+    pub fn verify(&self, message: &[u8], tag: &[u8]) -> bool {
+        bool::from(self.tag(message).ct_eq(tag))
+    }
+}
+
+impl fmt::Debug for TagKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TagKey(..)")
     }
 }
 
@@ -131,14 +148,14 @@ mod tests {
 
     #[test]
     fn a_tag_holds_for_its_message_and_purpose_alone() {
-        let ours = key(1, "secret");
-        let tag = ours.tag("app", b"sid and scope");
-        assert!(ours.verify_tag("app", b"sid and scope", &tag));
-        assert!(!ours.verify_tag("app", b"sid and another", &tag));
-        assert!(!ours.verify_tag("ticket", b"sid and scope", &tag));
-        assert!(!ours.verify_tag("app", b"sid and scope", &tag[..31]));
-        assert!(!ours.verify_tag("app", b"sid and scope", &[]));
-        assert!(!key(2, "secret").verify_tag("app", b"sid and scope", &tag));
+        let ours = key(1, "secret").tag_key("app");
+        let tag = ours.tag(b"sid and scope");
+        assert!(ours.verify(b"sid and scope", &tag));
+        assert!(!ours.verify(b"sid and another", &tag));
+        assert!(!ours.verify(b"sid and scope", &tag[..31]));
+        assert!(!ours.verify(b"sid and scope", &[]));
+        assert!(!key(1, "secret").tag_key("ticket").verify(b"sid and scope", &tag));
+        assert!(!key(2, "secret").tag_key("app").verify(b"sid and scope", &tag));
     }
 
     #[test]
@@ -146,7 +163,7 @@ mod tests {
         // Computed once by another program, from the forms as documented.
         let ours = key(1, "secret");
         assert_eq!(
-            hex::encode(ours.tag("app", b"message")),
+            hex::encode(ours.tag_key("app").tag(b"message")),
             "f2b31587132e3eb8dbf3d3b61107344fde098144a196510bddfd4de10fa67429"
         );
         assert_eq!(

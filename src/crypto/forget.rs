@@ -382,7 +382,7 @@ mod tests {
         trial.settings.encrypt_secret = Some(crate::domain::id::Secret::new("1".repeat(32)));
         let (ring, nelly, mason) = lived_in(&trial);
         let sealed = ring.seal(Owner::Context(JUNE, Some(nelly)), RECORD, b"a fact").unwrap();
-        let (public, tag) = (ring.signer_public_key(), ring.cookie_key().tag("p", b"m"));
+        let (public, tag) = (ring.signer_public_key(), ring.cookie_key().tag_key("p").tag(b"m"));
         let old = trial.files();
         assert_eq!([2, 3].map(|_| block_on(ring.rotate_root()).unwrap()), [2, 3]);
         drop(ring);
@@ -390,7 +390,7 @@ mod tests {
         let ring = trial.open().unwrap();
         assert_eq!((ring.sub_of(NELLY), ring.sub_of(MASON)), (Some(nelly), Some(mason)));
         assert_eq!(*ring.unseal(RECORD, &sealed).unwrap(), b"a fact");
-        assert_eq!((ring.signer_public_key(), ring.cookie_key().tag("p", b"m")), (public, tag));
+        assert_eq!((ring.signer_public_key(), ring.cookie_key().tag_key("p").tag(b"m")), (public, tag));
         drop(ring);
         for name in [SUBJECTS, MONTHS] {
             let now = fs::read(trial.path(name)).unwrap();

@@ -234,14 +234,14 @@ mod tests {
     fn a_cookie_file_is_made_where_the_secret_is_not_given_any_more() {
         let mut trial = Trial::new();
         trial.settings.cookie_secret = Some(Secret::new("c".repeat(32)));
-        let given = trial.create().unwrap().cookie_key().tag("p", b"m");
+        let given = trial.create().unwrap().cookie_key().tag_key("p").tag(b"m");
         assert!(!trial.path(COOKIE).exists());
-        assert_eq!(trial.open().unwrap().cookie_key().tag("p", b"m"), given);
+        assert_eq!(trial.open().unwrap().cookie_key().tag_key("p").tag(b"m"), given);
         trial.settings.cookie_secret = None;
-        let made = trial.open().unwrap().cookie_key().tag("p", b"m");
+        let made = trial.open().unwrap().cookie_key().tag_key("p").tag(b"m");
         assert!(trial.path(COOKIE).exists());
         assert_ne!(made, given);
-        assert_eq!(trial.open().unwrap().cookie_key().tag("p", b"m"), made);
+        assert_eq!(trial.open().unwrap().cookie_key().tag_key("p").tag(b"m"), made);
     }
 
     #[test]

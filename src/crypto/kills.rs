@@ -75,7 +75,11 @@ impl Life {
                 || month.is_some_and(|month| gone.months.contains(&month) && !left.months.contains(&month));
             assert_eq!(ring.unseal(RECORD, sealed).is_ok(), !key_is_gone, "{at}: {:?}", sealed.owner);
         }
-        assert_eq!(ring.cookie_key().tag("p", b"m"), self.ring.cookie_key().tag("p", b"m"), "{at}");
+        assert_eq!(
+            ring.cookie_key().tag_key("p").tag(b"m"),
+            self.ring.cookie_key().tag_key("p").tag(b"m"),
+            "{at}"
+        );
         assert_eq!(ring.signer_public_key(), self.ring.signer_public_key(), "{at}");
         assert_eq!(block_on(ring.prepare_signer()).unwrap(), self.next, "{at}");
         left

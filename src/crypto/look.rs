@@ -71,7 +71,7 @@ mod tests {
         let (nelly, mason) = trial.lived_in();
         let ring = trial.open().unwrap();
         let sealed = ring.seal(Owner::Context(JUNE, Some(nelly)), RECORD, b"an address").unwrap();
-        let tag = ring.cookie_key().tag("p", b"m");
+        let tag = ring.cookie_key().tag_key("p").tag(b"m");
         let public = ring.signer_public_key();
         drop(ring);
         // What a start would repair.
@@ -85,7 +85,7 @@ mod tests {
         assert_eq!(*ring.unseal(RECORD, &sealed).unwrap(), b"an address");
         assert_eq!((ring.sub_of(NELLY), ring.sub_of(MASON)), (Some(nelly), Some(mason)));
         assert_eq!((ring.discord_id_of(nelly), ring.months()), (Some(NELLY), [JUNE].into()));
-        assert_eq!((ring.signer_public_key(), ring.cookie_key().tag("p", b"m")), (public, tag));
+        assert_eq!((ring.signer_public_key(), ring.cookie_key().tag_key("p").tag(b"m")), (public, tag));
         block_on(async {
             assert_eq!(ring.ensure_subject(NELLY).await.unwrap(), nelly);
             ring.ensure_month(JUNE).await.unwrap();
@@ -126,7 +126,7 @@ mod tests {
         trial.settings.cookie_secret = Some(crate::domain::id::Secret::new("c".repeat(32)));
         trial.lived_in();
         trial.settings.cookie_secret = None;
-        let tags = [(); 2].map(|()| look(&trial).unwrap().cookie_key().tag("p", b"m"));
+        let tags = [(); 2].map(|()| look(&trial).unwrap().cookie_key().tag_key("p").tag(b"m"));
         assert_ne!(tags[0], tags[1]);
         assert!(!trial.path("cookie").exists());
     }

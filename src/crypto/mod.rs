@@ -42,7 +42,7 @@ mod signer;
 #[cfg(test)]
 mod trial;
 
-pub use cookie::CookieKey;
+pub use cookie::{CookieKey, TagKey};
 pub use error::{EscrowError, KeyError, OpenError, SealError};
 pub use escrow::{Escrow, read_escrow, write_escrow};
 pub use escrow_header::EscrowHeader;

@@ -18,6 +18,14 @@ pub struct NotAHost;
 impl Host {
     /// Reads a host without a port; an IPv6 address stands in brackets.
     pub fn parse(raw: &str) -> Result<Host, NotAHost> {
+        if is_plain(raw) {
+            return Ok(Host(raw.to_owned()));
+        }
+        Host::read(raw)
+    }
+
+    /// Reads a host however it is written.
+    fn read(raw: &str) -> Result<Host, NotAHost> {
         // The parser decodes escapes and drops tabs; a host that needs either is not one that we were asked for.
         let odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '%' | '*' | '@' | '/' | '\\');
         if raw.is_empty() || raw.contains(odd) {
@@ -92,6 +100,16 @@ impl Host {
     }
 }
 
+/// Returns whether a name is in our form as it came, as nearly all are: labels of small ASCII letters, none of them
+/// encoded, and no number at the end.
+fn is_plain(raw: &str) -> bool {
+    let is_letter = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_');
+    let is_label =
+        |label: &str| !label.is_empty() && label.bytes().all(is_letter) && !label.starts_with("xn--");
+    let ends_in_a_word = |label: &str| label.starts_with(|first: char| first.is_ascii_lowercase());
+    raw.len() <= MAX_LEN && raw.split('.').all(is_label) && raw.rsplit('.').next().is_some_and(ends_in_a_word)
+}
+
 impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -155,6 +173,8 @@ impl fmt::Display for HostPattern {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn host(text: &str) -> Host {
@@ -174,6 +194,17 @@ mod tests {
             ("my_app.example.org", "my_app.example.org"),
         ] {
             assert_eq!(host(raw).as_str(), form, "{raw:?}");
+        }
+    }
+
+    proptest! {
+        /// A name that is taken as it came is what the parser of URLs makes of it.
+        #[test]
+        fn a_plain_name_is_read_as_any_other(
+            labels in prop::collection::vec("[a-zA-Z0-9_-]{0,4}|xn--[a-z0-9]{0,5}|[0-9]{1,3}|0x[0-9a-f]{0,2}", 0..5),
+        ) {
+            let raw = labels.join(".");
+            prop_assert_eq!(Host::parse(&raw), Host::read(&raw), "{}", raw);
         }
     }
 

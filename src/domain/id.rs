@@ -17,7 +17,9 @@ macro_rules! bytes {
         impl fmt::Display for $name {
             /// Writes lower-case hexadecimal.
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&hex::encode(self.0))
+                let mut written = [0; 2 * $len];
+                hex::encode_to_slice(self.0, &mut written).map_err(|_| fmt::Error)?;
+                f.write_str(std::str::from_utf8(&written).map_err(|_| fmt::Error)?)
             }
         }
 

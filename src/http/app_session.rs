@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderValue};
 use super::cookie::Cookies;
 use super::{Front, Settings, request};
 use crate::app::LiveSession;
-use crate::crypto::CookieKey;
+use crate::crypto::{CookieKey, TagKey};
 use crate::domain::app_cookie::{AppCookie, Scope, is_reached};
 use crate::domain::event::Origin;
 use crate::domain::forwarded::Forwarded;
@@ -16,14 +16,19 @@ use crate::domain::target::Target;
 
 const PURPOSE: &str = "app cookie";
 
+/// Returns the key that authenticates app cookies.
+pub(super) fn key(key: &CookieKey) -> TagKey {
+    key.tag_key(PURPOSE)
+}
+
 /// Returns the app cookie's value, authenticated by our key.
-pub(super) fn serialize_app(cookie: &AppCookie, key: &CookieKey) -> String {
-    cookie.serialize(|said| key.tag(PURPOSE, said))
+pub(super) fn serialize_app(cookie: &AppCookie, key: &TagKey) -> String {
+    cookie.serialize(|said| key.tag(said))
 }
 
 /// Reads an app cookie that our key has made.
-pub(super) fn deserialize_app(value: &str, key: &CookieKey) -> Option<AppCookie> {
-    AppCookie::deserialize(value, |said, tag| key.verify_tag(PURPOSE, said, tag))
+pub(super) fn deserialize_app(value: &str, key: &TagKey) -> Option<AppCookie> {
+    AppCookie::deserialize(value, |said, tag| key.verify(said, tag))
 }
 
 /// Returns the session of a request that waits at a proxy, from memory, and notes that it was used.
@@ -43,7 +48,7 @@ pub(super) fn of_forwarded(
     };
     let mut found: Option<SessionId> = None;
     for value in request::cookies(headers, name) {
-        let cookie = deserialize_app(value, &front.key).filter(|cookie| cookie.scope == scope);
+        let cookie = deserialize_app(value, &front.app_key).filter(|cookie| cookie.scope == scope);
         let Some(live) = cookie.and_then(|cookie| front.app.session_by_id(cookie.session)) else { continue };
         match found {
             Some(other) if other != live.id => return None,
@@ -133,7 +138,7 @@ impl Front {
     pub(super) fn app_cookie(&self, session: SessionId) -> Option<HeaderValue> {
         let scope = self.settings.own_app_scope(&self.rules())?;
         let domain = self.settings.guard.cookie_domain.as_ref();
-        let value = serialize_app(&AppCookie { session, scope }, &self.key);
+        let value = serialize_app(&AppCookie { session, scope }, &self.app_key);
         Some(self.cookies().set_app(&value, domain))
     }
 }
@@ -146,12 +151,16 @@ mod tests {
     use crate::domain::id::{LogId, Secret};
     use crate::entropy::SeededEntropy;
 
-    fn key(secret: &str) -> CookieKey {
+    fn cookie_key(secret: &str) -> CookieKey {
         CookieKey::from_secret(
             LogId([1; 16]),
             &Secret::new(secret),
             Arc::new(SeededEntropy::new("app cookie")),
         )
+    }
+
+    fn key(secret: &str) -> TagKey {
+        super::key(&cookie_key(secret))
     }
 
     fn cookie() -> AppCookie {
@@ -177,7 +186,7 @@ mod tests {
     fn what_was_authenticated_for_another_purpose_is_none() {
         let key = key("secret");
         for purpose in ["ticket", "login attempt", "app cookie "] {
-            let forged = cookie().serialize(|said| key.tag(purpose, said));
+            let forged = cookie().serialize(|said| cookie_key("secret").tag_key(purpose).tag(said));
             assert_eq!(deserialize_app(&forged, &key), None, "{purpose}");
         }
     }

@@ -8,8 +8,6 @@ use futures_util::future::{Either, select};
 use futures_util::{Stream, StreamExt, pin_mut};
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue};
-use warp::Filter;
-use warp::filters::BoxedFilter;
 use warp::reply::Response;
 
 use super::front::Gate;
@@ -17,37 +15,28 @@ use super::problem::Problem;
 use super::query::Query;
 use super::reply::{self, Answer};
 use super::request::{self, Head, Request};
-use super::{Found, Handler, unmatched};
+use super::{Found, Handler, find, unmatched};
 use crate::domain::event::{Learned, Origin};
 
 /// Reads the rest of a request and answers it.
-pub(super) fn exchange(
+pub(super) async fn exchange<B: Buf, E>(
     gate: &Arc<Gate>,
-    found: BoxedFilter<(Arc<Head>, Option<Found>)>,
-) -> BoxedFilter<(Response,)> {
-    let gate = gate.clone();
-    found
-        .and(warp::body::stream())
-        .then(move |head: Arc<Head>, found, body| {
-            let gate = gate.clone();
-            async move {
-                let answer = answer(&gate, &head, found, body).await;
-                let response = reply::finish(&gate.settings, &head, answer);
-                tracing::debug!(request = %head.id, status = response.status().as_u16(), "answered a request");
-                response
-            }
-        })
-        .boxed()
+    head: &Arc<Head>,
+    body: impl Stream<Item = Result<B, E>>,
+) -> Response {
+    let answer = answer(gate, head, body).await;
+    let response = reply::finish(&gate.settings, head, answer);
+    tracing::debug!(request = %head.id, status = response.status().as_u16(), "answered a request");
+    response
 }
 
 /// Puts everything that every handler relies on before the handler.
 async fn answer<B: Buf, E>(
     gate: &Arc<Gate>,
     head: &Arc<Head>,
-    found: Option<Found>,
     body: impl Stream<Item = Result<B, E>>,
 ) -> Answer {
-    let Some(Found { row, handler, params }) = found else {
+    let Some(Found { row, handler, params }) = find(head) else {
         return unmatched(gate, head);
     };
     let handler = match handler {

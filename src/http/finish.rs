@@ -68,7 +68,7 @@ fn redeem(front: &Front, head: &Head, forwarded: &Forwarded, ticket: &str) -> Re
     let ticket = front.tickets.take(ticket).filter(is_good).ok_or(Problem::TicketRejected)?;
     front.rounds.completed(None, ticket.session, ticket.host.clone());
     let scope = Scope::Host(ticket.host);
-    let value = serialize_app(&AppCookie { session: ticket.session, scope }, &front.key);
+    let value = serialize_app(&AppCookie { session: ticket.session, scope }, &front.app_key);
     let set: [HeaderValue; 2] = [cookies.set_app(&value, None), binding::clear(cookies, &ticket.binding)];
     Ok(reply::with_cookies(reply::see_other(ticket.target.location()), set))
 }

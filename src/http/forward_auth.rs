@@ -182,7 +182,7 @@ impl Asking<'_> {
         let person = asker.map(|asker| asker.standing.person());
         for (name, value) in guard.identity_headers.of(rules, guard.remote_user, person.as_ref()) {
             // The configuration takes no other names, and every value is ASCII; left out, either may be the client's own.
-            let value = HeaderValue::from_str(&value).unwrap_or(HeaderValue::from_static("-"));
+            let value = HeaderValue::try_from(value).unwrap_or(HeaderValue::from_static("-"));
             if let Ok(name) = HeaderName::from_bytes(name.as_bytes()) {
                 response.headers_mut().insert(name, value);
             }

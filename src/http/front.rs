@@ -13,10 +13,10 @@ use super::said::Said;
 use super::settings::Settings;
 use super::tickets::Tickets;
 use super::used_states::UsedStates;
-use super::{pages, session};
+use super::{app_session, pages, session};
 use crate::app::{App, By, LiveSession};
 use crate::clock::Clock;
-use crate::crypto::CookieKey;
+use crate::crypto::{CookieKey, TagKey};
 use crate::discord;
 use crate::domain::event::Route;
 use crate::domain::record::Actor;
@@ -45,6 +45,7 @@ pub struct Front {
     pub(super) grants: Arc<Grants>,
     pub(super) discord: Arc<discord::Client>,
     pub(super) key: CookieKey,
+    pub(super) app_key: TagKey,
     pub(super) tickets: Tickets,
     pub(super) rounds: Rounds,
     pub(super) used: Arc<UsedStates<Landed>>,
@@ -77,7 +78,8 @@ impl Gate {
                 app,
                 grants,
                 discord,
-                tickets: Tickets::new(self.clock.clone(), key.clone()),
+                tickets: Tickets::new(self.clock.clone(), &key),
+                app_key: app_session::key(&key),
                 rounds: Rounds::new(self.clock.clone()),
                 key,
                 used: Arc::new(UsedStates::new(self.clock.clone())),

@@ -4,6 +4,7 @@ mod arriving;
 mod patience;
 mod places;
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io::{self, Write as _};
@@ -206,7 +207,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-/// Answers the requests of one connection: numbers each, says where it comes from, and survives its handler.
+/// Answers the requests of one connection: numbers each, from a random number on, says where it comes from, and survives its handler.
 fn service(
     gate: Arc<Gate>,
     routes: BoxedFilter<(Response,)>,
@@ -220,11 +221,13 @@ fn service(
     Future = impl Future<Output = Result<Response, Infallible>> + Send,
 > {
     let filters = TowerToHyperService::new(warp::service(routes));
+    let next_id = Cell::new(u128::from_be_bytes(gate.entropy.draw()));
     service_fn(move |mut request: Request<Incoming>| {
+        let id = RequestId(next_id.replace(next_id.get().wrapping_add(1)).to_be_bytes());
         let (gate, filters, date, seat) = (gate.clone(), filters.clone(), date.clone(), seat.clone());
         async move {
             let is_addressed = is_addressed(&request);
-            let head = Head::take(RequestId(gate.entropy.draw()), Some(peer), &mut request);
+            let head = Head::take(id, Some(peer), &mut request);
             let answer = if is_addressed {
                 let request = request.map(|body| Arriving::new(body, seat.clone()));
                 let answer = AssertUnwindSafe(async { filters.call(request).await }).catch_unwind().await;

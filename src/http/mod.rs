@@ -42,7 +42,6 @@ pub mod used_states;
 mod user;
 mod webhook;
 
-use std::future::ready;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -64,63 +63,51 @@ use crate::domain::forwarded::FINISH;
 
 /// Every path that is answered, the methods it takes, and who answers.
 ///
-/// Each group becomes one boxed filter. `Allow`, `HEAD` and preflights are read from here as well, so that the
-/// table and what happens cannot disagree.
-const TABLE: &[&[Row]] = &[
-    &[
-        row("/api/auth/user", &[Get(Ready(|f, r| Box::pin(user::show(f, r))))]),
-        row("/api/user/profile", &[Get(Ready(|f, r| Box::pin(user::profile(f, r))))]),
-        row("/api/auth/refresh", &[Post(Ready(|f, r| Box::pin(refresh::now(f, r))))]),
-        row("/api/auth/logout", &[Post(Ready(|f, r| Box::pin(logout::end(f, r))))]),
-        row(
-            "/api/auth/revoke",
-            &[
-                Get(Ready(|f, r| Box::pin(revoke::get(f, r)))),
-                Post(Ready(|f, r| Box::pin(revoke::revoke(f, r)))),
-            ],
-        )
+/// `Allow`, `HEAD` and preflights are read from here as well, so that the table and what happens cannot disagree.
+const TABLE: &[Row] = &[
+    row("/api/auth/user", &[Get(Ready(|f, r| Box::pin(user::show(f, r))))]),
+    row("/api/user/profile", &[Get(Ready(|f, r| Box::pin(user::profile(f, r))))]),
+    row("/api/auth/refresh", &[Post(Ready(|f, r| Box::pin(refresh::now(f, r))))]),
+    row("/api/auth/logout", &[Post(Ready(|f, r| Box::pin(logout::end(f, r))))]),
+    row(
+        "/api/auth/revoke",
+        &[Get(Ready(|f, r| Box::pin(revoke::get(f, r)))), Post(Ready(|f, r| Box::pin(revoke::revoke(f, r))))],
+    )
+    .without_head(),
+    row(
+        "/api/auth/sessions",
+        &[
+            Get(Ready(|f, r| Box::pin(sessions::list(f, r)))),
+            Delete(Ready(|f, r| Box::pin(sessions::end_all(f, r)))),
+        ],
+    ),
+    row("/api/auth/sessions/end", &[Post(Ready(|f, r| Box::pin(sessions::end_all(f, r))))]),
+    row("/api/auth/sessions/{id}", &[Delete(Ready(|f, r| Box::pin(sessions::end_one(f, r))))]),
+    row("/api/auth/sessions/{id}/end", &[Post(Ready(|f, r| Box::pin(sessions::end_one(f, r))))]),
+    row("/api/auth/discord/login", &[Get(Ready(|f, r| Box::pin(login::begin(f, r))))])
+        .without_head()
+        .at_home(),
+    row("/api/auth/discord/redirect", &[Get(Ready(|f, r| Box::pin(callback::complete(f, r))))])
         .without_head(),
-    ],
-    &[
-        row(
-            "/api/auth/sessions",
-            &[
-                Get(Ready(|f, r| Box::pin(sessions::list(f, r)))),
-                Delete(Ready(|f, r| Box::pin(sessions::end_all(f, r)))),
-            ],
-        ),
-        row("/api/auth/sessions/end", &[Post(Ready(|f, r| Box::pin(sessions::end_all(f, r))))]),
-        row("/api/auth/sessions/{id}", &[Delete(Ready(|f, r| Box::pin(sessions::end_one(f, r))))]),
-        row("/api/auth/sessions/{id}/end", &[Post(Ready(|f, r| Box::pin(sessions::end_one(f, r))))]),
-    ],
-    &[
-        row("/api/auth/discord/login", &[Get(Ready(|f, r| Box::pin(login::begin(f, r))))])
-            .without_head()
-            .at_home(),
-        row("/api/auth/discord/redirect", &[Get(Ready(|f, r| Box::pin(callback::complete(f, r))))])
-            .without_head(),
-    ],
-    &[
-        row("/", &[Get(Ready(|f, r| Box::pin(home::home(f, r))))]).at_home(),
-        row("/account", &[Get(Ready(|f, r| Box::pin(home::account(f, r))))]).at_home(),
-        row("/logout", &[Get(Ready(|f, r| Box::pin(logout::page(f, r))))]).at_home(),
-        row("/favicon.svg", &[Get(Early(pages::icon))]),
-    ],
-    &[row("/discord/webhook", &[Post(Signed(|f, r, b| Box::pin(webhook::take(f, r, b))))])],
-    &[
-        row("/auth/nginx", &[Any(Proxy(forward_auth::nginx))]),
-        row("/auth/forward", &[Any(Proxy(forward_auth::forward))]),
-        row(FINISH, &[Any(Proxy(forward_auth::finish))]),
-        row("/auth/recheck", &[Get(Ready(|f, r| Box::pin(recheck::recheck(f, r))))]).without_head().at_home(),
-        row("/auth/refused", &[Get(Ready(|f, r| Box::pin(recheck::refused(f, r))))]).at_home(),
-    ],
-    &[row("/healthz", &[Get(Early(health::alive))]), row("/readyz", &[Get(Early(health::ready))])],
+    row("/", &[Get(Ready(|f, r| Box::pin(home::home(f, r))))]).at_home(),
+    row("/account", &[Get(Ready(|f, r| Box::pin(home::account(f, r))))]).at_home(),
+    row("/logout", &[Get(Ready(|f, r| Box::pin(logout::page(f, r))))]).at_home(),
+    row("/favicon.svg", &[Get(Early(pages::icon))]),
+    row("/discord/webhook", &[Post(Signed(|f, r, b| Box::pin(webhook::take(f, r, b))))]),
+    row("/auth/nginx", &[Any(Proxy(forward_auth::nginx))]),
+    row("/auth/forward", &[Any(Proxy(forward_auth::forward))]),
+    row(FINISH, &[Any(Proxy(forward_auth::finish))]),
+    row("/auth/recheck", &[Get(Ready(|f, r| Box::pin(recheck::recheck(f, r))))]).without_head().at_home(),
+    row("/auth/refused", &[Get(Ready(|f, r| Box::pin(recheck::refused(f, r))))]).at_home(),
+    row("/healthz", &[Get(Early(health::alive))]),
+    row("/readyz", &[Get(Early(health::ready))]),
 ];
 
 /// One path.
 struct Row {
     /// `{…}` stands for one segment.
     path: &'static str,
+    has_params: bool,
     methods: &'static [Takes],
     /// Whether `HEAD` is answered like `GET`.
     head: bool,
@@ -153,7 +140,12 @@ enum Handler {
 }
 
 const fn row(path: &'static str, methods: &'static [Takes]) -> Row {
-    Row { path, methods, head: true, at_home: false }
+    let (mut at, mut has_params) = (0, false);
+    while at < path.len() {
+        has_params |= path.as_bytes()[at] == b'{';
+        at += 1;
+    }
+    Row { path, has_params, methods, head: true, at_home: false }
 }
 
 impl Row {
@@ -167,6 +159,12 @@ impl Row {
 
     /// Returns what stands in the places of `{…}`, if the path is this one.
     fn matches(&self, path: &str) -> Option<Vec<String>> {
+        if self.path == path {
+            return Some(Vec::new());
+        }
+        if !self.has_params {
+            return None;
+        }
         let mut params = Vec::new();
         let mut found = path.split('/');
         for wanted in self.path.split('/') {
@@ -205,20 +203,16 @@ impl Row {
 
 /// Returns every route as one filter that always answers, where a request carries its [`Head`].
 pub fn routes(gate: &Arc<Gate>) -> BoxedFilter<(Response,)> {
-    let unmatched = warp::ext::get::<Arc<Head>>().map(|head| (head, None));
-    let unmatched = exchange(gate, unmatched.untuple_one().boxed());
-    let groups = TABLE.iter().map(|rows| {
-        let found = warp::ext::get::<Arc<Head>>().and_then(|head: Arc<Head>| {
-            let found = find(rows, &head).ok_or_else(warp::reject::not_found);
-            ready(found.map(|found| (head, Some(found))))
-        });
-        exchange(gate, found.untuple_one().boxed())
+    let gate = gate.clone();
+    let asked = warp::ext::get::<Arc<Head>>().and(warp::body::stream());
+    let answered = asked.then(move |head: Arc<Head>, body| {
+        let gate = gate.clone();
+        async move { exchange(&gate, &head, body).await }
     });
-    groups.rev().fold(unmatched, |rest, group| group.or(rest).unify().boxed())
+    answered.boxed()
 }
 
 /// A row that takes the method of a request.
-#[derive(Clone)]
 struct Found {
     row: &'static Row,
     handler: Handler,
@@ -226,15 +220,14 @@ struct Found {
 }
 
 /// The first row of a path decides; a later one with `{…}` in that place does not.
-fn find(rows: &'static [Row], head: &Head) -> Option<Found> {
-    let (row, params) = rows.iter().find_map(|row| Some((row, row.matches(head.path())?)))?;
+fn find(head: &Head) -> Option<Found> {
+    let (row, params) = TABLE.iter().find_map(|row| Some((row, row.matches(head.path())?)))?;
     Some(Found { row, handler: row.handler(&head.method)?, params })
 }
 
 /// Answers what no row takes: a preflight, a wrong method, an unknown path.
 fn unmatched(gate: &Gate, head: &Head) -> Answer {
-    let mut rows = TABLE.iter().flat_map(|rows| rows.iter());
-    let Some(row) = rows.find(|row| row.matches(head.path()).is_some()) else {
+    let Some(row) = TABLE.iter().find(|row| row.matches(head.path()).is_some()) else {
         return Err(Problem::NotFound.into());
     };
     let is_preflight =
@@ -315,10 +308,9 @@ mod tests {
 
     #[test]
     fn each_path_stands_in_the_table_once() {
-        let rows: Vec<_> = TABLE.iter().flat_map(|rows| rows.iter()).collect();
-        for row in &rows {
+        for row in TABLE {
             let path = row.path.replace("{id}", "0123");
-            let first = rows.iter().find(|other| other.matches(&path).is_some()).map(|other| other.path);
+            let first = TABLE.iter().find(|other| other.matches(&path).is_some()).map(|other| other.path);
             assert_eq!(first, Some(row.path), "another row stands in its way");
         }
     }

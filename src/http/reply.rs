@@ -1,6 +1,7 @@
 //! Answers: how each kind is made, and the headers that every one of them carries.
 
-use http::header::{self, HeaderName, HeaderValue};
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 use maud::Markup;
 use serde::Serialize;
@@ -12,6 +13,9 @@ use super::problem::{Document, Problem};
 use super::request::{self, Head};
 use crate::domain::id::RequestId;
 use crate::domain::target::Target;
+
+/// More headers than any answer has; a map has room for three quarters of a power of two.
+const HEADERS: usize = 16;
 
 /// What a handler gives back.
 pub type Answer = Result<Response, Refused>;
@@ -68,9 +72,7 @@ pub fn problem(document: &Document) -> Response {
 
 /// Answers with nothing but a status.
 pub fn empty(status: StatusCode) -> Response {
-    let mut response = Response::new(bytes::Bytes::new().into());
-    *response.status_mut() = status;
-    response
+    answered(status, Bytes::new())
 }
 
 /// Sends the browser on with 302; the request was a `GET`.
@@ -196,8 +198,6 @@ fn harden(settings: &Settings, head: &Head, mut response: Response) -> Response 
         ),
     ];
     let headers = response.headers_mut();
-    // Once for all that follow, and for the date.
-    headers.reserve(FIXED.len() + 6);
     headers.extend(FIXED);
     headers
         .entry(header::CONTENT_SECURITY_POLICY)
@@ -249,8 +249,15 @@ fn redirect(status: StatusCode, location: &str) -> Response {
 }
 
 fn with_body(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Response {
+    let mut response = answered(status, body.into());
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+fn answered(status: StatusCode, body: Bytes) -> Response {
     let mut response = Response::new(body.into());
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    // Room for all that follow, once: a map that grows is built anew.
+    *response.headers_mut() = HeaderMap::with_capacity(HEADERS);
     response
 }

@@ -196,12 +196,9 @@ pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> (
 /// Returns the right-most `X-Forwarded-For` entry that is not trusted or, where all are, the right-most;
 /// `None` without the header, or where the entry in that place cannot be read.
 pub fn forwarded_for(headers: &HeaderMap, is_trusted: impl Fn(&IpAddr) -> bool) -> Option<IpAddr> {
-    let mut entries: Vec<&[u8]> = Vec::new();
-    for header in headers.get_all("x-forwarded-for") {
-        entries.extend(header.as_bytes().split(|b| *b == b','));
-    }
+    let from_the_right = headers.get_all("x-forwarded-for").iter().rev();
     let mut right_most = None;
-    for entry in entries.into_iter().rev() {
+    for entry in from_the_right.flat_map(|header| header.as_bytes().rsplit(|b| *b == b',')) {
         let ip = address(entry)?;
         if !is_trusted(&ip) {
             return Some(ip);

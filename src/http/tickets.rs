@@ -12,7 +12,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use lru::LruCache;
 
 use crate::clock::Clock;
-use crate::crypto::CookieKey;
+use crate::crypto::{CookieKey, TagKey};
 use crate::domain::host::Host;
 use crate::domain::id::{Hash, SessionId};
 use crate::domain::target::Target;
@@ -44,22 +44,22 @@ pub(super) struct Ticket {
 /// The tickets that are out.
 pub(super) struct Tickets {
     clock: Arc<dyn Clock>,
-    key: CookieKey,
+    key: TagKey,
     /// By what our key makes of what stands in the address, which is kept nowhere.
     out: Mutex<LruCache<[u8; 32], (Duration, Ticket)>>,
 }
 
 impl Tickets {
     /// Returns an empty drawer.
-    pub(super) fn new(clock: Arc<dyn Clock>, key: CookieKey) -> Tickets {
-        Tickets { clock, key, out: Mutex::new(LruCache::new(CAPACITY)) }
+    pub(super) fn new(clock: Arc<dyn Clock>, key: &CookieKey) -> Tickets {
+        Tickets { clock, key: key.tag_key(PURPOSE), out: Mutex::new(LruCache::new(CAPACITY)) }
     }
 
     /// Gives one out; `random` is drawn for it.
     pub(super) fn give(&self, random: [u8; 32], ticket: Ticket) -> String {
         let entry = (self.clock.monotonic(), ticket);
         let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
-        out.put(self.key.tag(PURPOSE, &random), entry);
+        out.put(self.key.tag(&random), entry);
         URL_SAFE_NO_PAD.encode(random)
     }
 
@@ -67,7 +67,7 @@ impl Tickets {
     pub(super) fn take(&self, text: &str) -> Option<Ticket> {
         let random: [u8; 32] = URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()?;
         let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
-        let (given, ticket) = out.pop(&self.key.tag(PURPOSE, &random))?;
+        let (given, ticket) = out.pop(&self.key.tag(&random))?;
         (self.clock.monotonic().saturating_sub(given) < GOOD_FOR).then_some(ticket)
     }
 }
@@ -84,7 +84,7 @@ mod tests {
         let clock = ManualClock::new(Timestamp(0));
         let entropy = Arc::new(SeededEntropy::new("tickets"));
         let key = CookieKey::from_secret(LogId([1; 16]), &Secret::new("secret"), entropy);
-        (clock.clone(), Tickets::new(Arc::new(clock), key))
+        (clock.clone(), Tickets::new(Arc::new(clock), &key))
     }
 
     fn ticket(n: u8) -> Ticket {

@@ -125,8 +125,10 @@ fn told(front: &Front, session: &LiveSession, known: &KnownProfile, stale: bool)
     let rules = front.rules();
     let standing = front.grants.standing(session.user);
     let person = standing.as_ref().map(Standing::person);
-    let grant = front.app.grant_of(session.user);
-    let tells_email = grant.as_ref().is_some_and(|grant| grant.has_scope(EMAIL_SCOPE));
+    let memberships = memberships(front, session);
+    let state = front.app.state();
+    let grant = state.user(session.user).and_then(|user| user.grant.as_ref());
+    let tells_email = grant.is_some_and(|grant| grant.has_scope(EMAIL_SCOPE));
     let user = User {
         id: profile.id,
         username: &profile.username,
@@ -139,10 +141,10 @@ fn told(front: &Front, session: &LiveSession, known: &KnownProfile, stale: bool)
         locale: profile.locale.as_deref(),
         email: tells_email.then_some(profile.email.as_deref()),
         email_verified: tells_email.then(|| profile.email_verified.unwrap_or(false)),
-        scopes: grant.as_ref().map(|grant| grant.scopes.as_slice()).unwrap_or_default(),
+        scopes: grant.map(|grant| grant.scopes.as_slice()).unwrap_or_default(),
         groups: person.iter().flat_map(|person| rules.groups_of(person)).collect(),
         admin: person.is_some_and(|person| rules.is_admin(&person)),
-        memberships: memberships(front, session),
+        memberships,
         fetched_at: known.fetched_at,
         stale,
         session: Session {

@@ -22,6 +22,10 @@ use doorbook::domain::rules::{Rules, Term};
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer as _, Registry, fmt};
 
 use crate::guarded::{Proxy, RULES, Visitor};
 use crate::harness::{Browser, CLIENT_SECRET, DISCORD, Exchange, House, MARISOL, ORIGIN, Plan};
@@ -157,10 +161,10 @@ impl io::Write for Listener {
 
 fn listen_to_traces() {
     // As talkative as can be, the libraries included; what sled and the event loop say are addresses of pages.
-    let filter = tracing_subscriber::EnvFilter::new("trace,sled=info,mio=info");
+    let filter: Targets = "trace,sled=info,mio=info".parse().expect("a filter");
     *TRACES.lock().unwrap() = Some(Vec::new());
-    let traces = tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(|| Listener);
-    traces.try_init().expect("only this story listens");
+    let lines = fmt::layer().json().with_writer(|| Listener).with_filter(filter);
+    Registry::default().with(lines).try_init().expect("only this story listens");
 }
 
 /// Stands between doorbook and Discord, and keeps every byte of both.

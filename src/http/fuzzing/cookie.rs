@@ -17,7 +17,7 @@ use crate::domain::login::LoginAttempt;
 use crate::domain::target::{Target, TargetRules};
 use crate::domain::time::Timestamp;
 use crate::entropy::SeededEntropy;
-use crate::http::app_session::{deserialize_app, serialize_app};
+use crate::http::app_session::{self, deserialize_app, serialize_app};
 use crate::http::attempt::Attempts;
 use crate::http::binding;
 use crate::http::cookie::Cookies;
@@ -53,7 +53,7 @@ fn one_value(value: &str) {
         assert_eq!(serialize_session(&token), value);
         assert!(!format!("{token:?}").contains(value));
     }
-    let key = key();
+    let key = app_session::key(&key());
     if let Some(cookie) = deserialize_app(value, &key) {
         assert_eq!(serialize_app(&cookie, &key), value);
     }
@@ -172,7 +172,7 @@ pub(crate) fn jars() -> Vec<String> {
         jars.push(format!("{}={session}; {}=1", cookies.session_name(), cookies.ask_name()));
         let host = Host::parse("wiki.example.org").expect("a host");
         let app = AppCookie { session: SessionId([7; 16]), scope: Scope::Host(host) };
-        jars.push(format!("{}={}", cookies.app_name(false), serialize_app(&app, &key())));
+        jars.push(format!("{}={}", cookies.app_name(false), serialize_app(&app, &app_session::key(&key()))));
         let own = Url::parse("https://login.example.org").expect("a URL");
         let attempts = Attempts::new(cookies, key(), TargetRules::new(&own, &[]));
         let begun: Vec<String> = (1..=9)
