@@ -1,8 +1,11 @@
 //! Opened profiles and memberships, kept for a while: opening a box costs processor time, never disk.
+//!
+//! Looking does not count as a use: readers change nothing, so they do not wait for each other, and whoever has to make
+//! room is opened again.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use lru::LruCache;
 
@@ -20,7 +23,7 @@ const KEPT: NonZeroUsize = match NonZeroUsize::new(65_536) {
 /// Profiles as they came out of their boxes.
 #[derive(Debug)]
 pub(super) struct OpenProfiles {
-    kept: Mutex<LruCache<Sub, Opened>>,
+    kept: RwLock<LruCache<Sub, Opened>>,
 }
 
 #[derive(Debug, Clone)]
@@ -33,15 +36,15 @@ struct Opened {
 
 impl Default for OpenProfiles {
     fn default() -> Self {
-        OpenProfiles { kept: Mutex::new(LruCache::new(KEPT)) }
+        OpenProfiles { kept: RwLock::new(LruCache::new(KEPT)) }
     }
 }
 
 impl OpenProfiles {
     /// Returns what was opened of exactly that record, and when Discord last confirmed it.
     pub(super) fn kept(&self, user: Sub, record: RecordId) -> Option<(Arc<Profile>, Option<Timestamp>)> {
-        let mut kept = self.lock();
-        let found = kept.get(&user).filter(|kept| kept.record == record)?;
+        let kept = self.read();
+        let found = kept.peek(&user).filter(|kept| kept.record == record)?;
         Some((found.profile.clone(), found.confirmed_at))
     }
 
@@ -53,7 +56,7 @@ impl OpenProfiles {
         open: impl FnOnce() -> Option<Profile>,
     ) -> Option<(Arc<Profile>, Option<Timestamp>)> {
         let profile = Arc::new(open()?);
-        let mut kept = self.lock();
+        let mut kept = self.write();
         let confirmed_at = kept.peek(&user).and_then(|old| old.confirmed_at);
         kept.put(user, Opened { record, profile: profile.clone(), confirmed_at });
         Some((profile, confirmed_at))
@@ -61,18 +64,22 @@ impl OpenProfiles {
 
     /// Notes that Discord has just confirmed the profile that is recorded.
     pub(super) fn confirm(&self, user: Sub, at: Timestamp) {
-        if let Some(kept) = self.lock().get_mut(&user) {
+        if let Some(kept) = self.write().get_mut(&user) {
             kept.confirmed_at = Some(at);
         }
     }
 
     /// Forgets what was opened of a user.
     pub(super) fn forget(&self, user: Sub) {
-        self.lock().pop(&user);
+        self.write().pop(&user);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, LruCache<Sub, Opened>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn read(&self) -> RwLockReadGuard<'_, LruCache<Sub, Opened>> {
+        self.kept.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, LruCache<Sub, Opened>> {
+        self.kept.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -85,7 +92,7 @@ const MEMBERS_KEPT: NonZeroUsize = match NonZeroUsize::new(16_384) {
 /// Memberships as they came out of their boxes, all of a user together.
 #[derive(Debug)]
 pub(super) struct OpenMemberships {
-    kept: Mutex<LruCache<Sub, Arc<KnownMemberships>>>,
+    kept: RwLock<LruCache<Sub, Arc<KnownMemberships>>>,
 }
 
 /// What a user is in guilds, as last recorded and as far as it can be opened.
@@ -117,7 +124,7 @@ impl KnownMemberships {
 
 impl Default for OpenMemberships {
     fn default() -> Self {
-        OpenMemberships { kept: Mutex::new(LruCache::new(MEMBERS_KEPT)) }
+        OpenMemberships { kept: RwLock::new(LruCache::new(MEMBERS_KEPT)) }
     }
 }
 
@@ -128,7 +135,7 @@ impl OpenMemberships {
         user: Sub,
         observed: &BTreeMap<u16, Observed>,
     ) -> Option<Arc<KnownMemberships>> {
-        self.lock().get(&user).filter(|kept| kept.from.iter().copied().eq(from(observed))).cloned()
+        self.read().peek(&user).filter(|kept| kept.from.iter().copied().eq(from(observed))).cloned()
     }
 
     /// Opens them, and keeps them.
@@ -139,17 +146,21 @@ impl OpenMemberships {
         open: impl Fn(&Fact) -> Option<Membership>,
     ) -> Arc<KnownMemberships> {
         let known = Arc::new(KnownMemberships::open(observed, open));
-        self.lock().put(user, known.clone());
+        self.write().put(user, known.clone());
         known
     }
 
     /// Forgets what was opened of a user.
     pub(super) fn forget(&self, user: Sub) {
-        self.lock().pop(&user);
+        self.write().pop(&user);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, LruCache<Sub, Arc<KnownMemberships>>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn read(&self) -> RwLockReadGuard<'_, LruCache<Sub, Arc<KnownMemberships>>> {
+        self.kept.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, LruCache<Sub, Arc<KnownMemberships>>> {
+        self.kept.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

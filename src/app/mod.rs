@@ -24,6 +24,7 @@ mod strangers;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -105,7 +106,7 @@ pub struct App {
     states: Arc<StatesDir>,
     data_dir: std::path::PathBuf,
     keys: Arc<KeyRing>,
-    rules: RwLock<Arc<Rules>>,
+    rules: ArcSwap<Rules>,
     /// One change of the rules at a time.
     ruling: tokio::sync::Mutex<()>,
     clock: Arc<dyn Clock>,
@@ -332,7 +333,7 @@ impl App {
 
     fn note_use(&self, session: &Session, origin: Option<&Origin>, now: Timestamp) {
         let recorded = || session.origin.as_ref().and_then(|fact| self.open_origin(fact));
-        let due = self.sightings.note(session, origin, self.rules().seen_quantum(), now, recorded);
+        let due = self.sightings.note(session, origin, self.rules.load().seen_quantum(), now, recorded);
         if let Some(due) = due {
             let id = due.session;
             if self.sightings_due.try_send(due).is_err() {

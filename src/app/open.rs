@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
 
 pub use self::error::OpenError;
@@ -207,7 +208,7 @@ impl App {
             states,
             data_dir: settings.data_dir.clone(),
             keys: Arc::new(keys),
-            rules: RwLock::new(Arc::new(settings.rules.clone())),
+            rules: ArcSwap::from_pointee(settings.rules.clone()),
             ruling: tokio::sync::Mutex::new(()),
             clock,
             entropy,

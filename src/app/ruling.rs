@@ -1,6 +1,6 @@
 //! The rules: what decides now, and other rules that take over.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use super::{App, By, ExecuteError};
 use crate::domain::command::Command;
@@ -10,7 +10,7 @@ use crate::domain::rules::Rules;
 impl App {
     /// Returns the rules that decide now.
     pub fn rules(&self) -> Arc<Rules> {
-        self.rules.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.rules.load_full()
     }
 
     /// Lets other rules decide, once the log says so; returns where it does.
@@ -21,7 +21,7 @@ impl App {
         let rules = Arc::new(rules);
         let _one = self.ruling.lock().await;
         let done = self.execute(Command::ChangeRules(rules.clone()), by).await?;
-        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = rules;
+        self.rules.store(rules);
         Ok(done.position())
     }
 }

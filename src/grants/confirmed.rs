@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use lru::LruCache;
@@ -53,7 +53,8 @@ pub(super) enum About {
 pub(super) struct Confirmed {
     clock: Arc<dyn Clock>,
     started: Duration,
-    users: Mutex<LruCache<Sub, User>>,
+    /// Whoever was not confirmed for longest makes room.
+    users: RwLock<LruCache<Sub, User>>,
 }
 
 #[derive(Debug, Default)]
@@ -85,12 +86,12 @@ impl Confirmed {
     }
 
     fn with_room_for(users: NonZeroUsize, clock: Arc<dyn Clock>) -> Confirmed {
-        Confirmed { started: clock.monotonic(), clock, users: Mutex::new(LruCache::new(users)) }
+        Confirmed { started: clock.monotonic(), clock, users: RwLock::new(LruCache::new(users)) }
     }
 
     /// Notes that Discord said, when it was asked at `asked_at`, what is recorded by now.
     pub(super) fn confirm(&self, user: Sub, about: About, asked_at: Duration) {
-        let mut users = self.lock();
+        let mut users = self.write();
         let found = users.get_or_insert_mut(user, User::default);
         let seen = found.facts.entry(about).or_default();
         seen.confirmed_at = seen.confirmed_at.max(Some(asked_at));
@@ -101,31 +102,31 @@ impl Confirmed {
     /// Notes that Discord is asked now.
     pub(super) fn ask(&self, user: Sub, about: About) {
         let now = self.clock.monotonic();
-        let mut users = self.lock();
+        let mut users = self.write();
         users.get_or_insert_mut(user, User::default).facts.entry(about).or_default().asked_at = Some(now);
     }
 
     /// Notes that Discord did not say, and for how long it is left alone about this.
     pub(super) fn fail(&self, user: Sub, about: About, pause: Duration) {
         let now = self.clock.monotonic();
-        let mut users = self.lock();
+        let mut users = self.write();
         let found = users.get_or_insert_mut(user, User::default);
         found.facts.entry(about).or_default().not_before = now + pause;
     }
 
     /// Notes that Discord does not take the good token of this grant for this.
     pub(super) fn refuse(&self, user: Sub, grant: GrantId) {
-        self.lock().get_or_insert_mut(user, User::default).refused = Some(grant);
+        self.write().get_or_insert_mut(user, User::default).refused = Some(grant);
     }
 
     /// Returns whether Discord has refused the good token of this grant.
     pub(super) fn is_refused(&self, user: Sub, grant: GrantId) -> bool {
-        self.lock().get(&user).is_some_and(|found| found.refused == Some(grant))
+        self.read().peek(&user).is_some_and(|found| found.refused == Some(grant))
     }
 
     /// Forgets guilds that nobody asks about any more.
     pub(super) fn keep(&self, user: Sub, asked: &[About]) {
-        if let Some(found) = self.lock().get_mut(&user) {
+        if let Some(found) = self.write().get_mut(&user) {
             found.facts.retain(|about, _| *about == About::Address || asked.contains(about));
         }
     }
@@ -133,9 +134,12 @@ impl Confirmed {
     /// Says which of these are due, and about which nothing counts any more.
     pub(super) fn look(&self, user: Sub, asked: &[About], ages: Ages) -> Look {
         let now = self.clock.monotonic();
-        let mut users = self.lock();
-        let found = users.get(&user);
         let mut look = Look::default();
+        if asked.is_empty() {
+            return look;
+        }
+        let users = self.read();
+        let found = users.peek(&user);
         for about in asked {
             let seen = found.and_then(|found| found.facts.get(about)).copied().unwrap_or_default();
             let age = self.age(seen, now, ages);
@@ -179,12 +183,16 @@ impl Confirmed {
     }
 
     fn seen(&self, user: Sub, about: About) -> Seen {
-        self.lock().get(&user).and_then(|found| found.facts.get(&about)).copied().unwrap_or_default()
+        self.read().peek(&user).and_then(|found| found.facts.get(&about)).copied().unwrap_or_default()
     }
 
-    fn lock(&self) -> MutexGuard<'_, LruCache<Sub, User>> {
+    fn read(&self) -> RwLockReadGuard<'_, LruCache<Sub, User>> {
         // Every entry is whole, whoever panicked meanwhile.
-        self.users.lock().unwrap_or_else(PoisonError::into_inner)
+        self.users.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, LruCache<Sub, User>> {
+        self.users.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,6 +1,7 @@
 //! What somebody who signs in is in the guilds that the rules ask about: asked for before they are let in.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
@@ -23,7 +24,7 @@ const AT_ONCE: usize = 4;
 
 /// What Discord said of somebody who signs in.
 pub(super) struct Introduced {
-    asked: Asked,
+    asked: Arc<Asked>,
     asked_at: Duration,
     /// One a guild, of those that it told of.
     pub(super) memberships: Vec<Membership>,

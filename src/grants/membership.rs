@@ -2,7 +2,7 @@
 //!
 //! It is answered from memory. What is due is queued, and asked for by [`super::recheck`] and [`super::profile`].
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Grants;
@@ -24,11 +24,10 @@ pub struct Standing {
 }
 
 /// The rules, and what they ask Discord about.
-#[derive(Clone)]
 pub(super) struct Asked {
     pub(super) rules: Arc<Rules>,
     /// In ascending order.
-    pub(super) about: Arc<[About]>,
+    pub(super) about: Vec<About>,
 }
 
 /// Whether Discord was asked a moment ago what the rules ask about somebody.
@@ -95,6 +94,9 @@ impl Grants {
     /// older than it should be; from memory, and nothing is asked.
     pub fn memberships_seen(&self, user: Sub) -> Vec<(Membership, bool)> {
         let asked = self.asked();
+        if asked.guilds().next().is_none() {
+            return Vec::new();
+        }
         let known = self.app.memberships_of(user);
         let of_rules =
             known.iter().flat_map(|known| known.iter()).filter(|m| asked.is_about(About::Guild(m.guild)));
@@ -152,17 +154,17 @@ impl Grants {
     /// Returns the rules that decide now, and what they ask about.
     ///
     /// What that is is worked out once for each change of the rules.
-    pub(super) fn asked(&self) -> Asked {
+    pub(super) fn asked(&self) -> Arc<Asked> {
         let rules = self.app.rules();
-        let mut asked = self.asked_about.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*asked {
-            Some(known) if Arc::ptr_eq(&known.rules, &rules) => known.clone(),
-            _ => {
-                let is_about_address = rules.scopes().contains(&EMAIL_SCOPE);
-                let guilds = rules.guilds().into_iter().map(About::Guild);
-                let about = guilds.chain(is_about_address.then_some(About::Address)).collect();
-                asked.insert(Asked { rules, about }).clone()
-            }
+        let known = self.asked_about.load_full();
+        if let Some(known) = known.filter(|known| Arc::ptr_eq(&known.rules, &rules)) {
+            return known;
         }
+        let is_about_address = rules.scopes().contains(&EMAIL_SCOPE);
+        let guilds = rules.guilds().into_iter().map(About::Guild);
+        let about = guilds.chain(is_about_address.then_some(About::Address)).collect();
+        let asked = Arc::new(Asked { rules, about });
+        self.asked_about.store(Some(asked.clone()));
+        asked
     }
 }

@@ -21,6 +21,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -68,7 +69,7 @@ pub struct Grants {
     /// holds a permit may wait for a lock, and whoever holds a lock waits for no permit.
     background: Arc<Semaphore>,
     confirmed: confirmed::Confirmed,
-    asked_about: Mutex<Option<membership::Asked>>,
+    asked_about: ArcSwapOption<membership::Asked>,
     no_memberships: Arc<[Membership]>,
     /// Checks of memberships that are under way, and those that wait for their turn.
     checks: Flights<(Sub, DiscordId), recheck::Checked>,
@@ -206,7 +207,7 @@ impl Grants {
         Arc::new(Grants {
             sign_ins: sign_in::Limits::new(clock.clone()),
             confirmed: confirmed::Confirmed::new(clock.clone()),
-            asked_about: Mutex::default(),
+            asked_about: ArcSwapOption::empty(),
             no_memberships: Arc::from([]),
             checks: Flights::default(),
             waiting: recheck::Queue::default(),
