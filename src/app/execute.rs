@@ -1,6 +1,7 @@
 //! Decide, append, apply: how an intent becomes records.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
@@ -191,11 +192,11 @@ impl App {
                 by.actor.sub.filter(|sub| by.actor.kind == ActorKind::User && self.keys.has_subject(*sub));
             put(Owner::Context(month, actor), SealedFact { index: CONTEXT, version, payload });
         }
-        let sealed: Result<Vec<SealedBox>, ExecuteError> = boxes
+        let sealed: Result<Vec<Arc<SealedBox>>, ExecuteError> = boxes
             .into_values()
             .map(|(owner, facts)| {
                 let plain = codec::encode_sealed(&facts).map_err(ExecuteError::Encode)?;
-                self.keys.seal(owner, id, &plain).map_err(ExecuteError::Seal)
+                Ok(Arc::new(self.keys.seal(owner, id, &plain).map_err(ExecuteError::Seal)?))
             })
             .collect();
         let context = Context {

@@ -60,9 +60,8 @@ impl People {
         for (index, event) in (0..).zip(&record.events) {
             match event {
                 Event::ProfileObserved => {
-                    let own = |sealed: &&SealedBox| sealed.owner == Owner::Subject(sub);
-                    if let Some(sealed) = record.sealed.iter().find(own) {
-                        let sealed = Arc::new(sealed.clone());
+                    let own = |sealed: &&Arc<SealedBox>| sealed.owner == Owner::Subject(sub);
+                    if let Some(sealed) = record.sealed.iter().find(own).cloned() {
                         let fact = Fact { record: record.id, sealed, index, of: FactOf::ProfileObserved };
                         self.known.insert(sub, fact);
                     }

@@ -4,26 +4,27 @@
 //! that cannot show is part of the answer: whoever owns the machine can cut the end off and sign again, and only
 //! a checkpoint that was kept elsewhere tells.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 
 use super::succession::{Succession, Usurped};
 use super::tampered::{OwnedUp, Tampered};
-use super::view::decode;
 use super::{ReadError, Reader};
 use crate::domain::event::{Event, StateHash};
 use crate::domain::id::{Hash, LogId, Position, RecordId};
 use crate::domain::record::Record;
-use crate::domain::state::{FOLD, REMEMBERED, State};
+use crate::domain::state::{FOLD, REMEMBERED, State, Timeline};
 use crate::domain::time::Timestamp;
 use crate::event_log::codec::{self, DecodeError, leaf_hash};
 use crate::event_log::note::{self, Checkpoint};
-use crate::event_log::tree::{Frontier, Tree};
+use crate::event_log::states::REACH;
+use crate::event_log::tree::Frontier;
 
 /// So many records may stand without a signature, from the first one on.
 pub const UNSIGNED_LIMIT: u64 = 2_048;
 
-/// So many of the last trees are kept as they were; a checkpoint that stands further behind takes a moment longer.
-const RECENT: usize = 1_024;
+/// So many leaves lie between the trees that are kept as they were.
+const STEP: usize = 256;
 
 /// What somebody found who looked at every record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -103,60 +104,117 @@ impl Reader {
             }
             progress(look.verdict.records);
         }
-        let (mut verdict, stored) = look.finish()?;
-        verdict.states = self.check_states(stored).await?;
-        Ok(verdict)
+        Ok(look.finish()?)
     }
-
-    /// Makes every state again that was signed for, and compares; returns how many.
-    async fn check_states(&self, stored: Vec<SignedState>) -> Result<u64, VerifyError> {
-        let Some(last) = stored.iter().map(|signed| signed.size).max() else { return Ok(0) };
-        let mut records = self.source().records(Position(0), Some(Position(last.saturating_sub(1)))).await?;
-        let (mut state, mut frontier) = (State::default(), Frontier::new());
-        let mut checked = 0;
-        while let Some(chunk) = records.next().await? {
-            for (position, frame) in chunk {
-                state.apply(position, &decode(position, &frame)?);
-                frontier.push(leaf_hash(&frame));
-                let size = frontier.size();
-                let mut signed = stored.iter().filter(|signed| signed.size == size).peekable();
-                if signed.peek().is_none() {
-                    continue;
-                }
-                let hash = codec::write_state(&state, &frontier, std::io::sink()).ok();
-                for SignedState { position, hash: expected, .. } in signed {
-                    if hash != Some(*expected) {
-                        return Err(Tampered::State { position: *position, size }.into());
-                    }
-                    checked += 1;
-                }
-            }
-        }
-        Ok(checked)
-    }
-}
-
-/// A state that a checkpoint names.
-struct SignedState {
-    position: Position,
-    size: u64,
-    hash: Hash,
 }
 
 /// Everything that must be remembered from one record to the next.
 struct Look {
     verdict: Verdict,
-    frontier: Frontier,
-    tree: Tree,
-    /// What the tree was after each of the last records, the newest last.
-    recent: VecDeque<Frontier>,
-    ids: HashMap<RecordId, (Position, Hash)>,
+    roots: Roots,
+    ids: HashMap<RecordId, Position>,
     /// The keys that this log has signed with; nobody's before the first record.
     succession: Option<Succession>,
     signed: u64,
-    state: Option<State>,
+    /// As long as every record is understood.
+    folding: Option<Folding>,
+    /// What was found of the states, once a record is not understood.
+    states: Result<u64, Tampered>,
     kept: Vec<Kept>,
-    stored: Vec<SignedState>,
+}
+
+/// The time of the last record, and the state of some records before it: a checkpoint names one that has passed.
+#[derive(Default)]
+struct Folding {
+    time: Timeline,
+    state: State,
+    /// Not in the state yet.
+    waiting: VecDeque<(Position, Record)>,
+    /// The states that are named, as long as the state has not come that far.
+    named: Vec<NamedState>,
+    /// How many were as they should be.
+    right: u64,
+    /// The first that was not.
+    wrong: Option<Tampered>,
+}
+
+/// A state that a checkpoint names.
+struct NamedState {
+    position: Position,
+    frontier: Frontier,
+    hash: Hash,
+}
+
+impl Folding {
+    fn take(&mut self, position: Position, record: Record) {
+        self.waiting.push_back((position, record));
+        // Behind that nobody believes a checkpoint what it says of a state.
+        if self.waiting.len() as u64 > REACH {
+            self.apply_next();
+        }
+    }
+
+    fn apply_next(&mut self) {
+        if let Some((position, record)) = self.waiting.pop_front() {
+            self.compare(position.0);
+            self.state.apply(position, &record);
+        }
+    }
+
+    /// Compares the state, which is of so many records, with what is said of it.
+    fn compare(&mut self, size: u64) {
+        for NamedState { position, frontier, hash } in
+            self.named.extract_if(.., |named| named.frontier.size() == size)
+        {
+            match codec::write_state(&self.state, &frontier, std::io::sink()) {
+                Ok(found) if found == hash => self.right += 1,
+                _ => _ = self.wrong.get_or_insert(Tampered::State { position, size }),
+            }
+        }
+    }
+
+    /// Returns how many states were named and are as they should be.
+    fn finish(mut self, size: u64) -> Result<u64, Tampered> {
+        while !self.waiting.is_empty() {
+            self.apply_next();
+        }
+        self.compare(size);
+        self.wrong.map_or(Ok(self.right), Err)
+    }
+}
+
+/// The tree as it is, and as it was at any size.
+#[derive(Default)]
+struct Roots {
+    leaves: Vec<Hash>,
+    now: Frontier,
+    /// What it was before each [`STEP`] of the leaves.
+    past: Vec<Frontier>,
+}
+
+impl Roots {
+    fn push(&mut self, leaf: Hash) {
+        if self.leaves.len().is_multiple_of(STEP) {
+            self.past.push(self.now.clone());
+        }
+        self.leaves.push(leaf);
+        self.now.push(leaf);
+    }
+
+    fn leaf(&self, position: Position) -> Option<Hash> {
+        self.leaves.get(usize::try_from(position.0).ok()?).copied()
+    }
+
+    /// Returns the edge of the tree as it was when it had so many leaves.
+    fn at(&self, size: u64) -> Option<Frontier> {
+        let size = usize::try_from(size).ok()?;
+        let Some(step) = self.past.get(size / STEP) else {
+            return (size == self.leaves.len()).then(|| self.now.clone());
+        };
+        let mut frontier = step.clone();
+        self.leaves.get(size / STEP * STEP..size)?.iter().for_each(|leaf| frontier.push(*leaf));
+        Some(frontier)
+    }
 }
 
 /// A checkpoint that was kept elsewhere.
@@ -171,14 +229,12 @@ impl Look {
     fn new(kept: &[String]) -> Look {
         Look {
             verdict: Verdict::default(),
-            frontier: Frontier::new(),
-            tree: Tree::new(),
-            recent: VecDeque::from([Frontier::new()]),
+            roots: Roots::default(),
             ids: HashMap::new(),
             succession: None,
             signed: 0,
-            state: Some(State::default()),
-            stored: Vec::new(),
+            folding: Some(Folding::default()),
+            states: Ok(0),
             kept: kept
                 .iter()
                 .map(|note| Kept {
@@ -192,18 +248,25 @@ impl Look {
     }
 
     fn take(&mut self, position: Position, frame: &[u8]) -> Result<(), Tampered> {
-        let raw = codec::decode_raw(frame).map_err(|source| Tampered::NotARecord { position, source })?;
+        let not_a_record = |source| Tampered::NotARecord { position, source };
+        let decoded = codec::decode_record(frame);
+        let id = match &decoded {
+            Ok(record) => record.id,
+            Err(_) => codec::decode_raw(frame).map_err(not_a_record)?.id,
+        };
         let leaf = leaf_hash(frame);
-        let is_repeated = self.check_id(position, raw.id, leaf)?;
-        match codec::decode_record(frame) {
+        let is_repeated = self.check_id(position, id, leaf)?;
+        match decoded {
             // Storage kept it twice; it counts once.
-            Ok(record) if is_repeated => self.fold(position, &record),
-            Ok(record) => self.understand(position, &record)?,
+            Ok(record) if is_repeated => self.fold(position, record),
+            Ok(record) => self.understand(position, record)?,
             Err(error @ (DecodeError::Unknown { .. } | DecodeError::UnknownContext { .. })) => {
-                self.state = None;
+                if let Some(folding) = self.folding.take() {
+                    self.states = folding.finish(position.0);
+                }
                 self.verdict.not_understood.get_or_insert_with(|| (position, error.to_string()));
             }
-            Err(source) => return Err(Tampered::NotARecord { position, source }),
+            Err(source) => return Err(not_a_record(source)),
         }
         self.grow(leaf);
         if self.verdict.newest.is_some() && self.verdict.records - self.signed > UNSIGNED_LIMIT {
@@ -213,40 +276,44 @@ impl Look {
     }
 
     fn grow(&mut self, leaf: Hash) {
-        self.frontier.push(leaf);
-        self.tree.push(leaf);
+        self.roots.push(leaf);
         self.verdict.records += 1;
-        self.recent.push_back(self.frontier.clone());
-        if self.recent.len() > RECENT {
-            self.recent.pop_front();
-        }
-        let size = self.verdict.records;
-        let at = self.state.as_ref().map(State::eff);
+        let (size, at) = (self.verdict.records, self.eff());
         for kept in self.kept.iter_mut().filter(|kept| kept.size == Some(size)) {
-            (kept.root, kept.at) = (Some(self.frontier.root()), at);
+            (kept.root, kept.at) = (Some(self.roots.now.root()), at);
         }
     }
 
     /// A record that storage kept twice stands near the first, byte for byte; anything else is forged.
     fn check_id(&mut self, position: Position, id: RecordId, leaf: Hash) -> Result<bool, Tampered> {
-        if let Some((other, known)) = self.ids.get(&id) {
-            let near = position.0 - other.0 <= REMEMBERED as u64;
-            if *known != leaf || !near {
-                return Err(Tampered::SameId { position, other: *other });
+        match self.ids.entry(id) {
+            Entry::Vacant(new) => {
+                new.insert(position);
+                Ok(false)
             }
-            return Ok(true);
+            Entry::Occupied(known) => {
+                let other = *known.get();
+                let near = position.0 - other.0 <= REMEMBERED as u64;
+                if self.roots.leaf(other) != Some(leaf) || !near {
+                    return Err(Tampered::SameId { position, other });
+                }
+                Ok(true)
+            }
         }
-        self.ids.insert(id, (position, leaf));
-        Ok(false)
     }
 
-    fn fold(&mut self, position: Position, record: &Record) {
-        if let Some(state) = &mut self.state {
-            state.apply(position, record);
+    fn fold(&mut self, position: Position, record: Record) {
+        if let Some(folding) = &mut self.folding {
+            folding.time.advance(&record);
+            folding.take(position, record);
         }
     }
 
-    fn understand(&mut self, position: Position, record: &Record) -> Result<(), Tampered> {
+    fn eff(&self) -> Option<Timestamp> {
+        self.folding.as_ref().map(|folding| folding.time.eff())
+    }
+
+    fn understand(&mut self, position: Position, record: Record) -> Result<(), Tampered> {
         let mut events = record.events.iter();
         if position == Position(0) {
             let begun = events.next().and_then(Succession::begin).ok_or(Tampered::NoBeginning)?;
@@ -265,16 +332,19 @@ impl Look {
                 _ => {}
             }
         }
-        self.fold(position, record);
-        let at = self.state.as_ref().map(State::eff);
+        if let Some(folding) = &mut self.folding {
+            folding.time.advance(&record);
+        }
+        let at = self.eff();
         for event in &record.events {
             if let Event::CheckpointSigned { size, root, note, state } = event {
-                self.check_checkpoint(position, *size, *root, note)?;
+                let frontier = self.check_checkpoint(position, *size, *root, note)?;
                 // What another fold made of the records, this one cannot say.
                 if let Some(StateHash { fold: FOLD, hash }) = *state
-                    && self.state.is_some()
+                    && let Some(folding) = &mut self.folding
+                    && position.0 - size < REACH
                 {
-                    self.stored.push(SignedState { position, size: *size, hash });
+                    folding.named.push(NamedState { position, frontier, hash });
                 }
                 self.verdict.checkpoints += 1;
                 // One that vouches for a stored state signs for fewer than others before it may.
@@ -283,6 +353,9 @@ impl Look {
                 }
                 self.signed = self.signed.max(*size);
             }
+        }
+        if let Some(folding) = &mut self.folding {
+            folding.take(position, record);
         }
         Ok(())
     }
@@ -305,7 +378,7 @@ impl Look {
         size: u64,
         root: Hash,
         text: &str,
-    ) -> Result<(), Tampered> {
+    ) -> Result<Frontier, Tampered> {
         let key = self.succession.as_ref().and_then(Succession::current).ok_or(Tampered::NoBeginning)?;
         let signed = note::verify(text.as_bytes(), key);
         let signed = signed.map_err(|source| Tampered::Signature { position, source })?;
@@ -315,11 +388,8 @@ impl Look {
         if size > position.0 {
             return Err(Tampered::Gone { position, size, fits: self.signed });
         }
-        let behind = usize::try_from(self.verdict.records - size).unwrap_or(usize::MAX);
-        let recent =
-            self.recent.len().checked_sub(behind.saturating_add(1)).and_then(|at| self.recent.get(at));
-        let found = recent.map(Frontier::root).or_else(|| self.tree.root_at(size).ok());
-        if found == Some(root) { Ok(()) } else { Err(Tampered::Root { position, size, fits: self.signed }) }
+        let found = self.roots.at(size).filter(|found| found.root() == root);
+        found.ok_or(Tampered::Root { position, size, fits: self.signed })
     }
 
     /// Believes a checkpoint that was kept elsewhere: the log may sign with another key by now.
@@ -349,8 +419,8 @@ impl Look {
         }
     }
 
-    fn finish(mut self) -> Result<(Verdict, Vec<SignedState>), Tampered> {
-        self.verdict.root = Some(self.frontier.root());
+    fn finish(mut self) -> Result<Verdict, Tampered> {
+        self.verdict.root = Some(self.roots.now.root());
         self.verdict.unsigned = self.verdict.records - self.signed;
         for kept in std::mem::take(&mut self.kept) {
             let signed = self.open_kept(&kept.note)?;
@@ -366,6 +436,11 @@ impl Look {
             }
             self.verdict.kept.push(Signed { position: None, size, at: kept.at });
         }
-        Ok((self.verdict, self.stored))
+        let states = match self.folding {
+            Some(folding) => folding.finish(self.verdict.records),
+            None => self.states,
+        };
+        self.verdict.states = states?;
+        Ok(self.verdict)
     }
 }

@@ -1,5 +1,7 @@
 //! The unit of the log: one to many events about at most one user, and who caused them.
 
+use std::sync::Arc;
+
 use super::event::{ActorKind, Event, Private, Route};
 use super::id::{Position, RecordId, RequestId, SessionId, Sub, WriterId};
 use super::time::{Month, Timestamp};
@@ -17,8 +19,8 @@ pub struct Record {
     pub context: Context,
     /// What happened, in order.
     pub events: Vec<Event>,
-    /// Personal facts, at most one box for each owner.
-    pub sealed: Vec<SealedBox>,
+    /// Personal facts, at most one box for each owner; shared with the state that keeps them.
+    pub sealed: Vec<Arc<SealedBox>>,
 }
 
 /// The user whom a record concerns.

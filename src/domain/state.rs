@@ -6,6 +6,7 @@
 
 mod parts;
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
@@ -89,7 +90,7 @@ impl Timeline {
     /// once does not hold time for ever.
     pub fn advance(&mut self, record: &Record) -> bool {
         // Before time moves: a clock that was stepped once must not be stepped again.
-        if self.recent_set.contains(&record.id) {
+        if !self.recent_set.insert(record.id) {
             return false;
         }
         self.eff = self.eff.max(record.at);
@@ -98,7 +99,6 @@ impl Timeline {
                 self.eff = *to;
             }
         }
-        self.recent_set.insert(record.id);
         self.recent.push_back(record.id);
         while self.recent.len() > REMEMBERED {
             if let Some(oldest) = self.recent.pop_front() {
@@ -566,9 +566,11 @@ impl State {
             return;
         };
         // A record that opens the same session or takes the same key twice opens one.
-        if self.sessions.contains_key(session) || self.keys.contains_key(key) {
+        let (Entry::Vacant(by_id), Entry::Vacant(by_key)) =
+            (self.sessions.entry(*session), self.keys.entry(*key))
+        else {
             return;
-        }
+        };
         let opened = Session {
             id: *session,
             user: sub,
@@ -583,9 +585,9 @@ impl State {
             origin,
         };
         self.users.entry(sub).or_default().sessions.push(*session);
-        self.keys.insert(*key, *session);
         self.deadlines.insert((opened.deadline(), *session));
-        self.sessions.insert(*session, opened);
+        by_key.insert(*session);
+        by_id.insert(opened);
     }
 
     fn see(&mut self, id: SessionId, sub: Option<Sub>, idle_deadline: Timestamp, origin: Option<Fact>) {
@@ -671,10 +673,13 @@ impl User {
         match event {
             Event::GrantIssued { grant, application, scopes, expires_at, tokens } => {
                 self.revocation = None;
+                // Mostly the same ones again, for which there is room already.
+                let mut known = self.grant.take().map(|grant| grant.scopes).unwrap_or_default();
+                known.clone_from(scopes);
                 self.grant = fact.map(|sealed| Grant {
                     id: *grant,
                     application: *application,
-                    scopes: scopes.clone(),
+                    scopes: known,
                     issued_at: at.eff,
                     refreshed_at: at.eff,
                     expires_at: *expires_at,
@@ -699,7 +704,7 @@ impl User {
             }
             Event::GrantRefreshed { grant, scopes, expires_at, new, .. } => {
                 if let (Some(grant), Some(sealed)) = (self.grant_mut(*grant), fact) {
-                    grant.scopes = scopes.clone();
+                    grant.scopes.clone_from(scopes);
                     grant.expires_at = *expires_at;
                     grant.refreshed_at = at.eff;
                     grant.tokens = sealed;
@@ -757,18 +762,16 @@ struct Moment {
 }
 
 /// The boxes of one record, shared by the facts in them.
-struct Facts {
+struct Facts<'a> {
     record: RecordId,
-    subject: Option<Arc<SealedBox>>,
-    context: Option<Arc<SealedBox>>,
-    log: Option<Arc<SealedBox>>,
+    subject: Option<&'a Arc<SealedBox>>,
+    context: Option<&'a Arc<SealedBox>>,
+    log: Option<&'a Arc<SealedBox>>,
 }
 
-impl Facts {
-    fn of(record: &Record) -> Facts {
-        let find = |wanted: fn(&Owner) -> bool| {
-            record.sealed.iter().find(|sealed| wanted(&sealed.owner)).map(|sealed| Arc::new(sealed.clone()))
-        };
+impl<'a> Facts<'a> {
+    fn of(record: &'a Record) -> Facts<'a> {
+        let find = |wanted: fn(&Owner) -> bool| record.sealed.iter().find(|sealed| wanted(&sealed.owner));
         Facts {
             record: record.id,
             subject: find(|owner| matches!(owner, Owner::Subject(_))),
@@ -779,18 +782,18 @@ impl Facts {
 
     fn of_event(&self, event: &Event, index: u16) -> Option<Fact> {
         let (of, sealed) = match event {
-            Event::GrantIssued { .. } => (FactOf::GrantIssued, &self.subject),
-            Event::GrantRefreshed { .. } => (FactOf::GrantRefreshed, &self.subject),
-            Event::ProfileObserved => (FactOf::ProfileObserved, &self.subject),
-            Event::MembershipObserved { .. } => (FactOf::MembershipObserved, &self.subject),
-            Event::RulesChanged { .. } => (FactOf::RulesChanged, &self.log),
+            Event::GrantIssued { .. } => (FactOf::GrantIssued, self.subject),
+            Event::GrantRefreshed { .. } => (FactOf::GrantRefreshed, self.subject),
+            Event::ProfileObserved => (FactOf::ProfileObserved, self.subject),
+            Event::MembershipObserved { .. } => (FactOf::MembershipObserved, self.subject),
+            Event::RulesChanged { .. } => (FactOf::RulesChanged, self.log),
             _ => return None,
         };
-        Some(Fact { record: self.record, sealed: sealed.clone()?, index, of })
+        Some(Fact { record: self.record, sealed: Arc::clone(sealed?), index, of })
     }
 
     fn context(&self) -> Option<Fact> {
-        let sealed = self.context.clone()?;
+        let sealed = Arc::clone(self.context?);
         Some(Fact { record: self.record, sealed, index: CONTEXT, of: FactOf::Context })
     }
 }

@@ -40,11 +40,11 @@ fn keys(dir: &Path) -> KeyRing {
     KeyRing::look(&settings, Arc::new(SystemEntropy)).unwrap()
 }
 
-type Boxes = Vec<(RecordId, SealedBox)>;
+type Boxes = Vec<(RecordId, Arc<SealedBox>)>;
 
 /// Returns the boxes of the log and those of the stored states that only this person's key opens.
 fn boxes_of(sub: Sub, data_dir: &Path) -> (Boxes, Boxes) {
-    let is_theirs = |(_, sealed): &(RecordId, SealedBox)| match sealed.owner {
+    let is_theirs = |(_, sealed): &(RecordId, Arc<SealedBox>)| match sealed.owner {
         Owner::Subject(owner) => owner == sub,
         Owner::Context(_, owner) => owner == Some(sub),
         Owner::Log => false,
@@ -64,7 +64,7 @@ fn boxes_of(sub: Sub, data_dir: &Path) -> (Boxes, Boxes) {
                 .collect::<Vec<_>>()
         });
         let of_sessions = state.sessions().filter_map(|session| session.origin.clone());
-        in_states.extend(of_users.chain(of_sessions).map(|fact| (fact.record, (*fact.sealed).clone())));
+        in_states.extend(of_users.chain(of_sessions).map(|fact| (fact.record, fact.sealed)));
     }
     (in_log.filter(is_theirs).collect(), in_states.into_iter().filter(is_theirs).collect())
 }

@@ -292,11 +292,11 @@ impl Life {
         let id = RecordId(u128::from(self.draw()).to_be_bytes());
         let user = decision.subject.map(|subject| subject.sub);
         let (mut events, mut said) = (Vec::new(), Vec::new());
-        let mut sealed = vec![self.seal(Owner::Context(self.now.month(), user))];
+        let mut sealed = vec![Arc::new(self.seal(Owner::Context(self.now.month(), user)))];
         for draft in decision.events {
             let stored = serialize_event(&draft.event, draft.private.as_ref()).expect("bytes");
             if stored.sealed.is_some() && sealed.len() == 1 {
-                sealed.push(self.seal(user.map_or(Owner::Log, Owner::Subject)));
+                sealed.push(Arc::new(self.seal(user.map_or(Owner::Log, Owner::Subject))));
             }
             said.extend(draft.private.map(|private| (draft.event.clone(), private)));
             events.push(draft.event);

@@ -2,6 +2,7 @@
 
 mod memberships;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
@@ -372,7 +373,7 @@ impl Story {
             },
             events: decision.events.into_iter().map(|draft| draft.event).collect(),
             sealed: owner
-                .map(|owner| SealedBox { scheme: 1, owner, nonce: [0; 24], ciphertext: vec![7] })
+                .map(|owner| Arc::new(SealedBox { scheme: 1, owner, nonce: [0; 24], ciphertext: vec![7] }))
                 .into_iter()
                 .collect(),
         }

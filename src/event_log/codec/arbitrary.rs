@@ -1,6 +1,7 @@
 //! Any record that doorbook could write, for property tests.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use proptest::collection::vec;
 use proptest::option;
@@ -275,14 +276,15 @@ fn context() -> impl Strategy<Value = Context> {
         })
 }
 
-fn sealed() -> impl Strategy<Value = SealedBox> {
+fn sealed() -> impl Strategy<Value = Arc<SealedBox>> {
     let owner = prop_oneof![
         id(Sub).prop_map(Owner::Subject),
         (any::<u32>(), option::of(id(Sub))).prop_map(|(month, sub)| Owner::Context(Month(month), sub)),
         Just(Owner::Log),
     ];
-    (any::<u8>(), owner, any::<[u8; 24]>(), vec(any::<u8>(), 0..200))
-        .prop_map(|(scheme, owner, nonce, ciphertext)| SealedBox { scheme, owner, nonce, ciphertext })
+    (any::<u8>(), owner, any::<[u8; 24]>(), vec(any::<u8>(), 0..200)).prop_map(
+        |(scheme, owner, nonce, ciphertext)| Arc::new(SealedBox { scheme, owner, nonce, ciphertext }),
+    )
 }
 
 pub(crate) fn record() -> impl Strategy<Value = Record> {

@@ -1,5 +1,7 @@
 //! A record as a frame: `u8 format | u16be schema | u32be length | body`, and the hash of its bytes.
 
+use std::sync::Arc;
+
 use sha2::{Digest, Sha256};
 
 use super::canonical::{decode, encode_after};
@@ -29,7 +31,7 @@ pub struct RawRecord {
     /// What happened, in order.
     pub events: Vec<RawEvent>,
     /// See [`Record::sealed`].
-    pub sealed: Vec<SealedBox>,
+    pub sealed: Vec<Arc<SealedBox>>,
 }
 
 /// An event as bytes.
@@ -77,7 +79,7 @@ pub fn encode_record(record: &Record) -> Result<Vec<u8>, EncodeError> {
             .iter()
             .map(|event| wire::EventV1 { kind: event.kind, version: event.version, payload: &event.clear })
             .collect(),
-        sealed: record.sealed.iter().map(box_v1).collect(),
+        sealed: record.sealed.iter().map(|sealed| box_v1(sealed)).collect(),
     };
     // The length is known only afterwards.
     let mut frame = encode_after(WHAT, &header(0), &body)?;
@@ -91,18 +93,18 @@ pub fn decode_record(frame: &[u8]) -> Result<Record, DecodeError> {
     let body = body(frame)?;
     // First, for an event that only a newer doorbook knows says nothing about the rest.
     let context = context(&body.context)?;
-    let events = body
-        .events
-        .iter()
-        .map(|event| deserialize_event(event.kind, event.version, event.payload))
-        .collect::<Result<Vec<_>, _>>()?;
+    // With room for just so many: to collect results would not know how many there are.
+    let mut events = Vec::with_capacity(body.events.len());
+    for event in &body.events {
+        events.push(deserialize_event(event.kind, event.version, event.payload)?);
+    }
     Ok(Record {
         id: RecordId(body.id),
         at: Timestamp(body.at),
         subject: subject(&body),
         context,
         events,
-        sealed: body.sealed.iter().map(sealed_box).collect(),
+        sealed: body.sealed.iter().map(|stored| Arc::new(sealed_box(stored))).collect(),
     })
 }
 
@@ -119,7 +121,7 @@ pub fn decode_raw(frame: &[u8]) -> Result<RawRecord, DecodeError> {
             .iter()
             .map(|event| RawEvent { kind: event.kind, version: event.version, clear: event.payload.to_vec() })
             .collect(),
-        sealed: body.sealed.iter().map(sealed_box).collect(),
+        sealed: body.sealed.iter().map(|stored| Arc::new(sealed_box(stored))).collect(),
     })
 }
 
@@ -200,6 +202,6 @@ pub(super) fn sealed_box(stored: &wire::BoxV1<'_>) -> SealedBox {
             wire::OwnerV1::Log => Owner::Log,
         },
         nonce: stored.nonce,
-        ciphertext: stored.ciphertext.to_vec(),
+        ciphertext: stored.ciphertext.into(),
     }
 }

@@ -1,6 +1,7 @@
 //! One event of each kind, with data that is obviously nobody's. Never edited: the fixtures hold them.
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -60,8 +61,9 @@ pub(super) fn record(event: Event) -> Record {
 
 /// Returns a record with one box of each owner, and nothing else that it can do without.
 pub(super) fn boxed() -> Record {
-    let sealed =
-        |owner, byte: u8| SealedBox { scheme: 1, owner, nonce: [byte; 24], ciphertext: vec![byte; 20] };
+    let sealed = |owner, byte: u8| {
+        Arc::new(SealedBox { scheme: 1, owner, nonce: [byte; 24], ciphertext: vec![byte; 20] })
+    };
     Record {
         subject: Some(Subject { sub: Sub([0x51; 16]), version: None }),
         context: Context {
