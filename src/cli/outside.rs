@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
@@ -137,9 +138,15 @@ impl Outside {
     }
 }
 
+/// How long to wait for what still reads or writes when the work is done.
+const LAST_WAIT: Duration = Duration::from_secs(20);
+
 /// Runs async work to its end.
 pub(super) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::Runtime)?;
-    runtime.block_on(work)
+    let done = runtime.block_on(work);
+    // A disk that does not answer must not keep the process from ending.
+    runtime.shutdown_timeout(LAST_WAIT);
+    done
 }

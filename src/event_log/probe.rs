@@ -12,7 +12,7 @@ use std::process::{Command, ExitCode, Stdio};
 use serde::{Deserialize, Serialize};
 
 use super::codec::{DecodeError, decode_record, leaf_hash};
-use super::sled_guard::{self, SledFault, guarded};
+use super::sled_guard::{self, Db, SledFault, guarded};
 use super::start::sync_files;
 use crate::disk::RealDisk;
 use crate::domain::event::Event;
@@ -138,7 +138,7 @@ fn look_and_close(dir: &Path, at: Option<Position>) -> Result<Found, SledFault> 
 }
 
 /// Reads everything in a database.
-pub(super) fn look(db: &sled::Db, at: Option<Position>) -> Result<Found, SledFault> {
+pub(super) fn look(db: &Db, at: Option<Position>) -> Result<Found, SledFault> {
     let mut found = Found::default();
     let mut next = Position(0);
     let read = guarded(|| {

@@ -46,7 +46,9 @@ impl Rig {
             disk: Arc::default(),
             clock: ManualClock::new(Timestamp(1_767_323_045_000)),
             pace: Pace {
+                ask_after: Duration::from_secs(10),
                 stuck_after: Duration::from_secs(60),
+                lost_after: Duration::from_secs(120),
                 reopen_after: Duration::from_millis(5),
                 look_for_space: Duration::from_millis(5),
             },

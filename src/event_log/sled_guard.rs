@@ -6,6 +6,7 @@
 use std::cell::Cell;
 use std::fs;
 use std::io;
+use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{PoisonError, RwLock};
@@ -13,8 +14,8 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use serde::{Deserialize, Serialize};
-use sled::Db;
 
 use super::engine::FollowError;
 use super::feed::{CHUNK, Chunk, ReadError, Storage};
@@ -91,6 +92,32 @@ pub(super) fn guarded<T>(call: impl FnOnce() -> Result<T, SledFault>) -> Result<
     })
 }
 
+/// An open database.
+pub(super) struct Db(Option<sled::Db>);
+
+impl Deref for Db {
+    type Target = sled::Db;
+
+    #[expect(clippy::expect_used, reason = "it is there until it is dropped")]
+    fn deref(&self) -> &sled::Db {
+        self.0.as_ref().expect("a database")
+    }
+}
+
+impl Drop for Db {
+    /// sled writes and syncs what is left, and panics where that fails.
+    fn drop(&mut self) {
+        let db = self.0.take();
+        let dropped = guarded(|| {
+            drop(db);
+            Ok(())
+        });
+        if let Err(fault) = dropped {
+            tracing::warn!(why = fault.why, "the database did not close");
+        }
+    }
+}
+
 /// Opens the database in `dir`.
 pub(super) fn open(dir: &Path) -> Result<Db, SledFault> {
     let config = || {
@@ -102,12 +129,12 @@ pub(super) fn open(dir: &Path) -> Result<Db, SledFault> {
     };
     // A thread of sled may hold the last handle of a database that was dropped a moment ago.
     for _ in 0..50 {
-        match guarded(|| Ok(config().open()?)) {
+        match guarded(|| Ok(Db(Some(config().open()?)))) {
             Err(fault) if fault.why.contains("could not acquire lock") => sleep(Duration::from_millis(100)),
             outcome => return outcome,
         }
     }
-    guarded(|| Ok(config().open()?))
+    guarded(|| Ok(Db(Some(config().open()?))))
 }
 
 /// Returns whether sled has moved values into files of their own, which it never syncs.
@@ -168,13 +195,26 @@ impl Store {
         self.db.write().unwrap_or_else(PoisonError::into_inner).take()
     }
 
+    /// Asks sled once more to write what it has, and waits for nothing.
+    ///
+    /// Where a write fails, sled 0.34 tells whoever asks next; who waited for it already is woken by that alone.
+    pub(super) fn ask_again(&self) {
+        if let Ok(db) = self.db.try_read()
+            && let Some(db) = &*db
+        {
+            // The first look at it hands it to a thread of sled.
+            drop(guarded(|| Ok(db.flush_async().now_or_never().transpose()?)));
+        }
+    }
+
     pub(super) fn with<T>(&self, call: impl FnOnce(&Db) -> T) -> Option<T> {
         self.db.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(call)
     }
 }
 
 /// Drops a database: its threads end, and what they hold is written.
-pub(super) fn close(db: Db) -> Result<(), SledFault> {
+pub(super) fn close(mut db: Db) -> Result<(), SledFault> {
+    let db = db.0.take();
     guarded(|| {
         drop(db);
         Ok(())

@@ -67,7 +67,14 @@ async fn answer<B: Buf, E>(
         return Err(Problem::CrossSiteRequest.into());
     }
     let front = gate.front().ok_or(Problem::NotReady)?;
-    handler(front.clone(), request).await
+    let answer = handler(front.clone(), request).await;
+    answer.map_err(|mut refused| {
+        // What a process that ends breaks off, because its log has failed, may have been recorded and is no defect.
+        if matches!(refused.problem, Problem::Internal) && !front.app.log_is_available() {
+            refused.problem = Problem::LogUnavailable;
+        }
+        refused
+    })
 }
 
 /// Ends the connection after an answer to a request whose body was not read: what follows on it may be that body.

@@ -624,7 +624,7 @@ impl Process {
         }
     }
 
-    /// Waits until `/readyz` says just that or it has ended, a minute at most.
+    /// Waits until `/readyz` says just that or it has ended: a log that gets no answer fails after a minute.
     pub async fn readyz_says_or_ended(&mut self, body: &str) -> Option<Ended> {
         let clock = SystemClock::new();
         while self.browser().try_send("GET", "/readyz", &[], "").await.is_none_or(|ready| ready.body != body)
@@ -632,7 +632,7 @@ impl Process {
             if let Some(ended) = self.ended() {
                 return Some(ended);
             }
-            assert!(clock.monotonic() < Duration::from_secs(60), "it does not: {}", self.said("err"));
+            assert!(clock.monotonic() < Duration::from_secs(120), "it does not: {}", self.said("err"));
             clock.sleep(Duration::from_millis(10)).await;
         }
         None

@@ -4,7 +4,8 @@
 //! file through a handle of its own (sled's flush is `sync_file_range`, which is not enough), overwrites
 //! a slot of `HEAD`, syncs that, makes the records visible, and only then answers. Whatever goes wrong
 //! once sled was touched has an unknown outcome: sled is closed and opened again the way of an unclean
-//! stop, and what is found counts. A failed sync ends the engine for good.
+//! stop, and what is found counts. A failed sync ends the engine for good, and so does a disk that does
+//! not answer for a minute.
 
 mod shared;
 mod writer;
@@ -19,7 +20,7 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, ready};
 use tokio::sync::{oneshot, watch};
 
-use self::shared::{End, Shared, lock, watch_over};
+use self::shared::{End, Late, Shared, lock, watch_over};
 pub(super) use self::writer::MIN_FREE;
 use self::writer::Writer;
 use super::engine::{AppendError, CloseError, Engine, Follow, HeadError, Health};
@@ -32,8 +33,12 @@ use crate::domain::id::Position;
 /// How patient the engine is; in real time, because it waits for a disk.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
+    /// After how long sled is asked once more for what it has not written.
+    pub ask_after: Duration,
     /// After how long a group counts as stuck, and its outcome as unknown.
     pub stuck_after: Duration,
+    /// After how long a group that is stuck is given up: the log has failed, and the process must end.
+    pub lost_after: Duration,
     /// How long to wait before the log is opened again; doubled after each failure, up to 64 times.
     pub reopen_after: Duration,
     /// How often a full disk is looked at while nothing is appended.
@@ -43,9 +48,22 @@ pub struct Pace {
 impl Default for Pace {
     fn default() -> Pace {
         Pace {
+            ask_after: Duration::from_secs(5),
             stuck_after: Duration::from_secs(30),
+            lost_after: Duration::from_secs(60),
             reopen_after: Duration::from_millis(500),
             look_for_space: Duration::from_secs(1),
+        }
+    }
+}
+
+impl Pace {
+    /// How much longer the watchdog waits.
+    fn patience(&self, late: Late) -> Duration {
+        match late {
+            Late::No => self.ask_after,
+            Late::Asked => self.stuck_after.saturating_sub(self.ask_after),
+            Late::Stuck | Late::Lost => self.lost_after.saturating_sub(self.stuck_after),
         }
     }
 }
@@ -105,7 +123,7 @@ impl Engine for SledEngine {
     }
 
     fn head(&self) -> BoxFuture<'_, Result<Option<Position>, HeadError>> {
-        let stuck = self.shared.in_flight().stuck;
+        let stuck = self.shared.in_flight().late >= Late::Stuck;
         Box::pin(ready(match self.shared.feed.published() {
             (Phase::Open, head) if !stuck => Ok(head),
             (Phase::Open | Phase::Interrupted, _) => Err(HeadError::Unavailable),
@@ -137,12 +155,11 @@ impl Engine for SledEngine {
 impl Drop for SledEngine {
     fn drop(&mut self) {
         self.shared.end(End::Abandon);
-        let threads = std::mem::take(&mut *lock(&self.threads));
-        for thread in threads {
-            // A disk that does not answer must not keep the process from ending.
-            if self.shared.in_flight().stuck {
-                return;
-            }
+        // A disk that does not answer must not keep the process from ending.
+        if !self.shared.has_landed() {
+            return;
+        }
+        for thread in std::mem::take(&mut *lock(&self.threads)) {
             drop(thread.join());
         }
     }

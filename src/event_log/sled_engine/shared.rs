@@ -9,7 +9,7 @@ use super::Pace;
 use crate::domain::id::Position;
 use crate::event_log::engine::{AppendError, CloseError, Health, NotWritten};
 use crate::event_log::feed::Feed;
-use crate::event_log::sled_guard::Store;
+use crate::event_log::sled_guard::{Db, Store};
 
 /// What waits at most.
 const QUEUE_RECORDS: usize = 16_384;
@@ -61,8 +61,21 @@ pub(super) struct InFlight {
     pub(super) group: u64,
     pub(super) writing: bool,
     pub(super) replies: Vec<(Reply, Position)>,
-    pub(super) stuck: bool,
+    pub(super) late: Late,
     pub(super) ended: bool,
+}
+
+/// What the watchdog has done about what takes so long.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Late {
+    #[default]
+    No,
+    /// sled was asked once more.
+    Asked,
+    /// Whoever waited was told that nobody knows, and nothing more is taken.
+    Stuck,
+    /// The log has failed.
+    Lost,
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -70,7 +83,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    pub(super) fn new(db: sled::Db, end: Option<Position>, pace: Pace) -> Arc<Shared> {
+    pub(super) fn new(db: Db, end: Option<Position>, pace: Pace) -> Arc<Shared> {
         let store = Arc::new(Store::default());
         store.open(db);
         Arc::new(Shared {
@@ -149,14 +162,34 @@ impl Shared {
             queue.refusing = None;
         }
         drop(queue);
-        self.health.send_replace(Health::Ok);
+        self.is(Health::Ok);
     }
 
     pub(super) fn unavailable(&self, why: String) {
         tracing::warn!(why, "the log is not available; sessions are answered from memory");
-        self.health.send_replace(Health::Unavailable { why });
+        self.is(Health::Unavailable { why });
     }
 
+    /// Never acknowledges anything again.
+    pub(super) fn fail(&self, why: String) {
+        tracing::error!(why, "the log failed; this process must end");
+        self.refuse();
+        self.feed.close();
+        self.is(Health::Failed { why });
+    }
+
+    /// Says how the log is; what has failed stays so.
+    fn is(&self, health: Health) {
+        self.health.send_if_modified(|now| {
+            let may_change = !matches!(now, Health::Failed { .. });
+            if may_change {
+                *now = health;
+            }
+            may_change
+        });
+    }
+
+    /// Something begins that must not take for ever, and the waiters who are answered when it is done.
     pub(super) fn depart(&self, replies: Vec<(Reply, Position)>) {
         let mut flight = self.in_flight();
         flight.group += 1;
@@ -164,12 +197,39 @@ impl Shared {
         self.flight.notify_all();
     }
 
-    /// Returns the waiters that the watchdog has not answered, and whether it was called.
-    pub(super) fn arrive(&self) -> (Vec<(Reply, Position)>, bool) {
+    /// Returns the waiters that the watchdog has not answered, and what it has done.
+    pub(super) fn arrive(&self) -> (Vec<(Reply, Position)>, Late) {
         let mut flight = self.in_flight();
         flight.writing = false;
         self.flight.notify_all();
-        (std::mem::take(&mut flight.replies), std::mem::take(&mut flight.stuck))
+        (std::mem::take(&mut flight.replies), std::mem::take(&mut flight.late))
+    }
+
+    /// Waits until the append thread has ended, or is stuck; true if it has ended.
+    pub(super) fn has_landed(&self) -> bool {
+        let flight = self.in_flight();
+        let waited = self.flight.wait_while(flight, |flight| !flight.ended && flight.late < Late::Stuck);
+        waited.unwrap_or_else(PoisonError::into_inner).ended
+    }
+
+    fn is_late(&self, flight: &mut InFlight) {
+        flight.late = match flight.late {
+            Late::No => {
+                self.store.ask_again();
+                Late::Asked
+            }
+            Late::Asked => {
+                self.refuse();
+                self.unavailable("the disk does not answer".into());
+                answer_unknown(std::mem::take(&mut flight.replies));
+                Late::Stuck
+            }
+            Late::Stuck | Late::Lost => {
+                self.fail(format!("the disk has not answered for {} s", self.pace.lost_after.as_secs()));
+                Late::Lost
+            }
+        };
+        self.flight.notify_all();
     }
 
     pub(super) fn end_flights(&self) {
@@ -185,30 +245,25 @@ pub(super) fn answer_unknown(replies: Vec<(Reply, Position)>) {
     }
 }
 
-/// Answers the waiters of a group that takes too long, and lets nobody else wait.
+/// Lets nobody wait for ever for what takes too long, and the process end where it never ends.
 pub(super) fn watch_over(shared: &Shared) {
     let mut flight = shared.in_flight();
     loop {
-        let idle =
-            shared.flight.wait_while(flight, |flight| !flight.ended && (!flight.writing || flight.stuck));
+        let idle = shared
+            .flight
+            .wait_while(flight, |flight| !flight.ended && (!flight.writing || flight.late == Late::Lost));
         flight = idle.unwrap_or_else(PoisonError::into_inner);
         if flight.ended {
             return;
         }
-        let group = flight.group;
-        let waited = shared.flight.wait_timeout_while(flight, shared.pace.stuck_after, |flight| {
+        let (group, late) = (flight.group, flight.late);
+        let waited = shared.flight.wait_timeout_while(flight, shared.pace.patience(late), |flight| {
             flight.writing && flight.group == group && !flight.ended
         });
         let (after, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
         flight = after;
         if timeout.timed_out() && flight.writing && flight.group == group {
-            flight.stuck = true;
-            let replies = std::mem::take(&mut flight.replies);
-            drop(flight);
-            shared.refuse();
-            shared.unavailable("the disk does not answer".into());
-            answer_unknown(replies);
-            flight = shared.in_flight();
+            shared.is_late(&mut flight);
         }
     }
 }

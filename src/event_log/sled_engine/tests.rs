@@ -154,7 +154,7 @@ async fn a_full_disk_refuses_before_anything_is_written_and_recovers_by_itself()
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_disk_that_does_not_answer_leaves_nobody_waiting() {
     let mut rig = Rig::new();
-    rig.pace.stuck_after = Duration::from_millis(20);
+    (rig.pace.ask_after, rig.pace.stuck_after) = (Duration::from_millis(10), Duration::from_millis(20));
     let engine = rig.start().expect("a new log").engine;
     let mut follow = engine.follow(Position(1));
     rig.disk.block(true);
@@ -169,6 +169,29 @@ async fn a_disk_that_does_not_answer_leaves_nobody_waiting() {
     health.wait_for(|health| *health == Health::Ok).await.expect("the engine lives");
     assert_eq!(read_to(&mut follow, 1).await, [(1, frame(1))], "what was written after all is found");
     append(&*engine, 2..4).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_never_answers_has_failed_for_good_and_the_process_may_end() {
+    let mut rig = Rig::new();
+    (rig.pace.ask_after, rig.pace.stuck_after) = (Duration::from_millis(5), Duration::from_millis(10));
+    rig.pace.lost_after = Duration::from_millis(20);
+    let engine = rig.start().expect("a new log").engine;
+    let mut follow = engine.follow(Position(1));
+    rig.disk.block(true);
+    assert_eq!(engine.append(vec![frame(1)], None).await, Err(AppendError::Unknown));
+    let mut health = engine.health();
+    let failed = |health: &Health| matches!(health, Health::Failed { .. });
+    let why = health.wait_for(failed).await.expect("the engine lives").clone();
+    assert_eq!(why, Health::Failed { why: "the disk has not answered for 0 s".into() });
+    assert_eq!(engine.append(vec![frame(2)], None).await, REFUSED);
+    assert_eq!(follow.next().await, Err(FollowError::Closed));
+    // It waits for nobody.
+    let dropped = tokio::task::spawn_blocking(|| drop(engine));
+    dropped.await.expect("dropped");
+    rig.disk.block(false);
+    let changed = health.wait_for(|health| !failed(health)).await.is_ok();
+    assert!(!changed, "what comes afterwards changes nothing");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

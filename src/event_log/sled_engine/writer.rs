@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::shared::{End, Shared, Waiting, answer_unknown, take_group};
+use super::shared::{End, Late, Shared, Waiting, answer_unknown, take_group};
 use crate::disk::Synced;
 use crate::domain::id::Position;
 use crate::event_log::codec::leaf_hash;
@@ -65,7 +65,9 @@ impl Writer {
                 Work::End(end) => break end,
             }
         };
+        self.shared.depart(Vec::new());
         let closed = self.close(&end);
+        self.shared.arrive();
         self.shared.feed.close();
         self.shared.end_flights();
         let shared = Arc::clone(&self.shared);
@@ -125,7 +127,10 @@ impl Writer {
         }
         self.shared.depart(replies);
         let written = self.write(first, &frames, last);
-        let (replies, was_stuck) = self.shared.arrive();
+        let (replies, late) = self.shared.arrive();
+        if late == Late::Lost {
+            return;
+        }
         match written {
             Ok(()) => {
                 self.next = at;
@@ -133,7 +138,7 @@ impl Writer {
                 for (reply, position) in replies {
                     drop(reply.send(Ok(position)));
                 }
-                if was_stuck {
+                if late == Late::Stuck {
                     self.shared.accept();
                 }
             }
@@ -144,7 +149,7 @@ impl Writer {
                 self.reopen();
             }
             Err(Fault::Final(why)) => {
-                self.fail(why);
+                self.shared.fail(why);
                 answer_unknown(replies);
             }
         }
@@ -203,10 +208,14 @@ impl Writer {
 
     /// Opens the log again the way of an unclean stop, until that works or the log is to be closed.
     fn reopen(&mut self) {
+        self.shared.depart(Vec::new());
         if let Some(db) = self.shared.store.take()
             && let Err(fault) = sled_guard::close(db)
         {
             tracing::warn!(why = fault.why, "the database did not close");
+        }
+        if self.shared.arrive().1 == Late::Lost {
+            return;
         }
         let mut pause = self.shared.pace.reopen_after;
         while self.pause(pause) {
@@ -221,7 +230,7 @@ impl Writer {
                     self.shared.accept();
                     return;
                 }
-                Err(error) if error.is_final() => return self.fail(error.to_string()),
+                Err(error) if error.is_final() => return self.shared.fail(error.to_string()),
                 Err(error) => self.shared.unavailable(error.to_string()),
             }
             pause = (pause * 2).min(self.shared.pace.reopen_after * 64);
@@ -234,14 +243,6 @@ impl Writer {
         let waited = self.shared.work.wait_timeout_while(queue, pause, |queue| queue.end.is_none());
         let (queue, _) = waited.unwrap_or_else(PoisonError::into_inner);
         queue.end.is_none()
-    }
-
-    /// Never acknowledges anything again.
-    fn fail(&mut self, why: String) {
-        tracing::error!(why, "the log failed; this process must end");
-        self.shared.refuse();
-        self.shared.feed.close();
-        self.shared.health.send_replace(Health::Failed { why });
     }
 
     fn close(&mut self, end: &End) -> Result<(), CloseError> {

@@ -10,7 +10,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use sled::Db;
 
 use super::{Place, StartError, StartSettings, make_directory, sync_files};
 use crate::domain::event::RestoredFrom;
@@ -18,7 +17,7 @@ use crate::domain::id::{LogId, Position};
 use crate::event_log::codec::leaf_hash;
 use crate::event_log::head::{self, Claim, DataFile, Head, Last, StopState, sync_directory};
 use crate::event_log::sled_engine::MIN_FREE;
-use crate::event_log::sled_guard;
+use crate::event_log::sled_guard::{self, Db};
 
 /// What is being built.
 const BUILT: &str = "log.import";

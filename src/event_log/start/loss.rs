@@ -15,7 +15,7 @@ use crate::domain::event::Event;
 use crate::domain::id::{Hash, Position};
 use crate::event_log::head::{Head, HeadFile, sync_directory};
 use crate::event_log::probe::Found;
-use crate::event_log::sled_guard::{self, SledFault, guarded};
+use crate::event_log::sled_guard::{self, Db, SledFault, guarded};
 
 /// What the operator accepted to lose.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,7 +131,7 @@ impl Place {
     /// Writes the records behind `from` to a file, one line of JSON each: position and frame.
     ///
     /// It takes what can be read from both ends and gives up in the middle.
-    fn salvage(&self, db: &sled::Db, from: Position) -> Result<Option<(PathBuf, Hash)>, StartError> {
+    fn salvage(&self, db: &Db, from: Position) -> Result<Option<(PathBuf, Hash)>, StartError> {
         let mut lines: Vec<(Position, String)> = Vec::new();
         let forwards = guarded(|| take(&mut lines, db.range(from.0.to_be_bytes()..)));
         if forwards.is_err() {

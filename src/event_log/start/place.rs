@@ -9,7 +9,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rustix::fs::{Access, AtFlags, CWD, RenameFlags, accessat, renameat_with};
 use rustix::io::Errno;
-use sled::Db;
 
 use super::copy::{copy, size, sync_files};
 use super::tail::Tail;
@@ -22,7 +21,7 @@ use crate::event_log::head::{
     DataFile, Head, HeadFile, Last, StopState, Unusable, WriteError, sync_directory,
 };
 use crate::event_log::probe::{Found, Probe};
-use crate::event_log::sled_guard::{self, SledFault};
+use crate::event_log::sled_guard::{self, Db, SledFault};
 
 /// What a copy needs beyond its own bytes: sled writes whole segments while it opens one.
 const PROBE_MARGIN: u64 = 32 << 20;

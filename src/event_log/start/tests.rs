@@ -21,7 +21,7 @@ use crate::event_log::rig::{Rig, append, bytes_of, copy_tree, created, frame, re
 use crate::event_log::sled_guard;
 
 /// Changes the database behind doorbook's back.
-fn tamper(rig: &Rig, change: impl FnOnce(&sled::Db)) {
+fn tamper(rig: &Rig, change: impl FnOnce(&sled_guard::Db)) {
     let db = sled_guard::open(&rig.path().join("log")).expect("a database");
     change(&db);
     sled_guard::close(db).expect("closed");
