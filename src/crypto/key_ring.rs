@@ -64,9 +64,10 @@ impl KeyRing {
 
     /// Reads the keys of a log that is there.
     ///
-    /// Everything is read before anything is written. Then a rekey that was cut off is ended, an entry that was
-    /// cut off is dropped, permissions are repaired, and a `cookie` file is made where `COOKIE_SECRET` is not given
-    /// any more: all that hangs on it is login attempts and app cookies, which browsers get anew.
+    /// Everything is read before anything is written. Then a rekey that was cut off is ended, permissions are
+    /// repaired, and a `cookie` file is made where `COOKIE_SECRET` is not given any more: all that hangs on it is
+    /// login attempts and app cookies, which browsers get anew. An entry that was cut off does not count; it is
+    /// dropped with the next key, because the start may still be refused for it.
     pub fn open(
         settings: KeySettings,
         entropy: Arc<dyn Entropy>,

@@ -128,8 +128,7 @@ fn bytes_of(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 
 /// Returns a file that a refused start has changed, and must not have.
 ///
-/// Where keys are missing, that is known only once the log was opened, and what is not whole in `keys/subjects` is cut
-/// off then.
+/// Where keys are missing, that is known only once the log was opened.
 fn changed(
     before: &BTreeMap<PathBuf, Vec<u8>>,
     after: &BTreeMap<PathBuf, Vec<u8>>,
@@ -137,8 +136,7 @@ fn changed(
 ) -> Option<String> {
     let is_key = |path: &Path| path.parent().is_some_and(|dir| dir.ends_with("keys"));
     let is_kept = |(path, bytes): &(&PathBuf, &Vec<u8>)| match after.get(*path) {
-        Some(_) if keys && path.ends_with("keys/subjects") => true,
-        Some(now) => now == *bytes || keys,
+        Some(now) => now == *bytes || keys && !is_key(path),
         None => keys && !is_key(path),
     };
     let appeared = after.keys().find(|path| !before.contains_key(*path) && !keys);
