@@ -12,8 +12,7 @@ use super::progress::Progress;
 use super::sessions::open_config;
 use crate::config::Local;
 use crate::domain::event::RestoredFrom;
-use crate::serve::Imported;
-use crate::serve::World;
+use crate::serve::{Imported, Salvaged, Where, World};
 
 /// Make a log again from an export, in a data directory without one
 ///
@@ -36,10 +35,18 @@ pub(super) fn run(args: Args, outside: &mut Outside) -> Result<(), Failure> {
     let local = open_config(args.flags, outside)?;
     let progress = Progress::endless(outside, "importing");
     let imported = if args.file == Path::new("-") {
-        put_back(&local, outside.world(), &mut *outside.stdin, RestoredFrom::Import, true, &progress)
+        put_back(
+            &local,
+            outside.world(),
+            &mut *outside.stdin,
+            RestoredFrom::Import,
+            Where::Empty,
+            true,
+            &progress,
+        )
     } else {
         let mut input = open(&outside.path(&args.file))?;
-        put_back(&local, outside.world(), &mut input, RestoredFrom::Import, true, &progress)
+        put_back(&local, outside.world(), &mut input, RestoredFrom::Import, Where::Empty, true, &progress)
     };
     drop(progress);
     tell(&imported?, &local, outside)
@@ -58,15 +65,16 @@ pub(super) fn put_back(
     world: World,
     input: &mut dyn BufRead,
     source: RestoredFrom,
+    into: Where,
     without_keys: bool,
     progress: &Progress,
 ) -> Result<Imported, Failure> {
-    Ok(crate::serve::import(local, world, input, source, without_keys, |done| progress.done(done))?)
+    Ok(crate::serve::import(local, world, input, source, into, without_keys, |done| progress.done(done))?)
 }
 
 /// Says what is there now, and what comes next.
 pub(super) fn tell(imported: &Imported, local: &Local, outside: &mut Outside) -> Result<(), Failure> {
-    let Imported { copied, has_keys } = imported;
+    let Imported { copied, has_keys, salvaged } = imported;
     let dir = local.data_dir.display();
     let signed = match &copied.newest {
         Some(newest) => format!("for {} records", newest.size),
@@ -82,6 +90,17 @@ pub(super) fn tell(imported: &Imported, local: &Local, outside: &mut Outside) ->
             "From position {position} on it has events that only a newer doorbook understands: serve it with that one."
         ))?;
     }
+    let is_whole = match salvaged {
+        Some(Salvaged { records, is_whole }) => {
+            outside.say(format_args!("{} of the damaged log were read behind it, and are part of the log again; the damaged one is kept as log.lost-….", counted(*records)))?;
+            *is_whole
+        }
+        None => false,
+    };
+    if *has_keys && is_whole {
+        return outside
+            .say("Nothing that was acknowledged is missing, and nobody is signed out. Its keys are there.");
+    }
     if *has_keys {
         forget_gone(local, outside)?;
         return outside.say("Its keys are there. The next start writes down that the log was put back, and ends every session.");
@@ -90,4 +109,8 @@ pub(super) fn tell(imported: &Imported, local: &Local, outside: &mut Outside) ->
         "Its keys are not: it can be read and verified, but not served. Put keys/ of log {} into {dir}, or restore it from an escrow.",
         copied.log
     ))
+}
+
+fn counted(records: u64) -> String {
+    if records == 1 { "1 record".to_owned() } else { format!("{records} records") }
 }

@@ -239,6 +239,15 @@ impl Claim {
     }
 }
 
+/// Returns what counts in an open `HEAD`, where anything does.
+pub(super) fn newest(file: &File) -> Option<Head> {
+    let valid = read_slots(file).ok()?.into_iter().filter_map(|slot| match slot {
+        Slot::Valid(head) => Some(head),
+        _ => None,
+    });
+    valid.max_by_key(|head| head.sequence)
+}
+
 /// Returns what a `HEAD` says that was written and did not get its name; writes nothing.
 pub(super) fn unfinished(dir: &Path) -> Result<Option<StopState>, Unusable> {
     let file = match File::open(dir.join(UNFINISHED)) {

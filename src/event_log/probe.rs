@@ -9,6 +9,9 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::codec::{DecodeError, decode_record, leaf_hash};
@@ -94,14 +97,72 @@ impl Probe {
     }
 }
 
+impl Probe {
+    /// Reads what sled still gives of the records of the copy in `dir`, from `from` on; it may be none.
+    pub(super) fn rest(&self, dir: &Path, from: Position) -> Vec<(Position, Bytes)> {
+        let mut found = Vec::new();
+        match self {
+            Probe::InProcess => drop(read_rest(dir, from, |position, frame| found.push((position, frame)))),
+            Probe::Child { program, args } => {
+                let child = Command::new(program)
+                    .args(args)
+                    .env(PARENT, std::process::id().to_string())
+                    .args([dir.as_os_str(), REST.as_ref(), from.to_string().as_ref()])
+                    .stdin(Stdio::null())
+                    .stdout(Stdio::piped())
+                    .stderr(Stdio::null())
+                    .output();
+                // However it ends: what it has said before is good.
+                let said = child.map(|child| child.stdout).unwrap_or_default();
+                found.extend(said.split(|byte| *byte == b'\n').filter_map(|line| {
+                    let (position, raw): (u64, String) = serde_json::from_slice(line).ok()?;
+                    Some((Position(position), STANDARD.decode(raw).ok()?.into()))
+                }));
+            }
+        }
+        found
+    }
+}
+
+/// Asks the child for records, in the place of the position that it looks at.
+const REST: &str = "rest";
+
+/// Reads records up to where that ends, and hands them over.
+fn read_rest(dir: &Path, from: Position, mut take: impl FnMut(Position, Bytes)) -> Result<(), SledFault> {
+    let db = sled_guard::open(dir)?;
+    let read = guarded(|| {
+        for entry in db.range(from.0.to_be_bytes()..) {
+            let (key, frame) = entry?;
+            take(sled_guard::position(&key)?, Bytes::copy_from_slice(&frame));
+        }
+        Ok(())
+    });
+    sled_guard::close(db)?;
+    read
+}
+
+fn print_rest(dir: &Path, from: Position) -> ExitCode {
+    let mut out = std::io::stdout().lock();
+    let read = read_rest(dir, from, |position, frame| {
+        let line = serde_json::json!([position.0, STANDARD.encode(&frame)]);
+        // Whoever does not listen any more needs no more.
+        drop(writeln!(out, "{line}"));
+    });
+    if read.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(3) }
+}
+
 /// Runs the child's side of [`Probe::Child`] on the arguments that it was given, and prints one line
-/// of JSON for the parent.
+/// of JSON for the parent, or one for each record.
 pub fn probe_child(args: &[OsString]) -> ExitCode {
     if let Err(why) = end_with_parent() {
         drop(writeln!(std::io::stdout(), "{}", serde_json::json!({ "Err": SledFault::machine(why) })));
         return ExitCode::from(3);
     }
     let found = match args {
+        [dir, rest, from] if rest == REST => {
+            let from = from.to_str().and_then(|from| from.parse().ok()).unwrap_or_default();
+            return print_rest(Path::new(dir), Position(from));
+        }
         [dir, at] => {
             let at = at.to_str().and_then(|at| at.parse().ok()).map(Position);
             look_and_close(Path::new(dir), at)

@@ -10,7 +10,7 @@ use crate::crypto::{KeyError, KeyRing};
 use crate::domain::event::RestoredFrom;
 use crate::domain::id::LogId;
 use crate::event_log::Pace;
-use crate::event_log::start::{Import, StartError, StartSettings};
+use crate::event_log::start::{Damaged, Import, StartError, StartSettings};
 
 /// A log that was put back.
 #[derive(Debug)]
@@ -19,6 +19,26 @@ pub struct Imported {
     pub copied: Copied,
     /// Whether its keys are there already.
     pub has_keys: bool,
+    /// What the log that was damaged still gave, where it took the place of one.
+    pub salvaged: Option<Salvaged>,
+}
+
+/// What was read behind a copy, from the damaged log whose place it took.
+#[derive(Clone, Copy, Debug)]
+pub struct Salvaged {
+    /// How many records.
+    pub records: u64,
+    /// Whether nothing that was acknowledged is missing.
+    pub is_whole: bool,
+}
+
+/// Where a copy becomes a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Where {
+    /// In a data directory without a log.
+    Empty,
+    /// In the place of a damaged one, which adds whatever can still be read of it.
+    Damaged,
 }
 
 /// Why no log was put back; nothing is left of it.
@@ -70,6 +90,7 @@ pub fn import(
     world: World,
     input: &mut dyn BufRead,
     source: RestoredFrom,
+    into: Where,
     without_keys: bool,
     mut progress: impl FnMut(u64),
 ) -> Result<Imported, ImportError> {
@@ -78,7 +99,10 @@ pub fn import(
     let keys = data_dir.join("keys");
     let settings =
         StartSettings { data_dir, accept_loss: false, probe, disk, clock, entropy, pace: Pace::default() };
-    Import::check(&settings)?;
+    let damaged = match into {
+        Where::Empty => Import::check(&settings).map(|()| None)?,
+        Where::Damaged => Some(Damaged::begin(&settings)?),
+    };
     let mut copy = CopyReader::begin(input)?;
     let log = copy.log();
     let has_keys = match KeyRing::log_of(&keys)? {
@@ -86,7 +110,10 @@ pub fn import(
         None if !without_keys => return Err(ImportError::NoKeys { keys, log }),
         found => found.is_some(),
     };
-    let mut import = Import::begin(&settings, log)?;
+    let mut import = match damaged {
+        None => Import::begin(&settings, log)?,
+        Some(damaged) => Import::begin_over(damaged, log)?,
+    };
     let mut records = 0;
     let copied = loop {
         match copy.next()? {
@@ -96,8 +123,10 @@ pub fn import(
         records += 1;
         progress(records);
     };
-    import.finish(source)?;
-    Ok(Imported { copied, has_keys })
+    let remains = if into == Where::Damaged { Some(import.push_remains()?) } else { None };
+    let is_whole = import.finish(source)?;
+    let salvaged = remains.map(|records| Salvaged { records, is_whole });
+    Ok(Imported { copied, has_keys, salvaged })
 }
 
 /// Reads a copy as [`import`] does, and makes nothing of it.

@@ -46,7 +46,7 @@ pub use crate::app::{Accepted, OpenError};
 pub use copying::Taking;
 pub use demo::{DemoOptions, demo};
 pub use forgetting::{ForgetError, Gone, forget_gone};
-pub use importing::{ImportError, Imported, check_copy, import};
+pub use importing::{ImportError, Imported, Salvaged, Where, check_copy, import};
 pub use keys::{KeysError, NewEscrow, RestoredKeys, escrow, remember_escrow, restore_keys};
 pub use mock_discord::{MockDiscordOptions, mock_discord};
 pub use reading::{Reading, keys_of_another_log, opener, read};

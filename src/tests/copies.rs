@@ -227,6 +227,48 @@ async fn a_backup_is_taken_beside_a_running_server_and_restored_with_its_keys() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_is_damaged_after_its_backup_comes_back_with_what_can_still_be_read_of_it() {
+    let house = House::for_processes().await;
+    let mut process = Process::serve(&house).await;
+    let marisol = process.signed_in(&house, MARISOL).await;
+    fine(&run(&house, &["backup", "backups/monday"]).await);
+    let running = run(&house, &["restore", "--salvage", "backups/monday"]).await;
+    assert_eq!(running.code, Some(3), "{}", running.stderr);
+    process.signed_in(&house, QUIETFOX).await;
+    assert_eq!(process.terminate().await.code, Some(0));
+    let before = fs::read(house.data_dir().join("log/db")).unwrap();
+    let records = house.events().len();
+
+    // sled begins with nothing of this, and does not open it.
+    let mut damaged = before.clone();
+    damaged[..64].fill(0);
+    fs::write(house.data_dir().join("log/db"), &damaged).unwrap();
+    let refused = run(&house, &["serve"]).await;
+    assert_eq!(refused.code, Some(3), "{}", refused.stderr);
+    assert!(refused.stderr.contains("doorbook restore --salvage"), "{}", refused.stderr);
+    let restored = run(&house, &["restore", "--salvage", "backups/monday"]).await;
+    fine(&restored);
+    assert!(restored.stderr.contains(" records of the damaged log "), "{}", restored.stderr);
+    assert!(restored.stderr.contains("nobody is signed out"), "{}", restored.stderr);
+    let kept = fs::read_dir(house.data_dir()).unwrap().flatten().map(|entry| entry.path());
+    let kept = kept.filter(|path| path.to_string_lossy().contains("log.lost-")).collect::<Vec<_>>();
+    assert_eq!(kept.len(), 1);
+    assert!(fs::read(kept[0].join("db")).unwrap() == damaged, "the damaged log is kept as it was");
+
+    fine(&run(&house, &["audit", "verify"]).await);
+    assert_eq!(house.events().len(), records);
+    let mut process = Process::serve(&house).await;
+    let mut marisol = process.visited_by(marisol.cookies.clone());
+    assert_eq!(marisol.fetch("GET", "/api/auth/user").await.status, 200);
+    assert_eq!(process.terminate().await.code, Some(0));
+
+    let nothing = Elsewhere::new(&house, "nothing");
+    let refused = nothing.run(&["restore", "--salvage", "backups/monday"]).await;
+    assert_eq!(refused.code, Some(3), "{}", refused.stderr);
+    assert!(!nothing.data_dir.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_backup_from_before_an_erasure_is_served_once_whoever_was_erased_is_so_in_it_too() {
     let house = House::for_processes().await;
     let mut process = Process::serve(&house).await;

@@ -215,7 +215,7 @@ async fn refused_until_accepted(stop: Stop, damage: impl Fn(&Path)) {
     damage(&house.data_dir().join("log/db"));
     let sentence = refuses(&house, &[], &[], 3).await;
     assert!(sentence.contains("--accept-loss"), "it says how to go on: {sentence}");
-    assert!(sentence.contains("restore a backup"), "{sentence}");
+    assert!(sentence.contains("doorbook restore --salvage"), "{sentence}");
     goes_on_with_accept_loss(&house, cookies).await;
 }
 

@@ -157,7 +157,7 @@ pub enum StartError {
     /// sled's data file is gone.
     #[error(
         "the database {} is missing, but the record at position {acknowledged} was acknowledged; \
-         put it back, restore a backup, or go on without those records with --accept-loss",
+         put it back, bring the log back with `doorbook restore --salvage`, or go on without those records with --accept-loss",
         path.display()
     )]
     DatabaseMissing {
@@ -169,7 +169,7 @@ pub enum StartError {
     /// sled cannot open it, or stopped while it was read.
     #[error(
         "the database {} cannot be opened: {why}; \
-         restore a backup, or go on without its records with --accept-loss",
+         bring the log back with `doorbook restore --salvage`, or go on without its records with --accept-loss",
         path.display()
     )]
     Damaged {
@@ -189,7 +189,7 @@ pub enum StartError {
     /// A record in the middle is missing or unreadable.
     #[error(
         "the log is broken at position {position}: {why} ({behind} records stand behind it); \
-         restore a backup, or go on from there with --accept-loss"
+         bring the log back with `doorbook restore --salvage`, or go on from there with --accept-loss"
     )]
     Broken {
         /// Where.
@@ -210,7 +210,7 @@ pub enum StartError {
     /// Acknowledged records are gone from the end.
     #[error(
         "the log {}, but the record at position {acknowledged} was acknowledged; \
-         restore a backup, or go on without the missing records with --accept-loss",
+         bring the log back with `doorbook restore --salvage`, or go on without the missing records with --accept-loss",
         ends(*found)
     )]
     Loss {

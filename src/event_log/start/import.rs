@@ -4,6 +4,7 @@
 //! will, the database gets its name, and then `HEAD` gets its own. A kill before the last step leaves what
 //! every start refuses and the next import removes; a kill after it leaves the whole.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
@@ -11,13 +12,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::damaged::Damaged;
 use super::{Place, StartError, StartSettings, make_directory, sync_files};
 use crate::domain::event::RestoredFrom;
-use crate::domain::id::{LogId, Position};
+use crate::domain::id::{Hash, LogId, Position};
 use crate::event_log::codec::leaf_hash;
 use crate::event_log::head::{self, Claim, DataFile, Head, Last, StopState, sync_directory};
 use crate::event_log::sled_engine::MIN_FREE;
 use crate::event_log::sled_guard::{self, Db};
+use crate::event_log::tree::Frontier;
 
 /// What is being built.
 const BUILT: &str = "log.import";
@@ -30,13 +33,19 @@ pub struct Import {
     place: Place,
     /// Whether there was no directory before.
     made: bool,
+    /// The log whose place it takes, where there is one.
+    over: Option<Damaged>,
     log: LogId,
     claim: Option<Claim>,
     db: Option<Db>,
     group: Vec<Bytes>,
     group_bytes: usize,
-    written: u64,
+    /// The tree over what was written, and its leaves where it takes the place of a log.
+    tree: Frontier,
+    leaves: HashSet<Hash>,
     last: Option<Last>,
+    /// Whether the last record that was acknowledged in the log whose place it takes is among them.
+    is_whole: bool,
 }
 
 impl Import {
@@ -57,9 +66,22 @@ impl Import {
         make_directory(&place.data_dir)?;
         place.check_owner()?;
         place.check_no_log()?;
+        Import::claimed(place, made, None, log)
+    }
+
+    /// Puts the log back in the place of a damaged one, which stays as it is until the very end.
+    pub fn begin_over(damaged: Damaged, log: LogId) -> Result<Import, StartError> {
+        let place = damaged.place.again();
+        if damaged.head.is_some_and(|head| head.log != log) {
+            return Err(StartError::Replaced { dir: place.data_dir });
+        }
+        Import::claimed(place, false, Some(damaged), log)
+    }
+
+    fn claimed(place: Place, made: bool, over: Option<Damaged>, log: LogId) -> Result<Import, StartError> {
         let claim = Claim::take(&place.data_dir, Arc::clone(&place.disk));
         let claim = claim.map_err(|error| place.unusable(error))?;
-        if place.data_dir.join(head::NAME).exists() {
+        if over.is_none() && place.data_dir.join(head::NAME).exists() {
             // Somebody was faster.
             let removed = claim.remove();
             removed.map_err(|source| place.failed("HEAD.new cannot be removed", source))?;
@@ -69,13 +91,16 @@ impl Import {
         let mut import = Import {
             place,
             made,
+            over,
             log,
             claim: Some(claim),
             db: None,
             group: Vec::new(),
             group_bytes: 0,
-            written: 0,
+            tree: Frontier::new(),
+            leaves: HashSet::new(),
             last: None,
+            is_whole: false,
         };
         import.remove_leftovers()?;
         let built = import.built();
@@ -94,21 +119,42 @@ impl Import {
         Ok(())
     }
 
+    /// Takes, behind the copy, what can still be read of the damaged log; returns how many records that is.
+    pub fn push_remains(&mut self) -> Result<u64, StartError> {
+        self.write_group()?;
+        let Some((over, last)) = self.over.as_ref().zip(self.last) else { return Ok(0) };
+        let remains = over.remains(last, &self.leaves)?;
+        let before = self.tree.size();
+        for frame in remains.behind(self.tree.clone(), over.head.and_then(|head| head.last)) {
+            self.push(frame)?;
+        }
+        self.write_group()?;
+        Ok(self.tree.size() - before)
+    }
+
     /// Makes a log of what was taken; from then on it is one, whatever happens.
-    pub fn finish(mut self, source: RestoredFrom) -> Result<(), StartError> {
+    ///
+    /// Returns whether nothing that was acknowledged is missing: known only where it takes the place of a log.
+    pub fn finish(mut self, source: RestoredFrom) -> Result<bool, StartError> {
         self.write_group()?;
         let db = self.close()?;
+        let over = self.over.as_ref().and_then(|over| over.head);
+        let is_whole = self.is_whole;
         let head = Head {
             log: self.log,
-            sequence: 1,
-            state: if source == RestoredFrom::Backup { StopState::Restored } else { StopState::Imported },
+            sequence: over.map_or(1, |head| head.sequence + 1),
+            state: match source {
+                _ if is_whole => StopState::Open,
+                RestoredFrom::Backup => StopState::Restored,
+                _ => StopState::Imported,
+            },
             last: self.last,
             db,
         };
-        let Some(claim) = self.claim.take() else { return Ok(()) };
+        let Some(claim) = self.claim.take() else { return Ok(is_whole) };
         let published = claim
             .write(head)
-            .and_then(|()| fs::rename(self.built(), self.place.log()))
+            .and_then(|()| self.take_the_place())
             .and_then(|()| sync_directory(&self.place.data_dir, &*self.place.disk));
         match published {
             Ok(()) => {}
@@ -118,21 +164,39 @@ impl Import {
             }
         }
         let published = claim.publish(head).map(drop);
-        published.map_err(|source| self.failed("HEAD cannot be put in place", source))
+        published.map_err(|source| self.failed("HEAD cannot be put in place", source))?;
+        Ok(is_whole)
+    }
+
+    /// Gives the database its name; the one that had it is kept.
+    fn take_the_place(&self) -> io::Result<()> {
+        let log = self.place.log();
+        if self.over.is_none() || !log.exists() {
+            return fs::rename(self.built(), log);
+        }
+        self.place.set_aside(&self.built()).map(drop).map_err(io::Error::other)
     }
 
     fn write_group(&mut self) -> Result<(), StartError> {
-        let Some(last) = self.group.last() else { return Ok(()) };
+        if self.group.is_empty() {
+            return Ok(());
+        }
         let free = self.place.disk.free_space(&self.place.data_dir).unwrap_or(u64::MAX);
         if free < MIN_FREE {
             return Err(StartError::Full { dir: self.place.data_dir.clone(), free, needed: MIN_FREE });
         }
         let Some(db) = &self.db else { return Ok(()) };
-        sled_guard::write(db, Position(self.written), &self.group)
+        sled_guard::write(db, Position(self.tree.size()), &self.group)
             .map_err(|fault| self.place.damaged(fault))?;
-        self.written += u64::try_from(self.group.len()).unwrap_or(u64::MAX);
-        self.last = Some(Last { position: Position(self.written - 1), leaf: leaf_hash(last) });
-        self.group.clear();
+        for frame in self.group.drain(..) {
+            let leaf = leaf_hash(&frame);
+            self.last = Some(Last { position: Position(self.tree.size()), leaf });
+            self.tree.push(leaf);
+            if let Some(over) = &self.over {
+                self.is_whole |= over.head.is_some_and(|head| head.last == self.last);
+                self.leaves.insert(leaf);
+            }
+        }
         self.group_bytes = 0;
         Ok(())
     }
@@ -156,8 +220,10 @@ impl Import {
     }
 
     fn remove_leftovers(&self) -> Result<(), StartError> {
-        // That it is ours, `check_no_log` has found out.
-        self.place.remove(&self.place.log())?;
+        if self.over.is_none() {
+            // That it is ours, `check_no_log` has found out.
+            self.place.remove(&self.place.log())?;
+        }
         self.place.remove(&self.built())
     }
 
@@ -188,12 +254,12 @@ impl std::fmt::Debug for Import {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Import")
             .field("log", &self.log)
-            .field("written", &self.written)
+            .field("written", &self.tree.size())
             .finish_non_exhaustive()
     }
 }
 
-fn place(settings: &StartSettings) -> Place {
+pub(super) fn place(settings: &StartSettings) -> Place {
     let StartSettings { data_dir, probe, disk, clock, .. } = settings;
     Place {
         data_dir: data_dir.clone(),
@@ -255,7 +321,7 @@ mod tests {
         for frame in frames() {
             import.push(frame)?;
         }
-        import.finish(source)
+        import.finish(source).map(drop)
     }
 
     async fn is_whole(rig: &Rig, source: RestoredFrom) {

@@ -5,10 +5,12 @@
 //! copy of it was found whole by a child process. A refused start leaves the bytes as they were.
 
 mod copy;
+mod damaged;
 mod error;
 mod import;
 mod loss;
 mod place;
+mod remains;
 mod tail;
 
 #[cfg(test)]
@@ -23,6 +25,7 @@ use bytes::Bytes;
 
 pub use copy::copy_aside;
 pub(super) use copy::sync_files;
+pub use damaged::Damaged;
 pub use error::StartError;
 pub use import::Import;
 pub use loss::Loss;

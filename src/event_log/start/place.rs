@@ -24,7 +24,7 @@ use crate::event_log::probe::{Found, Probe};
 use crate::event_log::sled_guard::{self, Db, SledFault};
 
 /// What a copy needs beyond its own bytes: sled writes whole segments while it opens one.
-const PROBE_MARGIN: u64 = 32 << 20;
+pub(super) const PROBE_MARGIN: u64 = 32 << 20;
 
 /// The data directory, and what is needed to look into it.
 pub(in super::super) struct Place {

@@ -158,7 +158,7 @@ async fn a_database_that_was_emptied_is_refused() {
         assert_eq!(
             error.to_string(),
             "the log is empty, but the record at position 4 was acknowledged; \
-             restore a backup, or go on without the missing records with --accept-loss"
+             bring the log back with `doorbook restore --salvage`, or go on without the missing records with --accept-loss"
         );
     }
 }
@@ -204,7 +204,7 @@ async fn records_that_are_gone_from_the_end_are_refused() {
         assert_eq!(
             error.to_string(),
             "the log ends at position 3, but the record at position 5 was acknowledged; \
-             restore a backup, or go on without the missing records with --accept-loss"
+             bring the log back with `doorbook restore --salvage`, or go on without the missing records with --accept-loss"
         );
     }
 }
@@ -218,7 +218,7 @@ async fn a_hole_is_refused_with_its_position() {
         assert_eq!(
             error.to_string(),
             "the log is broken at position 5: it is missing; the next one stands at 6 (3 records stand \
-             behind it); restore a backup, or go on from there with --accept-loss"
+             behind it); bring the log back with `doorbook restore --salvage`, or go on from there with --accept-loss"
         );
     }
 }
