@@ -88,8 +88,8 @@ async fn one_fault(
             process = Process::serve(house).await;
         }
     }
-    // It is well again: everything is there, and everybody may do anything.
-    life.is_remembered(&process).await.map_err(said)?;
+    // It is well again: everybody may do anything, and everything is there. What nobody was told of counts once
+    // something later does.
     if dice.percent(30) {
         life.newcomer(house);
     }
@@ -98,6 +98,7 @@ async fn one_fault(
         let a_while = clock.sleep(Duration::from_millis(50));
         life.goes_on(process.browser(), house, dice, a_while).await.map_err(said)?;
     }
+    life.is_remembered(&process).await.map_err(said)?;
     if dice.percent(50) {
         process.kill();
     } else {

@@ -284,6 +284,10 @@ impl Guest {
         let mut browser = door.clone();
         browser.cookies = self.stays[*first].cookies.clone();
         let Some(answer) = asked(&mut browser, "GET", "/api/auth/sessions").await else { return };
+        if answer.status != 200 {
+            wrong.push(format!("{} is not told of its sessions: {answer}", self.user));
+            return;
+        }
         let listed = answer.json()["sessions"].as_array().cloned().unwrap_or_default();
         let ids = listed.iter().map(|session| session["id"].as_str().unwrap_or_default().to_owned());
         let mut ids: BTreeSet<String> = ids.collect();
