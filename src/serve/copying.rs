@@ -105,6 +105,7 @@ fn may_be_read(error: &ServeError) -> bool {
         ServeError::Open(OpenError::Key(error)) => !error.is_configuration(),
         ServeError::Open(
             OpenError::SubjectsMissing { .. }
+            | OpenError::MonthMissing { .. }
             | OpenError::SignerGone(_)
             | OpenError::Signer(_)
             | OpenError::Forget(_)

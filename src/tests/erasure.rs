@@ -350,3 +350,22 @@ fn find_tokens(value: &serde_json::Value) -> Vec<String> {
         _ => Vec::new(),
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_month_whose_key_is_gone_is_missed_and_the_operator_may_go_on_without_it() {
+    let mut house = House::open().await;
+    let marisol = house.signed_in(MARISOL).await;
+    house.stop().await;
+    let months = house.data_dir().join("keys/months");
+    // As if the disk had not kept its only entry.
+    let whole = fs::read(&months).expect("a file");
+    fs::write(&months, &whole[..254]).expect("written");
+    let refused = house.start().await.unwrap_err();
+    assert!(matches!(refused, ServeError::Open(OpenError::MonthMissing { .. })), "{refused}");
+    assert_eq!(fs::read(&months).expect("a file").len(), 254, "nothing is cut off");
+    house.plan().accepted.missing_keys = true;
+    house.start().await.expect("it starts");
+    assert_eq!(marisol.at(&house).fetch("GET", "/api/auth/user").await.status, 200, "nobody is signed out");
+    house.plan().accepted.missing_keys = false;
+    house.restart().await;
+}

@@ -6,6 +6,7 @@ use crate::app::{ExecuteError, FoldError};
 use crate::crypto::KeyError;
 use crate::domain::event::MadeBy;
 use crate::domain::rules::RulesTooLong;
+use crate::domain::time::Month;
 use crate::event_log::codec::EncodeError;
 use crate::event_log::start::StartError;
 
@@ -49,6 +50,17 @@ pub enum OpenError {
     SubjectsMissing {
         /// How many.
         missing: usize,
+    },
+    /// A month without a key: where its sessions come from can never be read again.
+    #[error(
+        "the key file `months` lacks the key of the month {}, which sessions of this log need; put the whole of keys/ back \
+         as it was; where that key is gone for good, `doorbook serve --without-keys` goes on, and addresses and user \
+         agents of that month stay unreadable",
+        month.0
+    )]
+    MonthMissing {
+        /// The first of them.
+        month: Month,
     },
     /// The key that the log names is not here, and nobody else may sign for it.
     #[error(

@@ -1,5 +1,7 @@
 //! What a start makes of what it found: keys and log in line with each other, and the first records.
 
+use std::collections::BTreeSet;
+
 use futures_util::future::try_join_all;
 
 use super::{A_DAY, OpenError, Opened, Role, STEP, create_log};
@@ -8,7 +10,9 @@ use crate::crypto::{KeyError, handovers};
 use crate::domain::command::{AcceptLoss, Command, Handed};
 use crate::domain::event::{NewSigner, Requester};
 use crate::domain::id::Sub;
+use crate::domain::record::Owner;
 use crate::domain::state::LogIdentity;
+use crate::domain::time::Month;
 use crate::event_log::note::{VerifierKey, origin_of};
 
 /// So many who have no key are erased at once; they share a flush.
@@ -29,6 +33,11 @@ impl Opened {
         let missing = self.without_keys().len();
         if missing > 0 && !self.settings.accepted().missing_keys {
             return Err(OpenError::SubjectsMissing { missing });
+        }
+        if let Some(month) = self.months_without_keys().first().copied()
+            && !self.settings.accepted().missing_keys
+        {
+            return Err(OpenError::MonthMissing { month });
         }
         let Some(log) = self.app.state().log().cloned() else { return Ok(vec![]) };
         match self.app.keys.signer_is(log.public_key).await {
@@ -72,6 +81,30 @@ impl Opened {
         let mut without: Vec<Sub> = subs.filter(|sub| !self.app.keys.has_subject(*sub)).collect();
         without.sort_unstable();
         without
+    }
+
+    /// Returns the months of which sessions have something sealed, and which have no key although nobody destroyed it.
+    fn months_without_keys(&self) -> BTreeSet<Month> {
+        let state = self.app.state();
+        let owners = state.sessions().filter_map(|session| Some(session.origin.as_ref()?.sealed.owner));
+        let months = owners.filter_map(|owner| match owner {
+            Owner::Context(month, _) => Some(month),
+            _ => None,
+        });
+        let destroyed: BTreeSet<Month> = state.destroyed().collect();
+        months.filter(|month| !self.app.keys.has_month(*month) && !destroyed.contains(month)).collect()
+    }
+
+    /// Lets months that are past and have no key be known as destroyed, so that later starts do not miss them.
+    async fn destroy_without_keys(&self) -> Result<(), ExecuteError> {
+        let now = self.app.clock.now().month();
+        let months: Vec<Month> =
+            self.months_without_keys().into_iter().filter(|month| *month != now).collect();
+        if months.is_empty() {
+            return Ok(());
+        }
+        tracing::warn!(?months, "the keys of months are gone, and addresses and user agents with them");
+        self.app.execute(Command::DestroyMonths { months }, &By::SYSTEM).await.map(drop)
     }
 
     /// Erases those who have no key; what the log keeps of them is closed to everybody already.
@@ -130,6 +163,7 @@ impl Opened {
             tracing::warn!("the last stop was not clean; the log was checked and is whole");
         }
         self.erase_without_keys().await?;
+        self.destroy_without_keys().await?;
         let Role::Server { config, .. } = self.settings.role else { return Ok(()) };
         let log_size = self.records();
         let command =
