@@ -216,11 +216,7 @@ fn the_domain_touches_nothing() {
 
 #[test]
 fn handlers_answer_and_never_reject() {
-    assert_absent(&["reject::custom", "reject::reject", "Rejection", "implReject"], |_| true);
-    // Routing itself says "not my route"; there is no other place where that is right.
-    assert_absent(&["warp::reject", "reject::not_found"], |source| source.path != "src/http/mod.rs");
-    let routing = program().into_iter().find(|source| source.path == "src/http/mod.rs").unwrap().code();
-    assert_eq!(routing.matches("reject::").count(), 1, "the one in the route table");
+    assert_absent(&["reject::", "Rejection", "implReject"], |_| true);
 }
 
 #[test]

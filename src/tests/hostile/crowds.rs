@@ -106,7 +106,8 @@ async fn whoever_asks_on_and_on_and_reads_nothing_is_not_answered_into_memory() 
     is_in(&person.fetch("GET", "/api/auth/user").await);
     let now = Seen::of(&process);
     now.has_grown_by_less_than(32, &before);
-    assert!(now.descriptors >= before.descriptors + deaf.len(), "they are still there: {now}");
+    // One or two that were open for a moment before may be closed by now.
+    assert!(now.descriptors + 2 >= before.descriptors + deaf.len(), "they are still there: {now}");
 }
 
 /// How long until the answer to a check, in milliseconds; that there is one is asserted.
