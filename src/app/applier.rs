@@ -121,10 +121,6 @@ impl Waiting {
         self.lock().remove(&id);
     }
 
-    fn take(&self, id: RecordId) -> Option<oneshot::Sender<Applied>> {
-        self.lock().remove(&id)
-    }
-
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<RecordId, oneshot::Sender<Applied>>> {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -203,12 +199,18 @@ fn fold_chunk(
             progress.events += events;
         });
     }
+    // At a start nobody waits, and then nobody is looked for.
+    let mut answers = waiting.lock();
     for ((position, record), verdict) in records.into_iter().zip(verdicts) {
-        if let Some(answer) = waiting.take(record.id) {
+        if answers.is_empty() {
+            break;
+        }
+        if let Some(answer) = answers.remove(&record.id) {
             // A waiter that has gone away needs no answer.
             let _ = answer.send(Applied { position, record, verdict });
         }
     }
+    drop(answers);
     failed.map_or(Ok(()), Err)
 }
 

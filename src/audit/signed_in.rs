@@ -1,11 +1,13 @@
 //! Who is signed in at some moment, from where, and what Discord lets us do for them.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 
 use serde::Serialize;
 
 use super::{Opener, Person, View};
 use crate::domain::event::Membership;
+use crate::domain::id::Sub;
 use crate::domain::state::User;
 use crate::domain::time::Timestamp;
 
@@ -82,13 +84,19 @@ impl View {
     pub fn signed_in(&self, opener: &Opener) -> Vec<SignedIn> {
         let mut live: Vec<_> = self.state.sessions().filter(|session| session.is_live(self.now)).collect();
         live.sort_by_key(|session| (session.opened_at, session.id));
+        // What is the same in all sessions of a person is opened once.
+        let mut known: HashMap<Sub, (Person, Vec<MembershipRow>)> = HashMap::new();
         let rows = live.into_iter().map(|session| {
             let origin = session.origin.as_ref().and_then(|fact| opener.origin_of(fact));
             let user = self.state.user(session.user);
             let grant = user.and_then(|user| user.grant.as_ref());
+            let (person, memberships) = known.entry(session.user).or_insert_with(|| {
+                let memberships = user.map(|user| MembershipRow::all(user, opener)).unwrap_or_default();
+                (self.people.person(session.user, opener), memberships)
+            });
             SignedIn {
                 session: session.id.to_string(),
-                user: self.people.person(session.user, opener),
+                user: person.clone(),
                 opened_at: text(session.opened_at),
                 last_seen_at: text(session.seen_at),
                 expires_at: text(session.deadline()),
@@ -100,7 +108,7 @@ impl View {
                     issued_at: text(grant.issued_at),
                     expires_at: text(grant.expires_at),
                 }),
-                memberships: user.map(|user| MembershipRow::all(user, opener)).unwrap_or_default(),
+                memberships: memberships.clone(),
             }
         });
         rows.collect()

@@ -21,7 +21,9 @@ pub(super) fn line(value: &impl Serialize) -> io::Result<String> {
 /// JSON itself escapes only what is below a space. What is left stands in strings and nowhere else.
 fn escaped(json: String) -> String {
     let must_go = |c: char| c != '\n' && is_hidden(c);
-    if !json.contains(must_go) {
+    // Mostly it is plain, which is seen without looking at each character.
+    let is_plain = json.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\n'));
+    if is_plain || !json.contains(must_go) {
         return json;
     }
     let mut text = String::with_capacity(json.len() + 64);

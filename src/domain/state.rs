@@ -5,8 +5,8 @@
 //! of the log alike.
 
 mod parts;
+mod sessions;
 
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
@@ -19,6 +19,8 @@ use super::event::{
 use super::id::{DiscordId, GrantId, Hash, LogId, Position, RecordId, SessionId, SessionKey, Sub, WriterId};
 use super::record::{Owner, Record, SealedBox};
 use super::time::{Month, Timestamp};
+
+use sessions::Sessions;
 
 pub use parts::{Head, NotAState, Part, StateBuilder};
 
@@ -65,8 +67,7 @@ pub struct State {
     erased: BTreeSet<Sub>,
     destroyed: BTreeSet<Month>,
     users: DrawnMap<Sub, Box<User>>,
-    sessions: DrawnMap<SessionId, Session>,
-    keys: DrawnMap<SessionKey, SessionId>,
+    sessions: Sessions,
     deadlines: BTreeSet<(Timestamp, SessionId)>,
 }
 
@@ -412,12 +413,12 @@ impl State {
 
     /// Returns a session, live or not.
     pub fn session(&self, id: SessionId) -> Option<&Session> {
-        self.sessions.get(&id)
+        self.sessions.get(id)
     }
 
     /// Returns the session that a cookie's secret belongs to, live or not.
     pub fn session_by_key(&self, key: &SessionKey) -> Option<&Session> {
-        self.sessions.get(self.keys.get(key)?)
+        self.sessions.by_key(key)
     }
 
     /// Returns the sessions of a user, live or not, oldest first.
@@ -426,12 +427,12 @@ impl State {
             .get(&sub)
             .into_iter()
             .flat_map(|user| &user.sessions)
-            .filter_map(|id| self.sessions.get(id))
+            .filter_map(|id| self.sessions.get(*id))
     }
 
     /// Returns all sessions, live or not, in no particular order.
     pub fn sessions(&self) -> impl Iterator<Item = &Session> {
-        self.sessions.values()
+        self.sessions.iter()
     }
 
     /// Decides whether the record counts, as a whole.
@@ -461,9 +462,7 @@ impl State {
             Event::ProfileObserved => user.is_some() || issues_a_grant(record),
             // Of somebody new they may stand before the sign-in, where it has no room for them.
             Event::MembershipObserved { .. } => sub.is_some(),
-            Event::SessionOpened { session, key, .. } => {
-                sub.is_some() && !self.sessions.contains_key(session) && !self.keys.contains_key(key)
-            }
+            Event::SessionOpened { session, key, .. } => sub.is_some() && !self.has_session(*session, key),
             _ => true,
         });
         if stands { Verdict::Applied } else { Verdict::Ignored }
@@ -525,7 +524,7 @@ impl State {
                 Event::SessionRevoked { sessions, .. } => {
                     revokes = true;
                     for session in sessions {
-                        if self.sessions.get(session).is_some_and(|found| Some(found.user) == sub) {
+                        if self.sessions.get(*session).is_some_and(|found| Some(found.user) == sub) {
                             self.remove(*session);
                         }
                     }
@@ -566,11 +565,9 @@ impl State {
             return;
         };
         // A record that opens the same session or takes the same key twice opens one.
-        let (Entry::Vacant(by_id), Entry::Vacant(by_key)) =
-            (self.sessions.entry(*session), self.keys.entry(*key))
-        else {
+        if self.has_session(*session, key) {
             return;
-        };
+        }
         let opened = Session {
             id: *session,
             user: sub,
@@ -586,27 +583,31 @@ impl State {
         };
         self.users.entry(sub).or_default().sessions.push(*session);
         self.deadlines.insert((opened.deadline(), *session));
-        by_key.insert(*session);
-        by_id.insert(opened);
+        self.sessions.insert(opened);
+    }
+
+    fn has_session(&self, id: SessionId, key: &SessionKey) -> bool {
+        self.sessions.get(id).is_some() || self.sessions.by_key(key).is_some()
     }
 
     fn see(&mut self, id: SessionId, sub: Option<Sub>, idle_deadline: Timestamp, origin: Option<Fact>) {
         let eff = self.time.eff;
-        let Some(session) = self.sessions.get_mut(&id).filter(|session| Some(session.user) == sub) else {
+        if self.sessions.get(id).is_none_or(|session| Some(session.user) != sub) {
             return;
-        };
-        self.deadlines.remove(&(session.deadline(), id));
-        session.seen_at = eff;
-        session.idle_deadline = idle_deadline;
-        if origin.is_some() {
-            session.origin = origin;
         }
-        self.deadlines.insert((session.deadline(), id));
+        self.sessions.change(id, |session| {
+            self.deadlines.remove(&(session.deadline(), id));
+            session.seen_at = eff;
+            session.idle_deadline = idle_deadline;
+            if origin.is_some() {
+                session.origin = origin;
+            }
+            self.deadlines.insert((session.deadline(), id));
+        });
     }
 
     fn remove(&mut self, id: SessionId) {
-        let Some(session) = self.sessions.remove(&id) else { return };
-        self.keys.remove(&session.key);
+        let Some(session) = self.sessions.remove(id) else { return };
         self.deadlines.remove(&(session.deadline(), id));
         if let Some(user) = self.users.get_mut(&session.user) {
             user.sessions.retain(|other| *other != id);
@@ -643,7 +644,6 @@ impl State {
     /// Ends every session and every claim: what was lost may have been their end.
     fn end_everything(&mut self) {
         self.sessions.clear();
-        self.keys.clear();
         self.deadlines.clear();
         for user in self.users.values_mut() {
             user.version += 1;
@@ -806,7 +806,6 @@ impl fmt::Debug for State {
     /// Writes everything in a fixed order, so that two states can be compared as text.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let users: std::collections::BTreeMap<_, _> = self.users.iter().collect();
-        let sessions: std::collections::BTreeMap<_, _> = self.sessions.iter().collect();
         f.debug_struct("State")
             .field("log", &self.log)
             .field("position", &self.position)
@@ -819,7 +818,7 @@ impl fmt::Debug for State {
             .field("erased", &self.erased)
             .field("destroyed", &self.destroyed)
             .field("users", &users)
-            .field("sessions", &sessions)
+            .field("sessions", &self.sessions)
             .finish_non_exhaustive()
     }
 }

@@ -6,11 +6,12 @@
 use std::borrow::Cow;
 use std::collections::{BTreeSet, VecDeque};
 
+use super::sessions::Sessions;
 use super::{
     Checkpoint, KnownRules, LogIdentity, Outage, REMEMBERED, Session, State, Timeline, Unsigned, User,
 };
 use crate::domain::drawn::{DrawnMap, DrawnSet};
-use crate::domain::id::{Position, RecordId, SessionId, SessionKey, Sub, WriterId};
+use crate::domain::id::{Position, RecordId, Sub, WriterId};
 use crate::domain::time::{Month, Timestamp};
 
 /// A part of a state. They come in the order in which they stand here.
@@ -93,7 +94,7 @@ impl State {
         let mut users: Vec<(Sub, &User)> = self.users().collect();
         users.sort_unstable_by_key(|(sub, _)| *sub);
         let users = users.into_iter().flat_map(|(sub, user)| {
-            let sessions = user.sessions.iter().filter_map(|id| self.sessions.get(id));
+            let sessions = user.sessions.iter().filter_map(|id| self.sessions.get(*id));
             let sessions = sessions.map(|session| Part::Session(Cow::Borrowed(session)));
             std::iter::once(Part::User(sub, Cow::Borrowed(user))).chain(sessions)
         });
@@ -116,8 +117,7 @@ pub struct StateBuilder {
     users: DrawnMap<Sub, Box<User>>,
     /// The user whose sessions follow.
     last: Option<(Sub, User)>,
-    sessions: DrawnMap<SessionId, Session>,
-    keys: DrawnMap<SessionKey, SessionId>,
+    sessions: Sessions,
     /// How far in the order the parts are.
     reached: u8,
 }
@@ -164,7 +164,7 @@ impl StateBuilder {
         let head = self.head.ok_or(NotAState::Head)?;
         self.users.extend(self.last.map(|(sub, user)| (sub, Box::new(user))));
         // Sorted at once, and not one by one: with a million sessions it is most of the work.
-        let deadlines = self.sessions.values().map(|session| (session.deadline(), session.id)).collect();
+        let deadlines = self.sessions.iter().map(|session| (session.deadline(), session.id)).collect();
         Ok(State {
             log: head.log,
             position: head.position,
@@ -178,7 +178,6 @@ impl StateBuilder {
             destroyed: BTreeSet::from_iter(self.destroyed),
             users: self.users,
             sessions: self.sessions,
-            keys: self.keys,
             deadlines,
         })
     }
@@ -205,12 +204,13 @@ impl StateBuilder {
         let user = self.last.as_mut().filter(|(sub, _)| *sub == session.user);
         let (_, user) = user.ok_or(NotAState::OfAnother)?;
         user.sessions.push(session.id);
-        if self.keys.insert(session.key, session.id).is_some() {
+        if self.sessions.by_key(&session.key).is_some() {
             return Err(NotAState::Twice { what: "the key of a session" });
         }
-        if self.sessions.insert(session.id, session).is_some() {
+        if self.sessions.get(session.id).is_some() {
             return Err(NotAState::Twice { what: "a session" });
         }
+        self.sessions.insert(session);
         Ok(())
     }
 }
@@ -227,7 +227,7 @@ fn push_ascending<T: Ord>(all: &mut Vec<T>, next: T, what: &'static str) -> Resu
 mod tests {
     use super::*;
     use crate::domain::event::{Event, KeyPurpose, Method, Requester, SessionScope};
-    use crate::domain::id::Hash;
+    use crate::domain::id::{Hash, SessionId, SessionKey};
     use crate::domain::record::{Actor, Context, Record, Subject};
     use crate::domain::state::Verdict;
 
