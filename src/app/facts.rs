@@ -36,7 +36,7 @@ struct Opened {
 
 impl Default for OpenProfiles {
     fn default() -> Self {
-        OpenProfiles { kept: RwLock::new(LruCache::new(KEPT)) }
+        OpenProfiles { kept: RwLock::new(LruCache::sparse(KEPT)) }
     }
 }
 
@@ -124,7 +124,7 @@ impl KnownMemberships {
 
 impl Default for OpenMemberships {
     fn default() -> Self {
-        OpenMemberships { kept: RwLock::new(LruCache::new(MEMBERS_KEPT)) }
+        OpenMemberships { kept: RwLock::new(LruCache::sparse(MEMBERS_KEPT)) }
     }
 }
 

@@ -86,7 +86,7 @@ impl Confirmed {
     }
 
     fn with_room_for(users: NonZeroUsize, clock: Arc<dyn Clock>) -> Confirmed {
-        Confirmed { started: clock.monotonic(), clock, users: RwLock::new(LruCache::new(users)) }
+        Confirmed { started: clock.monotonic(), clock, users: RwLock::new(LruCache::sparse(users)) }
     }
 
     /// Notes that Discord said, when it was asked at `asked_at`, what is recorded by now.

@@ -149,7 +149,7 @@ pub(super) struct Limits {
 
 impl Limits {
     pub(super) fn new(clock: Arc<dyn Clock>) -> Limits {
-        Limits { clock, made: Mutex::new(LruCache::new(COUNTED)) }
+        Limits { clock, made: Mutex::new(LruCache::sparse(COUNTED)) }
     }
 
     /// Counts one sign-in; where it is one too many, returns the seconds to wait.

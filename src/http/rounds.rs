@@ -45,7 +45,7 @@ struct Round {
 impl Rounds {
     /// Returns a count of nothing.
     pub(super) fn new(clock: Arc<dyn Clock>) -> Rounds {
-        Rounds { clock, of: Mutex::new(LruCache::new(WATCHED)) }
+        Rounds { clock, of: Mutex::new(LruCache::sparse(WATCHED)) }
     }
 
     /// Notes that a session has just signed in for a host, or got there by a ticket. What was counted of the session

@@ -35,7 +35,7 @@ struct Last {
 impl Said {
     /// Returns a memory of nothing.
     pub(super) fn new(clock: Arc<dyn Clock>) -> Said {
-        let last = Last { of: LruCache::new(REMEMBERED), minute: 0, in_minute: 0 };
+        let last = Last { of: LruCache::sparse(REMEMBERED), minute: 0, in_minute: 0 };
         Said { clock, last: Mutex::new(last) }
     }
 

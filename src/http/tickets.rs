@@ -52,7 +52,7 @@ pub(super) struct Tickets {
 impl Tickets {
     /// Returns an empty drawer.
     pub(super) fn new(clock: Arc<dyn Clock>, key: &CookieKey) -> Tickets {
-        Tickets { clock, key: key.tag_key(PURPOSE), out: Mutex::new(LruCache::new(CAPACITY)) }
+        Tickets { clock, key: key.tag_key(PURPOSE), out: Mutex::new(LruCache::sparse(CAPACITY)) }
     }
 
     /// Gives one out; `random` is drawn for it.
