@@ -48,6 +48,7 @@ impl Report {
             section("How cost grows", GROWTH, growth(&self.costs));
             section("Reading the log back", READING, reading(&self.costs));
         }
+        text.push_str(&format!("\n## Where the rest goes\n\n{REST}"));
         if let Some(dir) = path.parent() {
             std::fs::create_dir_all(dir)?;
         }
@@ -65,6 +66,8 @@ against such ceilings only; no other login server was measured.
 
 The parts, one at a time, are measured by `cargo bench`.
 ";
+
+const REST: &str = include_str!("where_the_rest_goes.md");
 
 const TARGETS: &str =
     "The largest town or log of this run counts. What was not measured in it is not judged.";
