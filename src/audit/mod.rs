@@ -52,7 +52,7 @@ pub use tampered::{OwnedUp, Tampered};
 pub use turned_away::{TurnedAway, Who};
 pub use verify::{Break, Signed, UNSIGNED_LIMIT, Verdict, VerifyError};
 pub use view::{Reader, View, When};
-pub use words::in_words;
+pub use words::{counted, in_words};
 
 use crate::domain::id::Position;
 use crate::event_log::codec::DecodeError;

@@ -4,16 +4,21 @@
 //! that cannot show is part of the answer: whoever owns the machine can cut the end off and sign again, and only
 //! a checkpoint that was kept elsewhere tells.
 
-use std::collections::hash_map::Entry;
-use std::collections::{HashMap, VecDeque};
+mod folding;
+mod roots;
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use self::folding::{Folding, NamedState};
+use self::roots::Roots;
 use super::succession::{Succession, Usurped};
 use super::tampered::{OwnedUp, Tampered};
 use super::{ReadError, Reader};
 use crate::domain::event::{Event, StateHash};
 use crate::domain::id::{Hash, LogId, Position, RecordId};
 use crate::domain::record::Record;
-use crate::domain::state::{FOLD, REMEMBERED, State, Timeline};
+use crate::domain::state::{FOLD, REMEMBERED};
 use crate::domain::time::Timestamp;
 use crate::event_log::codec::{self, DecodeError, leaf_hash};
 use crate::event_log::note::{self, Checkpoint};
@@ -22,9 +27,6 @@ use crate::event_log::tree::Frontier;
 
 /// So many records may stand without a signature, from the first one on.
 pub const UNSIGNED_LIMIT: u64 = 2_048;
-
-/// So many leaves lie between the trees that are kept as they were.
-const STEP: usize = 256;
 
 /// What somebody found who looked at every record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -121,100 +123,6 @@ struct Look {
     /// What was found of the states, once a record is not understood.
     states: Result<u64, Tampered>,
     kept: Vec<Kept>,
-}
-
-/// The time of the last record, and the state of some records before it: a checkpoint names one that has passed.
-#[derive(Default)]
-struct Folding {
-    time: Timeline,
-    state: State,
-    /// Not in the state yet.
-    waiting: VecDeque<(Position, Record)>,
-    /// The states that are named, as long as the state has not come that far.
-    named: Vec<NamedState>,
-    /// How many were as they should be.
-    right: u64,
-    /// The first that was not.
-    wrong: Option<Tampered>,
-}
-
-/// A state that a checkpoint names.
-struct NamedState {
-    position: Position,
-    frontier: Frontier,
-    hash: Hash,
-}
-
-impl Folding {
-    fn take(&mut self, position: Position, record: Record) {
-        self.waiting.push_back((position, record));
-        // Behind that nobody believes a checkpoint what it says of a state.
-        if self.waiting.len() as u64 > REACH {
-            self.apply_next();
-        }
-    }
-
-    fn apply_next(&mut self) {
-        if let Some((position, record)) = self.waiting.pop_front() {
-            self.compare(position.0);
-            self.state.apply(position, &record);
-        }
-    }
-
-    /// Compares the state, which is of so many records, with what is said of it.
-    fn compare(&mut self, size: u64) {
-        for NamedState { position, frontier, hash } in
-            self.named.extract_if(.., |named| named.frontier.size() == size)
-        {
-            match codec::write_state(&self.state, &frontier, std::io::sink()) {
-                Ok(found) if found == hash => self.right += 1,
-                _ => _ = self.wrong.get_or_insert(Tampered::State { position, size }),
-            }
-        }
-    }
-
-    /// Returns how many states were named and are as they should be.
-    fn finish(mut self, size: u64) -> Result<u64, Tampered> {
-        while !self.waiting.is_empty() {
-            self.apply_next();
-        }
-        self.compare(size);
-        self.wrong.map_or(Ok(self.right), Err)
-    }
-}
-
-/// The tree as it is, and as it was at any size.
-#[derive(Default)]
-struct Roots {
-    leaves: Vec<Hash>,
-    now: Frontier,
-    /// What it was before each [`STEP`] of the leaves.
-    past: Vec<Frontier>,
-}
-
-impl Roots {
-    fn push(&mut self, leaf: Hash) {
-        if self.leaves.len().is_multiple_of(STEP) {
-            self.past.push(self.now.clone());
-        }
-        self.leaves.push(leaf);
-        self.now.push(leaf);
-    }
-
-    fn leaf(&self, position: Position) -> Option<Hash> {
-        self.leaves.get(usize::try_from(position.0).ok()?).copied()
-    }
-
-    /// Returns the edge of the tree as it was when it had so many leaves.
-    fn at(&self, size: u64) -> Option<Frontier> {
-        let size = usize::try_from(size).ok()?;
-        let Some(step) = self.past.get(size / STEP) else {
-            return (size == self.leaves.len()).then(|| self.now.clone());
-        };
-        let mut frontier = step.clone();
-        self.leaves.get(size / STEP * STEP..size)?.iter().for_each(|leaf| frontier.push(*leaf));
-        Some(frontier)
-    }
 }
 
 /// A checkpoint that was kept elsewhere.

@@ -1,5 +1,7 @@
 //! An event in a few words, for people: what a table shows and a story is told in.
 
+use std::fmt::Display;
+
 use crate::domain::event::{
     Audit, Cause, Event, FailureCode, KeyPurpose, MadeBy, Membership, OutageCause, Private, Question,
     Requester, RestoredFrom, RevokedBy, RevokedScope, Stage,
@@ -46,7 +48,7 @@ pub fn in_words(event: &Event, private: Option<&Private>) -> String {
             _ => "was not let in".into(),
         },
         Event::SignInRolledUp { counts, distinct_addresses, .. } => {
-            let all = counts.iter().map(|(_, count)| count).sum();
+            let all: u64 = counts.iter().map(|(_, count)| count).sum();
             let from = match distinct_addresses {
                 1 => "1 address".to_owned(),
                 many => format!("{many} addresses"),
@@ -130,7 +132,7 @@ fn seen_of(memberships: &[Membership]) -> String {
     match (seen.is_empty(), memberships.len() - seen.len()) {
         (true, _) => String::new(),
         (false, 0) => format!(": {}", seen.join(", ")),
-        (false, more) => format!(": {} and {}", seen.join(", "), counted(more as u64, "more guild")),
+        (false, more) => format!(": {} and {}", seen.join(", "), counted(more, "more guild")),
     }
 }
 
@@ -141,13 +143,14 @@ pub(super) fn membership(seen: &Membership) -> String {
         Membership { member: false, .. } => format!("is no member of guild {guild}"),
         Membership { pending: true, .. } => format!("has yet to pass the screening of guild {guild}"),
         Membership { roles, .. } => {
-            format!("is a member of guild {guild} with {}", counted(roles.len() as u64, "role"))
+            format!("is a member of guild {guild} with {}", counted(roles.len(), "role"))
         }
     }
 }
 
-fn counted(number: u64, what: &str) -> String {
-    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+/// Says how many there are of something.
+pub fn counted<N: Display + PartialEq + From<u8>>(number: N, what: &str) -> String {
+    if number == N::from(1) { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
 fn at_stage(stage: Stage) -> &'static str {

@@ -10,6 +10,7 @@ use super::keys::forget_gone;
 use super::outside::Outside;
 use super::progress::Progress;
 use super::sessions::open_config;
+use crate::audit::counted;
 use crate::config::Local;
 use crate::domain::event::RestoredFrom;
 use crate::serve::{Imported, Salvaged, Where, World};
@@ -92,7 +93,10 @@ pub(super) fn tell(imported: &Imported, local: &Local, outside: &mut Outside) ->
     }
     let is_whole = match salvaged {
         Some(Salvaged { records, is_whole }) => {
-            outside.say(format_args!("{} of the damaged log were read behind it, and are part of the log again; the damaged one is kept as log.lost-….", counted(*records)))?;
+            outside.say(format_args!(
+                "{} of the damaged log could still be read and proven, behind the backup; it is kept as log.lost-….",
+                counted(*records, "record")
+            ))?;
             *is_whole
         }
         None => false,
@@ -109,8 +113,4 @@ pub(super) fn tell(imported: &Imported, local: &Local, outside: &mut Outside) ->
         "Its keys are not: it can be read and verified, but not served. Put keys/ of log {} into {dir}, or restore it from an escrow.",
         copied.log
     ))
-}
-
-fn counted(records: u64) -> String {
-    if records == 1 { "1 record".to_owned() } else { format!("{records} records") }
 }

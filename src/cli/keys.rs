@@ -12,6 +12,7 @@ use super::new_file::NewFile;
 use super::outside::{Outside, block_on};
 use super::rows::visible;
 use super::sessions::{answers, open_config};
+use crate::audit::counted;
 use crate::config::Local;
 use crate::control::{Answers, Rotated, RotatedKey};
 use crate::domain::id::Secret;
@@ -167,7 +168,7 @@ fn escrow(args: Escrow, outside: &mut Outside) -> Result<(), Failure> {
     let mut file = NewFile::create(&path)?;
     file.write_all(&bytes).map_err(|error| file.failed(error))?;
     file.finish()?;
-    let of_whom = counted(usize::try_from(header.subject_count).unwrap_or(usize::MAX), "user");
+    let of_whom = counted(header.subject_count, "user");
     let text = format!(
         "the keys of {of_whom} are in {}\n  log          {}\n  fingerprint  {}\n",
         path.display(),
@@ -248,10 +249,6 @@ pub(super) fn forget_gone(local: &Local, outside: &mut Outside) -> Result<(), Fa
             InOneLine(&error)
         )),
     }
-}
-
-fn counted(number: usize, what: &str) -> String {
-    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
 fn new_passphrase(from_stdin: bool, outside: &mut Outside) -> Result<Secret, Failure> {

@@ -283,7 +283,8 @@ pub(super) fn path(dir: &Path) -> std::path::PathBuf {
     dir.join(NAME)
 }
 
-fn lock(file: &File) -> Result<(), Unusable> {
+/// Keeps every other process from an open `HEAD`, for as long as it is open.
+pub(super) fn lock(file: &File) -> Result<(), Unusable> {
     file.try_lock().map_err(|error| match error {
         TryLockError::WouldBlock => Unusable::Locked,
         TryLockError::Error(error) => Unusable::Io(error),

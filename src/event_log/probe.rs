@@ -3,11 +3,11 @@
 //! sled's recovery rewrites what it believes torn, and may panic or abort. So a copy is opened by a
 //! child process of the same binary, which reads everything and prints what it found.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::Write as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode, Output, Stdio};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -27,11 +27,11 @@ const KILLED: i32 = 9;
 /// How a copy of the database is looked at.
 #[derive(Clone, Debug)]
 pub enum Probe {
-    /// By this program, which gets two more arguments and hands them to [`probe_child`].
+    /// By this program, which gets two or three more arguments and hands them to [`probe_child`].
     Child {
         /// Usually the running binary itself.
         program: PathBuf,
-        /// What stands before the two arguments, for example the name of a hidden subcommand.
+        /// What stands before those arguments, for example the name of a hidden subcommand.
         args: Vec<OsString>,
     },
     /// By this process, for tests that have no program to start: sled may abort it.
@@ -65,16 +65,8 @@ impl Probe {
         match self {
             Probe::InProcess => look_and_close(dir, at),
             Probe::Child { program, args } => {
-                let child = Command::new(program)
-                    .args(args)
-                    .env(PARENT, std::process::id().to_string())
-                    .arg(dir)
-                    .arg(at.map_or_else(|| "empty".to_owned(), |at| at.to_string()))
-                    .stdin(Stdio::null())
-                    .stdout(Stdio::piped())
-                    .stderr(Stdio::null())
-                    .output();
-                let child = child.map_err(|error| {
+                let at = at.map_or_else(|| "empty".to_owned(), |at| at.to_string());
+                let child = ask(program, args, &[dir.as_os_str(), at.as_ref()]).map_err(|error| {
                     SledFault::machine(format!("the program that looks at it did not start: {error}"))
                 })?;
                 let mut lines = child.stdout.split(|byte| *byte == b'\n');
@@ -95,23 +87,15 @@ impl Probe {
             }
         }
     }
-}
 
-impl Probe {
     /// Reads what sled still gives of the records of the copy in `dir`, from `from` on; it may be none.
     pub(super) fn rest(&self, dir: &Path, from: Position) -> Vec<(Position, Bytes)> {
         let mut found = Vec::new();
         match self {
             Probe::InProcess => drop(read_rest(dir, from, |position, frame| found.push((position, frame)))),
             Probe::Child { program, args } => {
-                let child = Command::new(program)
-                    .args(args)
-                    .env(PARENT, std::process::id().to_string())
-                    .args([dir.as_os_str(), REST.as_ref(), from.to_string().as_ref()])
-                    .stdin(Stdio::null())
-                    .stdout(Stdio::piped())
-                    .stderr(Stdio::null())
-                    .output();
+                let from = from.to_string();
+                let child = ask(program, args, &[dir.as_os_str(), REST.as_ref(), from.as_ref()]);
                 // However it ends: what it has said before is good.
                 let said = child.map(|child| child.stdout).unwrap_or_default();
                 found.extend(said.split(|byte| *byte == b'\n').filter_map(|line| {
@@ -122,6 +106,18 @@ impl Probe {
         }
         found
     }
+}
+
+/// Starts the child and returns what it says.
+fn ask(program: &Path, args: &[OsString], question: &[&OsStr]) -> std::io::Result<Output> {
+    Command::new(program)
+        .args(args)
+        .env(PARENT, std::process::id().to_string())
+        .args(question)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .output()
 }
 
 /// Asks the child for records, in the place of the position that it looks at.

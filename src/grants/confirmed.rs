@@ -133,11 +133,11 @@ impl Confirmed {
 
     /// Says which of these are due, and about which nothing counts any more.
     pub(super) fn look(&self, user: Sub, asked: &[About], ages: Ages) -> Look {
-        let now = self.clock.monotonic();
         let mut look = Look::default();
         if asked.is_empty() {
             return look;
         }
+        let now = self.clock.monotonic();
         let users = self.read();
         let found = users.peek(&user);
         for about in asked {

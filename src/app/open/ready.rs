@@ -34,8 +34,8 @@ impl Opened {
         if missing > 0 && !self.settings.accepted().missing_keys {
             return Err(OpenError::SubjectsMissing { missing });
         }
-        if let Some(month) = self.months_without_keys().first().copied()
-            && !self.settings.accepted().missing_keys
+        if !self.settings.accepted().missing_keys
+            && let Some(month) = self.months_without_keys().first().copied()
         {
             return Err(OpenError::MonthMissing { month });
         }
@@ -97,6 +97,9 @@ impl Opened {
 
     /// Lets months that are past and have no key be known as destroyed, so that later starts do not miss them.
     async fn destroy_without_keys(&self) -> Result<(), ExecuteError> {
+        if !self.settings.accepted().missing_keys {
+            return Ok(());
+        }
         let now = self.app.clock.now().month();
         let months: Vec<Month> =
             self.months_without_keys().into_iter().filter(|month| *month != now).collect();

@@ -7,7 +7,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::with_reading;
-use crate::audit::{Certificate, MAX_CERTIFICATE, Proven, Signed, UNSIGNED_LIMIT, Verdict, VerifyError};
+use crate::audit::{
+    Certificate, MAX_CERTIFICATE, Proven, Signed, UNSIGNED_LIMIT, Verdict, VerifyError, counted,
+};
 use crate::cli::failure::Failure;
 use crate::cli::flags::BriefFlags;
 use crate::cli::json;
@@ -216,10 +218,6 @@ fn in_words(verdict: &Verdict) -> String {
         line(format!("  not proven   {unproven}"));
     }
     text
-}
-
-fn counted(number: u64, what: &str) -> String {
-    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
 /// What no look at the log alone can show.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::SledEngine;
 use crate::disk::Synced;
 use crate::domain::id::Position;
-use crate::event_log::engine::{AppendError, Engine, FollowError, HeadError, Health, NotWritten};
+use crate::event_log::engine::{AppendError, Engine, Follow, FollowError, HeadError, Health, NotWritten};
 use crate::event_log::head::{self, DataFile, HeadFile, StopState};
 use crate::event_log::probe::Probe;
 use crate::event_log::rig::{Rig, append, frame, read_to};
@@ -151,14 +151,20 @@ async fn a_full_disk_refuses_before_anything_is_written_and_recovers_by_itself()
     append(&*engine, 3..5).await;
 }
 
+/// Starts an engine whose disk does not answer any more when the record at 1 is written.
+async fn stuck(rig: &Rig) -> (Arc<dyn Engine>, Follow) {
+    let engine = rig.start().expect("a new log").engine;
+    let follow = engine.follow(Position(1));
+    rig.disk.block(true);
+    assert_eq!(engine.append(vec![frame(1)], None).await, Err(AppendError::Unknown));
+    (engine, follow)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_disk_that_does_not_answer_leaves_nobody_waiting() {
     let mut rig = Rig::new();
     (rig.pace.ask_after, rig.pace.stuck_after) = (Duration::from_millis(10), Duration::from_millis(20));
-    let engine = rig.start().expect("a new log").engine;
-    let mut follow = engine.follow(Position(1));
-    rig.disk.block(true);
-    assert_eq!(engine.append(vec![frame(1)], None).await, Err(AppendError::Unknown));
+    let (engine, mut follow) = stuck(&rig).await;
     let mut health = engine.health();
     let unavailable = |health: &Health| matches!(health, Health::Unavailable { .. });
     health.wait_for(unavailable).await.expect("the engine lives");
@@ -176,10 +182,7 @@ async fn a_disk_that_never_answers_has_failed_for_good_and_the_process_may_end()
     let mut rig = Rig::new();
     (rig.pace.ask_after, rig.pace.stuck_after) = (Duration::from_millis(5), Duration::from_millis(10));
     rig.pace.lost_after = Duration::from_millis(20);
-    let engine = rig.start().expect("a new log").engine;
-    let mut follow = engine.follow(Position(1));
-    rig.disk.block(true);
-    assert_eq!(engine.append(vec![frame(1)], None).await, Err(AppendError::Unknown));
+    let (engine, mut follow) = stuck(&rig).await;
     let mut health = engine.health();
     let failed = |health: &Health| matches!(health, Health::Failed { .. });
     let why = health.wait_for(failed).await.expect("the engine lives").clone();

@@ -1,9 +1,8 @@
 //! A log that is to be replaced by a copy, and by what can still be read of it.
 
 use std::collections::HashSet;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions};
 use std::io;
-use std::sync::Arc;
 
 use super::copy::{copy, size};
 use super::import::place;
@@ -34,8 +33,8 @@ impl Damaged {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(source) => return Err(place.failed("HEAD cannot be used", source)),
         };
-        if let Some(Err(TryLockError::WouldBlock)) = lock.as_ref().map(File::try_lock) {
-            return Err(StartError::Locked { dir: place.data_dir });
+        if let Some(file) = &lock {
+            head::lock(file).map_err(|error| place.unusable(error))?;
         }
         let head = lock.as_ref().and_then(head::newest);
         Ok(Damaged { place, head, lock })
@@ -78,16 +77,6 @@ impl Damaged {
     }
 }
 
-impl Place {
-    pub(super) fn again(&self) -> Place {
-        Place {
-            data_dir: self.data_dir.clone(),
-            probe: self.probe.clone(),
-            disk: Arc::clone(&self.disk),
-            clock: Arc::clone(&self.clock),
-        }
-    }
-}
 #[cfg(test)]
 mod tests {
     use std::fs;

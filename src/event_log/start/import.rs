@@ -71,7 +71,7 @@ impl Import {
 
     /// Puts the log back in the place of a damaged one, which stays as it is until the very end.
     pub fn begin_over(damaged: Damaged, log: LogId) -> Result<Import, StartError> {
-        let place = damaged.place.again();
+        let place = damaged.place.clone();
         if damaged.head.is_some_and(|head| head.log != log) {
             return Err(StartError::Replaced { dir: place.data_dir });
         }

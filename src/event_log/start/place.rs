@@ -27,6 +27,7 @@ use crate::event_log::sled_guard::{self, Db, SledFault};
 pub(super) const PROBE_MARGIN: u64 = 32 << 20;
 
 /// The data directory, and what is needed to look into it.
+#[derive(Clone)]
 pub(in super::super) struct Place {
     pub(in super::super) data_dir: PathBuf,
     pub(in super::super) probe: Probe,
