@@ -92,7 +92,7 @@ impl Grants {
 
     async fn fetch_and_note(self: &Arc<Self>, user: Sub, by: &By) -> Checked {
         self.confirmed.ask(user, About::Address);
-        let checked = self.fetch_profile(user, by).await;
+        let checked = self.with_the_grant_of_now(user, || self.fetch_profile(user, by)).await;
         self.note(user, About::Address, checked);
         self.remember(user, checked.into());
         checked

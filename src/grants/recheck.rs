@@ -171,11 +171,25 @@ impl Grants {
                     return Checked::Failed(None);
                 }
                 grants.confirmed.ask(user, About::Guild(guild));
-                let checked = grants.ask_about(user, guild, &by).await;
+                let ask = || grants.ask_about(user, guild, &by);
+                let checked = grants.with_the_grant_of_now(user, ask).await;
                 grants.note(user, About::Guild(guild), checked);
                 checked
             }
         })
+    }
+
+    /// Makes a check, and makes it again where it failed while somebody signed in: the new grant is good for an answer.
+    pub(super) async fn with_the_grant_of_now<F>(&self, user: Sub, check: impl Fn() -> F) -> Checked
+    where
+        F: Future<Output = Checked>,
+    {
+        let grant = || self.app.grant_of(user).map(|grant| grant.id);
+        let begun_with = grant();
+        match check().await {
+            Checked::Failed(_) if grant() != begun_with => check().await,
+            checked => checked,
+        }
     }
 
     /// Asks Discord, with one refresh where that is needed, and records what it says.

@@ -264,6 +264,25 @@ async fn what_was_said_before_a_sign_in_does_not_take_the_place_of_what_was_said
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_the_old_grant_is_not_told_while_somebody_signs_in_the_new_one_is_asked_for() {
+    let house = House::open().await;
+    let mut browser = house.signed_in(MARISOL).await;
+    house.clock.advance(A_MOMENT);
+    house.discord().add_fault(Fault::new(Route::Me, FaultKind::Hold).once());
+    let asking = tokio::spawn({
+        let mut browser = browser.clone();
+        async move { browser.fetch("GET", FRESH).await.json() }
+    });
+    house.discord().wait_until_held(1).await;
+    let _elsewhere = house.signed_in(MARISOL).await;
+    house.discord().forget_requests();
+    house.discord().release();
+    assert_eq!(asking.await.expect("an answer")["stale"], false);
+    assert_eq!(house.discord().count(Route::Me), 1);
+    assert_eq!(browser.fetch("GET", FRESH).await.json()["stale"], false, "nor is a failure remembered");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_token_ends_as_long_after_it_was_given_as_discord_said_however_long_the_sign_in_took() {
     let house = House::open().await;
     house.discord().add_fault(Fault::new(Route::Me, FaultKind::Hold).once());
