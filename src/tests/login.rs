@@ -93,6 +93,59 @@ async fn a_state_that_is_not_this_browsers_is_refused_and_discord_is_not_asked()
     assert_eq!(mine.navigate(&callback).await.status, 303, "the attempt itself is untouched");
 }
 
+/// The code of one callback and the state of another attempt.
+fn crossed(code_of: &str, state_of_login: &str) -> String {
+    let (_, rest) = code_of.split_once("code=").expect("a code");
+    let code = rest.split('&').next().expect("a code");
+    format!("{CALLBACK}?code={code}&state={}", state_of(state_of_login))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn somebody_elses_code_is_refused_by_the_verifier_and_somebody_elses_state_by_the_browser() {
+    let house = House::open().await;
+    // A refusal is for what is wrong with a code, then, and not because it was tried before.
+    house.discord().change_switches(|switches| switches.failed_attempt_burns_code = false);
+    let (mut mine, mut theirs) = (house.browser(), house.browser());
+    let (my_login, their_login) = (mine.begin(LOGIN).await, theirs.begin(LOGIN).await);
+    let my_callback = mine.authorize(house.discord(), &my_login, MARISOL).await;
+    let their_callback = theirs.authorize(house.discord(), &their_login, QUIETFOX).await;
+
+    // Whoever saw my callback puts my code into an attempt of theirs; or has me sign in with a code of theirs.
+    let (my_other, their_other) = (mine.begin(LOGIN).await, theirs.begin(LOGIN).await);
+    let injected = [
+        (&mut theirs, crossed(&my_callback, &their_other)),
+        (&mut mine, crossed(&their_callback, &my_other)),
+    ];
+    for (asked, (browser, callback)) in (1..).zip(injected) {
+        let landed = browser.send("GET", &callback, &[JSON], "").await;
+        assert_eq!((landed.status, landed.code().as_str()), (400, "code_rejected"), "{landed}");
+        assert!(!browser.cookies.contains_key("doorbook"), "{landed}");
+        assert_eq!(
+            house.discord().count(Route::Token),
+            asked,
+            "the state was right, and the verifier was not"
+        );
+    }
+    // With the state that belongs to the code there is no attempt in that browser, and Discord is not asked.
+    for (browser, callback) in [(&mut theirs, &my_callback), (&mut mine, &their_callback)] {
+        let landed = browser.send("GET", callback, &[JSON], "").await;
+        assert_eq!((landed.status, landed.code().as_str()), (400, "state_mismatch"), "{landed}");
+        assert!(!browser.cookies.contains_key("doorbook"), "{landed}");
+    }
+    assert_eq!(house.discord().count(Route::Token), 2);
+    assert!(house.doorbook().app.sessions().is_empty(), "nobody is signed in, as whomever");
+    let tokens: usize = house.discord().grants().iter().map(|grant| grant.access_tokens).sum();
+    assert_eq!(tokens, 0, "no code became a token");
+
+    // Each is good where it belongs.
+    for (browser, callback, user) in
+        [(&mut mine, my_callback, MARISOL), (&mut theirs, their_callback, QUIETFOX)]
+    {
+        assert_eq!(browser.navigate(&callback).await.status, 303);
+        assert_eq!(browser.fetch("GET", "/api/auth/user").await.json()["id"], user.to_string());
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_callback_that_comes_again_leads_to_the_target_and_opens_nothing() {
     let house = House::open().await;
