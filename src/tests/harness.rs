@@ -165,6 +165,11 @@ impl House {
         self.stand_in.as_ref().expect("discord is up").control()
     }
 
+    /// Where Discord really listens.
+    pub fn discord_address(&self) -> SocketAddr {
+        self.discord_address
+    }
+
     /// Takes Discord down; its grants are kept.
     pub async fn discord_goes_down(&mut self) {
         self.stand_in.take().expect("discord is up").stop().await;

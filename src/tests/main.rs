@@ -7,6 +7,7 @@ mod app_cookie;
 mod audit;
 mod bad_input;
 mod canary;
+mod certificates;
 mod command_line;
 mod copies;
 mod discord_trouble;
