@@ -146,6 +146,46 @@ async fn a_new_name_is_seen_when_asked_for_and_survives_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_profile_that_is_another_persons_is_not_taken_and_nobody_becomes_somebody_else() {
+    let mut house = House::open().await;
+    let mut marisol = house.signed_in(MARISOL).await;
+    let mut quietfox = house.signed_in(QUIETFOX).await;
+    let head = house.head();
+    let sessions = house.doorbook().app.sessions().len();
+    // Discord takes one for the other. The name is new, so it would be written down of whomever it were taken for.
+    let body =
+        format!(r#"{{"id":"{QUIETFOX}","username":"quietfox","global_name":"Swapped","verified":false}}"#);
+    let headers = [("content-type".to_owned(), "application/json".to_owned())].into();
+    let swapped = FaultKind::Answer { status: 200, headers, body };
+    house.discord().add_fault(Fault::new(Route::Me, swapped));
+    for path in [FRESH, "/api/user/profile"] {
+        house.clock.advance(A_MOMENT);
+        let asked = house.discord().count(Route::Me);
+        let told = marisol.fetch("GET", path).await;
+        assert_eq!(house.discord().count(Route::Me), asked + 1, "{path}");
+        assert_eq!((told.status, &told.json()["id"]), (200, &MARISOL.to_string().into()), "{path}: {told}");
+        assert_eq!((&told.json()["display_name"], &told.json()["stale"]), (&"Marisol".into(), &true.into()));
+    }
+    assert_eq!(house.head(), head, "nothing is written down");
+    assert_eq!(house.doorbook().app.sessions().len(), sessions);
+
+    // Nor is it remembered in any other way: what Discord says of each of them counts again.
+    house.discord().clear_faults();
+    let names = async |marisol: &mut Browser, quietfox: &mut Browser, path: &str| {
+        let (one, other) =
+            (marisol.fetch("GET", path).await.json(), quietfox.fetch("GET", path).await.json());
+        [one["id"].clone(), one["display_name"].clone(), other["id"].clone(), other["display_name"].clone()]
+    };
+    let themselves: [serde_json::Value; 4] =
+        [MARISOL.to_string().into(), "Marisol".into(), QUIETFOX.to_string().into(), "quietfox".into()];
+    house.clock.advance(A_MOMENT);
+    assert_eq!(names(&mut marisol, &mut quietfox, FRESH).await, themselves);
+    house.restart().await;
+    let (mut marisol, mut quietfox) = (marisol.at(&house), quietfox.at(&house));
+    assert_eq!(names(&mut marisol, &mut quietfox, "/api/auth/user").await, themselves);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_old_profile_is_fetched_anew_in_the_background() {
     let house = House::open().await;
     let mut browser = house.signed_in(MARISOL).await;
