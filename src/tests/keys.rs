@@ -17,7 +17,8 @@ use doorbook::entropy::SystemEntropy;
 use doorbook::event_log::note::{VerifierKey, origin_of, verify};
 use doorbook::serve::{self, World};
 
-use crate::harness::{Ended, House, MARISOL, Process, QUIETFOX, binary, records};
+use crate::guarded::{AUTH, FETCHES, Proxy, RULES, Visitor, WIKI};
+use crate::harness::{Ended, House, MARISOL, Plan, Process, QUIETFOX, binary, records};
 
 const WORDS: &str = "correct horse battery staple";
 const JANUARY: Month = Month(202_601);
@@ -516,4 +517,67 @@ async fn addresses_of_a_month_that_is_past_fade_and_the_profile_stays() {
     client.apply_retention(false).await.unwrap();
     assert!(!house.doorbook().app.keys().has_month(now));
     assert_eq!(client.apply_retention(true).await.unwrap(), []);
+}
+
+/// Goes on until an address has that in it, and returns the address without going there.
+async fn as_far_as(visitor: &mut Visitor<'_>, from: &str, part: &str) -> String {
+    let mut url = from.to_owned();
+    for _ in 0..20 {
+        if url.contains(part) {
+            return url;
+        }
+        url = visitor.step(&url).await.1.expect("it goes on");
+    }
+    panic!("it does not come to {part}: {:?}", visitor.trail);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn under_another_cookie_secret_app_cookies_and_attempts_are_worthless_and_sessions_go_on() {
+    let secret = |name: &str| ("COOKIE_SECRET", format!("{name}-cookie-secret-0123456789abcdef"));
+    let plan = Plan { env: vec![secret("one")], file: RULES.into(), origin: AUTH, ..Plan::default() };
+    let mut house = House::with(plan).await;
+    let (page, login) = (format!("{WIKI}/"), format!("{AUTH}/api/auth/discord/login"));
+
+    // Marisol is at the wiki and has a ticket there in her hand; Quietfox is on the way back from Discord.
+    let mut marisol = Visitor::new(&house, Proxy::Forward, MARISOL);
+    assert!(marisol.go(&page).await.is_app);
+    let at_the_wiki = marisol.jar.clone();
+    marisol.jar.retain(|cookie| cookie.name == "__Host-doorbook");
+    let ticket = as_far_as(&mut marisol, &page, "/.doorbook/finish?t=").await;
+    let with_the_ticket = marisol.jar.clone();
+    let mut quietfox = Visitor::new(&house, Proxy::Forward, QUIETFOX);
+    let callback = as_far_as(&mut quietfox, &login, "?code=").await;
+    let on_the_way = quietfox.jar.clone();
+    let session = house.doorbook().app.sessions()[0].id;
+
+    // That the first secret brings everything back shows that it is the secret, and not the restart.
+    for (name, counts) in [("other", false), ("one", true)] {
+        house.stop().await;
+        house.plan().env = vec![secret(name)];
+        house.start().await.expect("doorbook starts again");
+        let sessions = house.doorbook().app.sessions();
+        assert!(sessions.len() == 1 && sessions[0].id == session, "{name}: {sessions:?}");
+
+        let mut marisol = Visitor::new(&house, Proxy::Forward, MARISOL);
+        marisol.jar = at_the_wiki.clone();
+        let (told, is_app) = marisol.by_proxy("GET", &page, FETCHES).await;
+        assert_eq!(is_app, counts, "{name}: {told}");
+        // The session is the same: it gives a new cookie, and Discord is not asked.
+        let landed = marisol.go(&page).await;
+        assert!(landed.is_app, "{name}: {landed:#?}");
+        assert!(!marisol.went_through().contains(&"discord".to_owned()), "{name}: {:?}", marisol.trail);
+        // A ticket is in memory, too, and so outlives no start at all.
+        marisol.jar = with_the_ticket.clone();
+        let landed = marisol.go(&ticket).await;
+        assert_eq!((landed.answer.status, landed.is_app), (400, false), "{name}: {landed:#?}");
+
+        let mut quietfox = Visitor::new(&house, Proxy::Forward, QUIETFOX);
+        quietfox.jar = on_the_way.clone();
+        let (landed, _) = quietfox.step(&callback).await;
+        assert_eq!(landed.answer.status, if counts { 303 } else { 400 }, "{name}: {landed:#?}");
+        assert_eq!(landed.answer.body.contains("400 state_mismatch"), !counts, "{name}: {landed:#?}");
+    }
+    house.stop().await;
+    let ended = house.events().into_iter().filter(|(_, event)| matches!(event, Event::SessionRevoked { .. }));
+    assert_eq!(ended.count(), 0);
 }
