@@ -17,6 +17,7 @@ use doorbook::domain::event::{Learned, MadeBy, Method, Origin, Profile, Route, T
 use doorbook::domain::id::{DiscordId, GrantId, Hash, RequestId, Secret, SessionId, SessionToken, Sub};
 use doorbook::domain::record::Actor;
 use doorbook::domain::rules::Rules;
+use doorbook::domain::scopes::Scopes;
 use doorbook::domain::time::Timestamp;
 use doorbook::entropy::{Entropy, SeededEntropy};
 use doorbook::event_log::Probe;
@@ -170,7 +171,7 @@ impl Town {
             memberships: vec![],
             grant: GrantId(self.entropy.draw()),
             application: DiscordId(1_457_667_441_164_427_281),
-            scopes: vec!["identify".into()],
+            scopes: Scopes::new(["identify"]).expect("scopes"),
             expires_at: self.in_a_week(),
             tokens: self.tokens(),
             session: session_id(session),

@@ -10,6 +10,7 @@ use crate::domain::command::{Command, SignIn};
 use crate::domain::event::{MadeBy, Membership, Method, Origin, Profile, Tokens};
 use crate::domain::id::{DiscordId, GrantId, Hash, Secret, SessionId, SessionKey, Sub};
 use crate::domain::rules::Rules;
+use crate::domain::scopes::Scopes;
 use crate::domain::time::Timestamp;
 use crate::entropy::SeededEntropy;
 use crate::event_log::Probe;
@@ -90,7 +91,7 @@ pub(super) async fn sign_in_with(app: &App, who: u8, session: u8, memberships: V
         memberships,
         grant: GrantId([session; 16]),
         application: DiscordId(1),
-        scopes: vec!["identify".into()],
+        scopes: Scopes::new(["identify"]).expect("scopes"),
         expires_at: Timestamp(1_767_923_045_000),
         tokens: Tokens { access: token("access"), refresh: token("refresh") },
         session: SessionId([session; 16]),

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::{Opener, Person, View};
 use crate::domain::event::Membership;
 use crate::domain::id::Sub;
+use crate::domain::scopes::Scopes;
 use crate::domain::state::User;
 use crate::domain::time::Timestamp;
 
@@ -40,7 +41,7 @@ pub struct GrantRow {
     /// Our name for it.
     pub id: String,
     /// What it allows.
-    pub scopes: Vec<String>,
+    pub scopes: Scopes,
     /// When it was issued.
     pub issued_at: String,
     /// When the access token ends.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use super::rows::{Actor, actor_of};
-use super::words::membership;
+use super::words::{listed, membership};
 use super::{Filter, People, Person, ReadError, Reader, Rows, SignedIn, TurnedAway, View, When, in_words};
 use crate::domain::id::{Position, Sub};
 use crate::domain::time::Timestamp;
@@ -126,7 +126,7 @@ impl Reader {
             (Some(_), many) => format!("signed in, in {many} sessions"),
         };
         let grant = view.state.user(sub).map(|user| match (&user.grant, &user.revocation) {
-            (Some(grant), _) => format!("\nDiscord lets doorbook ask for {}", grant.scopes.join(", ")),
+            (Some(grant), _) => format!("\nDiscord lets doorbook ask for {}", listed(&grant.scopes)),
             (None, Some(_)) => "\nthe authorization has ended, and Discord has yet to confirm".to_owned(),
             (None, None) => "\ndoorbook has no authorization at Discord".to_owned(),
         });

@@ -21,6 +21,7 @@ use crate::domain::event::{
 use crate::domain::id::{DiscordId, GrantId, Hash, RequestId, Secret, SessionId, SessionToken, Sub};
 use crate::domain::record::Actor;
 use crate::domain::rules::{Rules, Term};
+use crate::domain::scopes::Scopes;
 use crate::domain::time::Timestamp;
 use crate::entropy::{Entropy, SeededEntropy};
 use crate::event_log::Probe;
@@ -153,7 +154,7 @@ impl Town {
             memberships,
             grant: GrantId(self.entropy.draw()),
             application: DiscordId(1_100_000_000_000_000_001),
-            scopes: vec!["identify".into(), "email".into()],
+            scopes: Scopes::new(["identify", "email"]).expect("scopes"),
             expires_at: self.clock.now().plus(Duration::from_secs(7 * 86_400)),
             tokens: Tokens { access: token("access"), refresh: token("refresh") },
             session: SessionId(self.entropy.draw()),

@@ -6,6 +6,7 @@ use crate::domain::event::{
     Audit, Cause, Event, FailureCode, KeyPurpose, MadeBy, Membership, OutageCause, Private, Question,
     Requester, RestoredFrom, RevokedBy, RevokedScope, Stage,
 };
+use crate::domain::scopes::Scopes;
 
 /// So many guilds of a stranger are named, and the others counted.
 const GUILDS: usize = 3;
@@ -74,7 +75,7 @@ pub fn in_words(event: &Event, private: Option<&Private>) -> String {
             };
             format!("{which}: {}{reason}", because(*cause))
         }
-        Event::GrantIssued { scopes, .. } => format!("Discord authorized doorbook for {}", scopes.join(", ")),
+        Event::GrantIssued { scopes, .. } => format!("Discord authorized doorbook for {}", listed(scopes)),
         Event::GrantRefreshClaimed { attempt: 1, .. } => "new tokens were asked for".into(),
         Event::GrantRefreshClaimed { .. } => "new tokens were asked for once more".into(),
         Event::GrantRefreshed { .. } => "Discord gave new tokens".into(),
@@ -127,6 +128,10 @@ pub fn in_words(event: &Event, private: Option<&Private>) -> String {
 }
 
 /// Returns what Discord said of a stranger's guilds, as far as a line has room for it.
+pub(super) fn listed(scopes: &Scopes) -> String {
+    scopes.names().collect::<Vec<_>>().join(", ")
+}
+
 fn seen_of(memberships: &[Membership]) -> String {
     let seen: Vec<String> = memberships.iter().take(GUILDS).map(membership).collect();
     match (seen.is_empty(), memberships.len() - seen.len()) {

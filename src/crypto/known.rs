@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{PoisonError, RwLock};
 
+use crate::domain::drawn::DrawnMap;
 use crate::domain::id::{DiscordId, Sub};
 use crate::domain::time::Month;
 
@@ -21,7 +22,7 @@ pub(super) struct Known {
 #[derive(Debug, Default)]
 struct Subjects {
     by_id: HashMap<DiscordId, Sub>,
-    by_sub: HashMap<Sub, (DiscordId, SecretKey)>,
+    by_sub: DrawnMap<Sub, (DiscordId, SecretKey)>,
 }
 
 impl Known {

@@ -22,7 +22,7 @@ impl KeyRing {
         let nonce = self.entropy().draw();
         let associated = associated(SCHEME, owner, record);
         let ciphertext = key.lock(&nonce, &associated, plaintext).ok_or(SealError::TooLong)?;
-        Ok(SealedBox { scheme: SCHEME, owner, nonce, ciphertext })
+        Ok(SealedBox { scheme: SCHEME, owner, nonce, ciphertext: ciphertext.into() })
     }
 
     /// Opens a box of the record `record`.
@@ -140,7 +140,7 @@ mod tests {
             let mut changed = sealed.clone();
             changed.ciphertext[at] ^= 1;
             assert_eq!(ring.unseal(RECORD, &changed), Err(OpenError::Damaged));
-            changed.ciphertext.truncate(at);
+            changed.ciphertext = changed.ciphertext[..at].into();
             assert_eq!(ring.unseal(RECORD, &changed), Err(OpenError::Damaged));
         }
         for at in 0..24 {

@@ -208,6 +208,7 @@ mod tests {
     use super::*;
     use crate::domain::event::OutageCause;
     use crate::domain::id::Secret;
+    use crate::domain::scopes::Scopes;
 
     #[tokio::test]
     async fn a_question_is_repeated_twice_with_growing_jittered_waits() {
@@ -265,7 +266,8 @@ mod tests {
         drop(listener);
         let clock = EagerClock::new(START);
         let client = client(&format!("http://{address}"), clock.clone());
-        let error = client.refresh(&Secret::new("refresh-1"), &[]).await.expect_err("nobody is there");
+        let error =
+            client.refresh(&Secret::new("refresh-1"), &Scopes::default()).await.expect_err("nobody is there");
         assert_eq!((error, error.outcome_unknown()), (CallError::Unreachable { sent: false }, false));
         assert_eq!(clock.waits().len(), 0);
         let error = client.current_user(&Secret::new("access-1")).await.err();
@@ -326,7 +328,7 @@ mod tests {
         let rig = Rig::new([limited(90.0), json(200, "{}"), good_user(), good_token()]).await;
         let expected = CallError::RateLimited { retry_after: secs(90.0), global: false };
         assert_eq!(rig.refresh().await, Err(expected));
-        assert_eq!(rig.client.refresh(&Secret::new("refresh-2"), &[]).await, Err(expected));
+        assert_eq!(rig.client.refresh(&Secret::new("refresh-2"), &Scopes::default()).await, Err(expected));
         assert_eq!(rig.exchange().await, Err(expected), "the code is kept for later");
         assert_eq!(rig.client.client_credentials().await, Err(expected));
         assert_eq!((rig.calls(), expected.outcome_unknown()), (1, false));
@@ -486,7 +488,8 @@ mod tests {
     async fn a_call_can_run_in_a_task_of_its_own() {
         let rig = Rig::new([good_token()]).await;
         let client = Arc::new(rig.client);
-        let task = tokio::spawn(async move { client.refresh(&Secret::new("refresh-1"), &[]).await });
+        let task =
+            tokio::spawn(async move { client.refresh(&Secret::new("refresh-1"), &Scopes::default()).await });
         assert!(task.await.expect("it does not panic").is_ok());
     }
 }

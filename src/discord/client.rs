@@ -20,6 +20,7 @@ use super::{AuthorizeRequest, IssuedTokens, Outage, Settings, call, payload};
 use crate::clock::Clock;
 use crate::domain::event::{Membership, Profile};
 use crate::domain::id::{DiscordId, Secret};
+use crate::domain::scopes::Scopes;
 use crate::entropy::Entropy;
 
 /// How long connecting may take.
@@ -176,16 +177,16 @@ impl Client {
             ("redirect_uri", &self.settings.redirect_url),
             ("code_verifier", verifier.expose()),
         ];
-        let parse = |answer: &Answer| payload::tokens(&answer.body, requested);
+        let parse = |answer: &Answer| payload::tokens(&answer.body, requested.iter().map(String::as_str));
         self.caller.call(change("exchange_code", TOKEN), || self.form(TOKEN, &fields), parse).await
     }
 
     /// Exchanges a refresh token for the next pair; it is sent once, whatever happens.
     ///
     /// `held` are the scopes that hold where Discord does not name any.
-    pub async fn refresh(&self, refresh: &Secret, held: &[String]) -> Result<IssuedTokens, CallError> {
+    pub async fn refresh(&self, refresh: &Secret, held: &Scopes) -> Result<IssuedTokens, CallError> {
         let fields = [("grant_type", "refresh_token"), ("refresh_token", refresh.expose())];
-        let parse = |answer: &Answer| payload::tokens(&answer.body, held);
+        let parse = |answer: &Answer| payload::tokens(&answer.body, held.names());
         self.caller.call(change("refresh", TOKEN), || self.form(TOKEN, &fields), parse).await
     }
 

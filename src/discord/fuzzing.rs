@@ -77,8 +77,7 @@ fn refusal(head: &[u8], body: &[u8]) {
 }
 
 fn tokens(body: &[u8]) {
-    let asked = ["identify".to_owned(), "email".to_owned()];
-    let issued = payload::tokens(body, &asked);
+    let issued = payload::tokens(body, ["identify", "email"]);
     if let Ok(issued) = &issued {
         for token in [&issued.tokens.access, &issued.tokens.refresh] {
             let token = token.expose();
@@ -90,8 +89,8 @@ fn tokens(body: &[u8]) {
                 "a token is printed"
             );
         }
-        assert!(issued.scopes.is_sorted_by(|one, next| one < next), "sorted, each once");
-        assert!(issued.scopes.iter().map(String::len).sum::<usize>() <= LONGEST);
+        assert!(issued.scopes.names().is_sorted_by(|one, next| one < next), "sorted, each once");
+        assert!(issued.scopes.to_string().len() <= LONGEST);
         assert!(issued.expires_in > Duration::ZERO && issued.expires_in.as_secs() < 11 * 366 * 86_400);
         // Whatever is good as a pair is good as a token of our own.
         assert_eq!(payload::own_token(body), Ok(()));

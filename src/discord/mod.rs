@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use crate::domain::event::{OutageCause, Tokens};
 use crate::domain::id::{DiscordId, Secret};
+use crate::domain::scopes::Scopes;
 use crate::domain::time::Timestamp;
 
 pub use client::{Client, ClientError, install_crypto_provider};
@@ -68,7 +69,7 @@ pub struct IssuedTokens {
     /// The pair.
     pub tokens: Tokens,
     /// What it allows, sorted, each once; it can be more or less than was asked for.
-    pub scopes: Vec<String>,
+    pub scopes: Scopes,
     /// How long the access token lives from now.
     pub expires_in: Duration,
 }

@@ -1,5 +1,6 @@
 //! The JSON of a good answer, read with care: what we use must be right, what we do not use may be anything.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -10,6 +11,7 @@ use super::IssuedTokens;
 use super::error::Unreadable;
 use crate::domain::event::{Membership, Profile, Tokens};
 use crate::domain::id::{DiscordId, Secret};
+use crate::domain::scopes::Scopes;
 
 /// The longest token that is taken; Discord's own are below 100 bytes, and have grown before.
 const LONGEST_TOKEN: usize = 8 * 1024;
@@ -38,15 +40,18 @@ struct TokenReply {
 /// Reads the answer to a code or a refresh token.
 ///
 /// Without `scope` the scopes are those that were asked for (RFC 6749, 5.1).
-pub(super) fn tokens(body: &[u8], requested: &[String]) -> Result<IssuedTokens, Unreadable> {
+pub(super) fn tokens<'a>(
+    body: &[u8],
+    requested: impl IntoIterator<Item = &'a str>,
+) -> Result<IssuedTokens, Unreadable> {
     let reply = checked(object::<TokenReply>(body)?)?;
     let refresh = token(reply.refresh_token.ok_or(Unreadable::Field("refresh_token"))?, "refresh_token")?;
-    let mut scopes = match &reply.scope {
-        Some(scope) => split(scope)?,
-        None => requested.to_vec(),
+    let scopes: BTreeSet<&str> = match &reply.scope {
+        Some(scope) if scope.len() > LONGEST_SCOPE => return Err(Unreadable::Field("scope")),
+        Some(scope) => scope.split(' ').filter(|name| !name.is_empty()).collect(),
+        None => requested.into_iter().collect(),
     };
-    scopes.sort_unstable();
-    scopes.dedup();
+    let scopes = Scopes::new(scopes).map_err(|_| Unreadable::Field("scope"))?;
     Ok(IssuedTokens {
         tokens: Tokens { access: token(reply.access_token, "access_token")?, refresh },
         scopes,
@@ -156,13 +161,6 @@ fn token(value: String, name: &'static str) -> Result<Secret, Unreadable> {
         return Err(Unreadable::Field(name));
     }
     Ok(secret)
-}
-
-fn split(scope: &str) -> Result<Vec<String>, Unreadable> {
-    if scope.len() > LONGEST_SCOPE || !scope.bytes().all(|b| b == b' ' || b.is_ascii_graphic()) {
-        return Err(Unreadable::Field("scope"));
-    }
-    Ok(scope.split(' ').filter(|name| !name.is_empty()).map(Into::into).collect())
 }
 
 fn text(value: String, name: &'static str) -> Result<String, Unreadable> {

@@ -11,6 +11,7 @@ use super::{CallError, Client, IssuedTokens, Settings};
 use crate::clock::{Clock, ManualClock};
 use crate::domain::event::{Membership, Profile};
 use crate::domain::id::{DiscordId, Secret};
+use crate::domain::scopes::Scopes;
 use crate::domain::time::Timestamp;
 use crate::entropy::SeededEntropy;
 
@@ -180,7 +181,7 @@ impl Rig {
     }
 
     pub(super) async fn refresh(&self) -> Result<IssuedTokens, CallError> {
-        self.client.refresh(&Secret::new("refresh-1"), &[]).await
+        self.client.refresh(&Secret::new("refresh-1"), &Scopes::default()).await
     }
 
     pub(super) fn calls(&self) -> usize {

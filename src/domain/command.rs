@@ -9,6 +9,7 @@ use super::event::{
 };
 use super::id::{DiscordId, GrantId, Hash, LogId, Position, SessionId, SessionKey, Sub, WriterId};
 use super::rules::Rules;
+use super::scopes::Scopes;
 use super::time::{Month, Timestamp};
 
 /// An intent. Random values, ids included, are drawn before: deciding draws nothing.
@@ -68,7 +69,7 @@ pub enum Command {
         /// Which.
         grant: GrantId,
         /// What the tokens allow.
-        scopes: Vec<String>,
+        scopes: Scopes,
         /// When the access token ends.
         expires_at: Timestamp,
         /// The tokens.
@@ -261,7 +262,7 @@ pub struct SignIn {
     /// The Discord application.
     pub application: DiscordId,
     /// What Discord allows.
-    pub scopes: Vec<String>,
+    pub scopes: Scopes,
     /// When the access token ends.
     pub expires_at: Timestamp,
     /// The tokens.

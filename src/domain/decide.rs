@@ -213,7 +213,7 @@ fn decide_claim(
 ) -> Result<Vec<Decision>, Refusal> {
     let found = state.user(user);
     let claimed = either_grant(state, user, grant).ok_or(Refusal::GrantGone)?;
-    if let Some(claim) = claimed.claim.filter(|claim| claim.attempt >= attempt) {
+    if let Some(claim) = claimed.claim.as_ref().filter(|claim| claim.attempt >= attempt) {
         return Err(Refusal::ClaimHeld { until: claim.until });
     }
     let subject = Some(Subject { sub: user, version: Some(version(found)) });

@@ -7,6 +7,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use super::id::{DiscordId, GrantId, Hash, LogId, Position, Secret, SessionId, SessionKey, Sub, WriterId};
+use super::scopes::Scopes;
 use super::time::Timestamp;
 
 /// A fact that is in the log.
@@ -136,7 +137,7 @@ pub enum Event {
         /// The Discord application it is for.
         application: DiscordId,
         /// What it allows.
-        scopes: Vec<String>,
+        scopes: Scopes,
         /// When its access token ends.
         expires_at: Timestamp,
         /// Which tokens it has.
@@ -156,7 +157,7 @@ pub enum Event {
         /// Of which grant.
         grant: GrantId,
         /// What it allows now.
-        scopes: Vec<String>,
+        scopes: Scopes,
         /// When the new access token ends.
         expires_at: Timestamp,
         /// The tokens before.
@@ -809,7 +810,7 @@ pub enum SessionScope {
     /// Everywhere.
     All,
     /// On one host.
-    Host(String),
+    Host(Box<str>),
 }
 
 #[cfg(test)]

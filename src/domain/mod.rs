@@ -18,6 +18,7 @@ pub mod login;
 pub mod path;
 pub mod record;
 pub mod rules;
+pub mod scopes;
 pub mod state;
 pub mod target;
 pub mod time;

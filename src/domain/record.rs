@@ -82,7 +82,7 @@ pub struct SealedBox {
     /// Random.
     pub nonce: [u8; 24],
     /// With its tag.
-    pub ciphertext: Vec<u8>,
+    pub ciphertext: Box<[u8]>,
 }
 
 /// Whose keys open a box, and so what makes it unreadable for good.

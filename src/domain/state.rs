@@ -18,6 +18,7 @@ use super::event::{
 };
 use super::id::{DiscordId, GrantId, Hash, LogId, Position, RecordId, SessionId, SessionKey, Sub, WriterId};
 use super::record::{Owner, Record, SealedBox};
+use super::scopes::Scopes;
 use super::time::{Month, Timestamp};
 
 use sessions::Sessions;
@@ -204,7 +205,7 @@ pub struct Grant {
     /// The Discord application.
     pub application: DiscordId,
     /// What it allows.
-    pub scopes: Vec<String>,
+    pub scopes: Scopes,
     /// When it was issued.
     pub issued_at: Timestamp,
     /// When the tokens were last renewed.
@@ -216,7 +217,7 @@ pub struct Grant {
     /// Which tokens those are.
     pub fingerprints: Fingerprints,
     /// A refresh that has begun and not ended.
-    pub claim: Option<Claim>,
+    pub claim: Option<Box<Claim>>,
     /// Before when no refresh is sent.
     pub not_before: Option<Timestamp>,
     /// Why the last refresh failed, unless one has worked since.
@@ -230,7 +231,7 @@ pub struct Grant {
 impl Grant {
     /// Returns whether that is among what it allows.
     pub fn has_scope(&self, scope: &str) -> bool {
-        self.scopes.iter().any(|known| known == scope)
+        self.scopes.has(scope)
     }
 }
 
@@ -673,13 +674,10 @@ impl User {
         match event {
             Event::GrantIssued { grant, application, scopes, expires_at, tokens } => {
                 self.revocation = None;
-                // Mostly the same ones again, for which there is room already.
-                let mut known = self.grant.take().map(|grant| grant.scopes).unwrap_or_default();
-                known.clone_from(scopes);
                 self.grant = fact.map(|sealed| Grant {
                     id: *grant,
                     application: *application,
-                    scopes: known,
+                    scopes: scopes.clone(),
                     issued_at: at.eff,
                     refreshed_at: at.eff,
                     expires_at: *expires_at,
@@ -694,17 +692,17 @@ impl User {
             }
             Event::GrantRefreshClaimed { grant, attempt, until } => {
                 if let Some(grant) = self.grant_mut(*grant) {
-                    grant.claim = Some(Claim {
+                    grant.claim = Some(Box::new(Claim {
                         attempt: *attempt,
                         until: *until,
                         writer: at.writer,
                         position: at.position,
-                    });
+                    }));
                 }
             }
             Event::GrantRefreshed { grant, scopes, expires_at, new, .. } => {
                 if let (Some(grant), Some(sealed)) = (self.grant_mut(*grant), fact) {
-                    grant.scopes.clone_from(scopes);
+                    grant.scopes = scopes.clone();
                     grant.expires_at = *expires_at;
                     grant.refreshed_at = at.eff;
                     grant.tokens = sealed;

@@ -15,6 +15,7 @@ use crate::domain::access::{Person, Truth};
 use crate::domain::event::{FailureCode, Membership, Profile, Stage};
 use crate::domain::id::{DiscordId, Secret, Sub};
 use crate::domain::rules::MEMBERS_SCOPE;
+use crate::domain::scopes::Scopes;
 
 /// How long Discord may take to tell of all guilds together.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -78,7 +79,7 @@ impl Grants {
         id: DiscordId,
         asked_at: Duration,
         access: &Secret,
-        scopes: &[String],
+        scopes: &Scopes,
     ) -> Introduced {
         let asked = self.asked();
         let mut in_order: Vec<_> = asked.guilds().collect();
@@ -86,7 +87,7 @@ impl Grants {
         if in_order.is_empty() {
             return found;
         }
-        if !scopes.iter().any(|scope| scope == MEMBERS_SCOPE) {
+        if !scopes.has(MEMBERS_SCOPE) {
             found.untold = Some(Untold::Scope);
             return found;
         }

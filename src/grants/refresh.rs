@@ -151,7 +151,7 @@ impl Grants {
     /// Whoever holds the lock knows that no other call is under way: a claim that stands here is one whose outcome
     /// never reached the log. One for which nothing was sent may be taken up as it is.
     fn next_attempt(&self, grant: &Grant) -> (u8, bool) {
-        let Some(claim) = grant.claim else { return (1, false) };
+        let Some(claim) = &grant.claim else { return (1, false) };
         if self.unsent().contains(&(grant.id, claim.attempt)) {
             return (claim.attempt, true);
         }

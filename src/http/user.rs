@@ -66,7 +66,7 @@ struct User<'a> {
     email: Option<Option<&'a str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     email_verified: Option<bool>,
-    scopes: &'a [String],
+    scopes: Vec<&'a str>,
     groups: Vec<&'a str>,
     admin: bool,
     memberships: Vec<Membership>,
@@ -141,7 +141,7 @@ fn told(front: &Front, session: &LiveSession, known: &KnownProfile, stale: bool)
         locale: profile.locale.as_deref(),
         email: tells_email.then_some(profile.email.as_deref()),
         email_verified: tells_email.then(|| profile.email_verified.unwrap_or(false)),
-        scopes: grant.map(|grant| grant.scopes.as_slice()).unwrap_or_default(),
+        scopes: grant.iter().flat_map(|grant| grant.scopes.names()).collect(),
         groups: person.iter().flat_map(|person| rules.groups_of(person)).collect(),
         admin: person.is_some_and(|person| rules.is_admin(&person)),
         memberships,

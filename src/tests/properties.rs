@@ -15,6 +15,7 @@ use doorbook::domain::id::{
 };
 use doorbook::domain::record::{Actor, Context, Owner, Record, SealedBox};
 use doorbook::domain::rules::{Rules, Term};
+use doorbook::domain::scopes::Scopes;
 use doorbook::domain::state::{CONTEXT, FOLD, State, Verdict};
 use doorbook::domain::time::Timestamp;
 use doorbook::event_log::codec::{
@@ -195,7 +196,7 @@ impl Life {
             Step::Refreshed { who } => Command::ConcludeRefresh {
                 user: sub(who),
                 grant: self.grant(who),
-                scopes: vec!["identify".into()],
+                scopes: Scopes::new(["identify"]).expect("scopes"),
                 expires_at: self.now.plus(Duration::from_secs(604_800)),
                 tokens: self.tokens(),
             },
@@ -368,7 +369,7 @@ impl Life {
     }
 
     fn seal(&mut self, owner: Owner) -> SealedBox {
-        let ciphertext = self.draw().to_be_bytes().to_vec();
+        let ciphertext = self.draw().to_be_bytes().into();
         SealedBox { scheme: 1, owner, nonce: [9; 24], ciphertext }
     }
 
@@ -400,7 +401,7 @@ impl Life {
             memberships: (0..role).map(|guild| membership(guild, role)).collect(),
             grant: GrantId(id),
             application: DiscordId(1),
-            scopes: vec!["identify".into(), "email".into()],
+            scopes: Scopes::new(["identify", "email"]).expect("scopes"),
             expires_at: self.now.plus(Duration::from_secs(604_800)),
             tokens: self.tokens(),
             session: SessionId(id),

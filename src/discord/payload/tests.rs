@@ -23,13 +23,13 @@ fn without(fixture: &[u8], field: &str) -> Vec<u8> {
     object.to_string().into_bytes()
 }
 
-fn names(names: &[&str]) -> Vec<String> {
-    names.iter().map(ToString::to_string).collect()
+fn names(names: &[&str]) -> Scopes {
+    Scopes::new(names.iter().copied()).expect("scopes")
 }
 
 #[test]
 fn a_pair_of_tokens_is_read() {
-    let issued = tokens(fixture!("token.json"), &[]).expect("discord's own answer");
+    let issued = tokens(fixture!("token.json"), []).expect("discord's own answer");
     let access = "NTU1NzY5NDY2NjAxMjEzOTYw.q7RkV2mZs0YtLwXb4NcHd9uEoJ1aGf";
     assert_eq!(issued.tokens.access.expose(), access);
     assert_eq!(issued.tokens.refresh.expose(), "w3Zr8KpTq1sVxYb6Lm0NcDfGh2JtQa");
@@ -39,14 +39,13 @@ fn a_pair_of_tokens_is_read() {
 
 #[test]
 fn scopes_are_sorted_and_stand_once_and_default_to_those_asked_for() {
-    let asked = names(&["identify", "email", "email"]);
-    let scopes = |body: Vec<u8>| tokens(&body, &asked).map(|issued| issued.scopes);
+    let scopes = |body: Vec<u8>| tokens(&body, ["identify", "email", "email"]).map(|issued| issued.scopes);
     let token = fixture!("token.json");
     let twice = changed(token, "scope", json!("  guilds identify guilds "));
     assert_eq!(scopes(twice), Ok(names(&["guilds", "identify"])));
     assert_eq!(scopes(without(token, "scope")), Ok(names(&["email", "identify"])));
     assert_eq!(scopes(changed(token, "scope", json!(null))), Ok(names(&["email", "identify"])));
-    assert_eq!(scopes(changed(token, "scope", json!(""))), Ok(vec![]));
+    assert_eq!(scopes(changed(token, "scope", json!(""))), Ok(names(&[])));
     for wrong in [json!("a\nb"), json!("é"), json!("a ".repeat(4096))] {
         assert_eq!(scopes(changed(token, "scope", wrong)), Err(Unreadable::Field("scope")));
     }
@@ -54,7 +53,7 @@ fn scopes_are_sorted_and_stand_once_and_default_to_those_asked_for() {
 
 #[test]
 fn the_type_of_a_token_is_bearer_in_any_case() {
-    let kind = |kind| tokens(&changed(fixture!("token.json"), "token_type", json!(kind)), &[]);
+    let kind = |kind| tokens(&changed(fixture!("token.json"), "token_type", json!(kind)), []);
     assert!(kind("bearer").is_ok() && kind("BEARER").is_ok());
     assert_eq!(kind("mac"), Err(Unreadable::Field("token_type")));
 }
@@ -62,7 +61,7 @@ fn the_type_of_a_token_is_bearer_in_any_case() {
 #[test]
 fn impossible_tokens_are_refused() {
     let token = fixture!("token.json");
-    let check = |field, value, why| assert_eq!(tokens(&changed(token, field, value), &[]), Err(why));
+    let check = |field, value, why| assert_eq!(tokens(&changed(token, field, value), []), Err(why));
     check("expires_in", json!(0), Unreadable::Field("expires_in"));
     check("expires_in", json!(u64::MAX), Unreadable::Field("expires_in"));
     check("expires_in", json!(-1), Unreadable::Malformed);
@@ -73,9 +72,9 @@ fn impossible_tokens_are_refused() {
     check("access_token", json!("a\r\nX-Evil: 1"), Unreadable::Field("access_token"));
     check("access_token", json!("a".repeat(8 * 1024 + 1)), Unreadable::Field("access_token"));
     check("refresh_token", json!(null), Unreadable::Field("refresh_token"));
-    assert_eq!(tokens(&without(token, "refresh_token"), &[]), Err(Unreadable::Field("refresh_token")));
-    assert_eq!(tokens(&without(token, "access_token"), &[]), Err(Unreadable::Malformed));
-    assert!(tokens(&changed(token, "access_token", json!("a".repeat(1500))), &[]).is_ok());
+    assert_eq!(tokens(&without(token, "refresh_token"), []), Err(Unreadable::Field("refresh_token")));
+    assert_eq!(tokens(&without(token, "access_token"), []), Err(Unreadable::Malformed));
+    assert!(tokens(&changed(token, "access_token", json!("a".repeat(1500))), []).is_ok());
 }
 
 #[test]
@@ -208,7 +207,7 @@ fn nonsense_is_unreadable_and_never_panics() {
         assert!(profile(&whole[..length]).is_err(), "cut at {length}");
     }
     for length in 0..fixture!("token.json").trim_ascii_end().len() {
-        assert!(tokens(&fixture!("token.json")[..length], &[]).is_err(), "cut at {length}");
+        assert!(tokens(&fixture!("token.json")[..length], []).is_err(), "cut at {length}");
     }
 }
 

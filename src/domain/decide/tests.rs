@@ -11,6 +11,7 @@ use crate::domain::event::{Fingerprints, Method, NewSigner, OutageCause, Profile
 use crate::domain::id::{DiscordId, Hash, Position, RecordId, Secret, SessionKey, WriterId};
 use crate::domain::record::{Actor, Context, Owner, Record, SealedBox};
 use crate::domain::rules::Term;
+use crate::domain::scopes::Scopes;
 use crate::domain::state::{Unsigned, Verdict};
 
 const NELLY: Sub = Sub([1; 16]);
@@ -373,7 +374,7 @@ impl Story {
             },
             events: decision.events.into_iter().map(|draft| draft.event).collect(),
             sealed: owner
-                .map(|owner| Arc::new(SealedBox { scheme: 1, owner, nonce: [0; 24], ciphertext: vec![7] }))
+                .map(|owner| Arc::new(SealedBox { scheme: 1, owner, nonce: [0; 24], ciphertext: [7].into() }))
                 .into_iter()
                 .collect(),
         }
@@ -420,7 +421,7 @@ fn sign_in(user: Sub, n: u8, replaces: Option<SessionId>) -> Command {
         memberships: vec![],
         grant: grant(n),
         application: DiscordId(5),
-        scopes: vec!["identify".into()],
+        scopes: Scopes::new(["identify"]).expect("scopes"),
         expires_at: NOW.plus(DAY * 7),
         tokens: tokens(&n.to_string()),
         session: session(n),
@@ -438,7 +439,7 @@ fn conclude(n: u8, name: &str) -> Command {
     Command::ConcludeRefresh {
         user: NELLY,
         grant: grant(n),
-        scopes: vec!["identify".into()],
+        scopes: Scopes::new(["identify"]).expect("scopes"),
         expires_at: NOW.plus(DAY),
         tokens: tokens(name),
     }

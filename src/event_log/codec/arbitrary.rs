@@ -17,6 +17,7 @@ use crate::domain::id::{
     WriterId,
 };
 use crate::domain::record::{Actor, Context, Owner, Record, SealedBox, Subject};
+use crate::domain::scopes::Scopes;
 use crate::domain::time::{Month, Timestamp};
 
 fn id<T: std::fmt::Debug>(make: fn([u8; 16]) -> T) -> impl Strategy<Value = T> {
@@ -44,12 +45,16 @@ fn text() -> impl Strategy<Value = String> {
     ".{0,40}"
 }
 
+fn scopes() -> impl Strategy<Value = Scopes> {
+    vec("[!-~]{1,40}", 0..5).prop_map(|names| Scopes::new(names.iter().map(String::as_str)).expect("scopes"))
+}
+
 fn tokens() -> impl Strategy<Value = Fingerprints> {
     (hash(), hash()).prop_map(|(access, refresh)| Fingerprints { access, refresh })
 }
 
 fn scope() -> impl Strategy<Value = SessionScope> {
-    prop_oneof![Just(SessionScope::All), text().prop_map(SessionScope::Host)]
+    prop_oneof![Just(SessionScope::All), text().prop_map(|host| SessionScope::Host(host.into()))]
 }
 
 pub(super) fn event() -> impl Strategy<Value = Event> {
@@ -127,7 +132,7 @@ pub(super) fn event() -> impl Strategy<Value = Event> {
         (option::of(hash()), hash()).prop_map(|(old, new)| Event::RulesChanged { old, new }),
     ];
     let grant = prop_oneof![
-        (id(GrantId), any::<u64>(), vec(text(), 0..5), at(), tokens()).prop_map(
+        (id(GrantId), any::<u64>(), scopes(), at(), tokens()).prop_map(
             |(grant, application, scopes, expires_at, tokens)| Event::GrantIssued {
                 grant,
                 application: DiscordId(application),
@@ -141,7 +146,7 @@ pub(super) fn event() -> impl Strategy<Value = Event> {
             attempt,
             until
         }),
-        (id(GrantId), vec(text(), 0..5), at(), tokens(), tokens()).prop_map(
+        (id(GrantId), scopes(), at(), tokens(), tokens()).prop_map(
             |(grant, scopes, expires_at, old, new)| Event::GrantRefreshed {
                 grant,
                 scopes,
@@ -283,7 +288,9 @@ fn sealed() -> impl Strategy<Value = Arc<SealedBox>> {
         Just(Owner::Log),
     ];
     (any::<u8>(), owner, any::<[u8; 24]>(), vec(any::<u8>(), 0..200)).prop_map(
-        |(scheme, owner, nonce, ciphertext)| Arc::new(SealedBox { scheme, owner, nonce, ciphertext }),
+        |(scheme, owner, nonce, ciphertext)| {
+            Arc::new(SealedBox { scheme, owner, nonce, ciphertext: ciphertext.into() })
+        },
     )
 }
 

@@ -8,6 +8,7 @@ use crate::domain::event::{
     Private, Question, Requester, RestoredFrom, RevokedBy, RevokedScope, SessionScope, Stage, StateHash,
 };
 use crate::domain::id::{DiscordId, GrantId, Hash, LogId, Position, SessionId, SessionKey, Sub, WriterId};
+use crate::domain::scopes::Scopes;
 use crate::domain::time::Timestamp;
 
 /// Writes an event, and the personal fact that belongs to it, in the newest shape.
@@ -120,7 +121,7 @@ fn clear(event: &Event) -> Result<(u16, u8, Vec<u8>), EncodeError> {
             let stored = wire::GrantIssuedV1 {
                 grant: grant.0,
                 application: application.0,
-                scopes: scopes.iter().map(String::as_str).collect(),
+                scopes: scopes.names().collect(),
                 expires_at: expires_at.0,
                 tokens: fingerprints_v1(tokens),
             };
@@ -133,7 +134,7 @@ fn clear(event: &Event) -> Result<(u16, u8, Vec<u8>), EncodeError> {
         Event::GrantRefreshed { grant, scopes, expires_at, old, new } => {
             let stored = wire::GrantRefreshedV1 {
                 grant: grant.0,
-                scopes: scopes.iter().map(String::as_str).collect(),
+                scopes: scopes.names().collect(),
                 expires_at: expires_at.0,
                 old: fingerprints_v1(old),
                 new: fingerprints_v1(new),
@@ -314,7 +315,7 @@ pub fn deserialize_event(kind: u16, version: u8, clear: &[u8]) -> Result<Event, 
             Event::GrantIssued {
                 grant: GrantId(stored.grant),
                 application: DiscordId(stored.application),
-                scopes: stored.scopes.into_iter().map(Into::into).collect(),
+                scopes: scopes(&stored.scopes)?,
                 expires_at: Timestamp(stored.expires_at),
                 tokens: fingerprints(&stored.tokens),
             }
@@ -331,7 +332,7 @@ pub fn deserialize_event(kind: u16, version: u8, clear: &[u8]) -> Result<Event, 
             let stored: wire::GrantRefreshedV1<'_> = decode("grant.refreshed", clear)?;
             Event::GrantRefreshed {
                 grant: GrantId(stored.grant),
-                scopes: stored.scopes.into_iter().map(Into::into).collect(),
+                scopes: scopes(&stored.scopes)?,
                 expires_at: Timestamp(stored.expires_at),
                 old: fingerprints(&stored.old),
                 new: fingerprints(&stored.new),
@@ -454,4 +455,8 @@ fn fingerprints_v1(tokens: &Fingerprints) -> wire::FingerprintsV1 {
 
 fn fingerprints(stored: &wire::FingerprintsV1) -> Fingerprints {
     Fingerprints { access: Hash(stored.access), refresh: Hash(stored.refresh) }
+}
+
+pub(super) fn scopes(stored: &[&str]) -> Result<Scopes, DecodeError> {
+    Scopes::new(stored.iter().copied()).map_err(|_| DecodeError::Malformed { what: "a scope" })
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bincode::de::BorrowDecode;
 use bincode::enc::Encode;
 
+use super::super::event::scopes;
 use super::StateError;
 use super::wire::{self, FactV1, GrantV1};
 use crate::domain::event::{FailureCode, Fingerprints, MadeBy, Method, OutageCause, RevokedBy, SessionScope};
@@ -175,7 +176,7 @@ impl Gathered {
         Ok(Grant {
             id: GrantId(found.id),
             application: DiscordId(found.application),
-            scopes: found.scopes.iter().map(|scope| (*scope).to_owned()).collect(),
+            scopes: scopes(&found.scopes)?,
             issued_at: Timestamp(found.issued_at),
             refreshed_at: Timestamp(found.refreshed_at),
             expires_at: Timestamp(found.expires_at),
@@ -184,11 +185,13 @@ impl Gathered {
                 access: Hash(found.fingerprints.access),
                 refresh: Hash(found.fingerprints.refresh),
             },
-            claim: found.claim.map(|(attempt, until, writer, position)| Claim {
-                attempt,
-                until: Timestamp(until),
-                writer: WriterId(writer),
-                position: Position(position),
+            claim: found.claim.map(|(attempt, until, writer, position)| {
+                Box::new(Claim {
+                    attempt,
+                    until: Timestamp(until),
+                    writer: WriterId(writer),
+                    position: Position(position),
+                })
             }),
             not_before: found.not_before.map(Timestamp),
             failed_with: found.failed_with.map(FailureCode::from_code),
@@ -203,7 +206,7 @@ impl Gathered {
             user: self.owner.ok_or(StateError::Misplaced { kind })?,
             key: SessionKey(found.key),
             method: Method::from_code(found.method),
-            scope: found.host.map_or(SessionScope::All, |host| SessionScope::Host(host.to_owned())),
+            scope: found.host.map_or(SessionScope::All, |host| SessionScope::Host(host.into())),
             admin: found.admin,
             opened_at: Timestamp(found.opened_at),
             seen_at: Timestamp(found.seen_at),

@@ -10,6 +10,7 @@ use crate::domain::id::{
     DiscordId, GrantId, LogId, Position, RecordId, SessionId, SessionKey, Sub, WriterId,
 };
 use crate::domain::record::{Owner, SealedBox};
+use crate::domain::scopes::Scopes;
 use crate::domain::state::{
     CONTEXT, Checkpoint, Claim, Fact, FactOf, Grant, Head, KnownRules, LogIdentity, Observed, Outage, Part,
     Revocation, Session, StateBuilder, Unsigned, User,
@@ -19,20 +20,25 @@ use crate::domain::time::{Month, Timestamp};
 const AT: Timestamp = Timestamp(1_767_323_045_000);
 
 fn sealed(owner: Owner, bytes: usize) -> Arc<SealedBox> {
-    Arc::new(SealedBox { scheme: 1, owner, nonce: [9; 24], ciphertext: vec![0xC0; bytes] })
+    Arc::new(SealedBox { scheme: 1, owner, nonce: [9; 24], ciphertext: vec![0xC0; bytes].into() })
 }
 
 fn grant(id: u8, tokens: Fact) -> Grant {
     Grant {
         id: GrantId([id; 16]),
         application: DiscordId(80_351_110_224_678_912),
-        scopes: vec!["identify".into(), "email".into()],
+        scopes: Scopes::new(["identify", "email"]).expect("scopes"),
         issued_at: AT,
         refreshed_at: Timestamp(AT.0 + 1),
         expires_at: Timestamp(AT.0 + 2),
         tokens,
         fingerprints: Fingerprints { access: Hash([0xA0; 32]), refresh: Hash([0xA1; 32]) },
-        claim: Some(Claim { attempt: 2, until: AT, writer: WriterId([8; 8]), position: Position(5) }),
+        claim: Some(Box::new(Claim {
+            attempt: 2,
+            until: AT,
+            writer: WriterId([8; 8]),
+            position: Position(5),
+        })),
         not_before: Some(AT),
         failed_with: Some(FailureCode::Unknown(999)),
         failures: 3,
@@ -322,7 +328,7 @@ fn the_largest_facts_that_a_log_can_hold_can_be_stored() {
     };
     let mut user = User { profile: Some(fact(1, FactOf::ProfileObserved)), ..User::default() };
     let mut live = grant(1, fact(2, FactOf::GrantIssued));
-    live.scopes = vec!["x".repeat(65_200)];
+    live.scopes = Scopes::new([&*"x".repeat(65_200)]).expect("scopes");
     let ended = Grant { tokens: fact(3, FactOf::GrantRefreshed), ..live.clone() };
     let (source, since, position) = (RevokedBy::User, AT, Position(0));
     user.revocation = Some(Box::new(Revocation { grant: ended, source, since, position }));
@@ -330,7 +336,7 @@ fn the_largest_facts_that_a_log_can_hold_can_be_stored() {
     let observed = Observed { fact: fact(5, FactOf::MembershipObserved), at: AT };
     user.memberships = BTreeMap::from([(0, observed.clone()), (u16::MAX, observed)]);
     let mut session = session(1, sub, Some(fact(4, FactOf::Context)));
-    session.scope = SessionScope::Host("x".repeat(65_300));
+    session.scope = SessionScope::Host("x".repeat(65_300).into());
     let text = Fact {
         record: RecordId([6; 16]),
         sealed: sealed(Owner::Log, 65_400),

@@ -170,7 +170,7 @@ fn grant_v1<'a, W: Write>(
     Ok(GrantV1 {
         id: grant.id.0,
         application: grant.application.0,
-        scopes: grant.scopes.iter().map(String::as_str).collect(),
+        scopes: grant.scopes.names().collect(),
         issued_at: grant.issued_at.0,
         refreshed_at: grant.refreshed_at.0,
         expires_at: grant.expires_at.0,
@@ -179,7 +179,10 @@ fn grant_v1<'a, W: Write>(
             access: grant.fingerprints.access.0,
             refresh: grant.fingerprints.refresh.0,
         },
-        claim: grant.claim.map(|claim| (claim.attempt, claim.until.0, claim.writer.0, claim.position.0)),
+        claim: grant
+            .claim
+            .as_ref()
+            .map(|claim| (claim.attempt, claim.until.0, claim.writer.0, claim.position.0)),
         not_before: grant.not_before.map(|moment| moment.0),
         failed_with: grant.failed_with.map(FailureCode::code),
         failures: grant.failures,

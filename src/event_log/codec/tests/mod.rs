@@ -6,6 +6,7 @@ mod samples;
 
 use super::*;
 use crate::domain::event::{Event, Private};
+use crate::domain::scopes::Scopes;
 use crate::event_log::rig;
 
 #[test]
@@ -155,7 +156,7 @@ fn a_frame_full_of_the_smallest_things_is_read_as_well() {
     record.events = vec![Event::GrantIssued {
         grant: crate::domain::id::GrantId([0; 16]),
         application: crate::domain::id::DiscordId(0),
-        scopes: vec![String::new(); 65_000],
+        scopes: Scopes::new(std::iter::repeat_n("x", 32_000)).expect("scopes"),
         expires_at: record.at,
         tokens: crate::domain::event::Fingerprints {
             access: crate::domain::id::Hash([0; 32]),

@@ -15,6 +15,7 @@ use crate::domain::id::{
     WriterId,
 };
 use crate::domain::record::{Actor, Context, Owner, Record, SealedBox, Subject};
+use crate::domain::scopes::Scopes;
 use crate::domain::time::{Month, Timestamp};
 
 /// An event with its personal fact, and both in words.
@@ -62,7 +63,7 @@ pub(super) fn record(event: Event) -> Record {
 /// Returns a record with one box of each owner, and nothing else that it can do without.
 pub(super) fn boxed() -> Record {
     let sealed = |owner, byte: u8| {
-        Arc::new(SealedBox { scheme: 1, owner, nonce: [byte; 24], ciphertext: vec![byte; 20] })
+        Arc::new(SealedBox { scheme: 1, owner, nonce: [byte; 24], ciphertext: [byte; 20].into() })
     };
     Record {
         subject: Some(Subject { sub: Sub([0x51; 16]), version: None }),
@@ -167,7 +168,7 @@ pub(super) fn samples() -> Vec<Sample> {
     let (second, second_in_words) = tokens(2);
     let (old, old_in_words) = fingerprints(0x10);
     let (new, new_in_words) = fingerprints(0x20);
-    let scopes = vec!["identify".to_owned(), "email".to_owned()];
+    let scopes = Scopes::new(["identify", "email"]).expect("scopes");
     vec![
         plain(
             Event::ServerStarted { version: "0.1.0".into(), writer: WriterId([0x77; 8]), config: Hash([0xcf; 32]), log_size: 1_000_000 },
