@@ -40,9 +40,37 @@ impl Timestamp {
 }
 
 impl fmt::Display for Timestamp {
-    /// Writes RFC 3339 in UTC, for example `2026-01-02T03:04:05Z`.
+    /// Writes RFC 3339 in UTC, for example `2026-01-02T03:04:05Z`, without zeros at the end of a fraction.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.moment().fmt(f)
+        let moment = jiff::tz::Offset::UTC.to_datetime(self.moment());
+        if moment.year() < 0 || moment.subsec_nanosecond() % 1_000_000 != 0 {
+            // Before and behind all time that is counted here.
+            return self.moment().fmt(f);
+        }
+        // Digit by digit: moments are most of what a document and an audit take to be written.
+        let mut text = *b"0000-00-00T00:00:00.000Z";
+        let mut put = |at: usize, length: usize, number: u32| {
+            let mut rest = number;
+            for digit in text.iter_mut().skip(at).take(length).rev() {
+                *digit = b'0' + u8::try_from(rest % 10).unwrap_or(0);
+                rest /= 10;
+            }
+        };
+        put(0, 4, u32::from(moment.year().unsigned_abs()));
+        put(5, 2, u32::from(moment.month().unsigned_abs()));
+        put(8, 2, u32::from(moment.day().unsigned_abs()));
+        put(11, 2, u32::from(moment.hour().unsigned_abs()));
+        put(14, 2, u32::from(moment.minute().unsigned_abs()));
+        put(17, 2, u32::from(moment.second().unsigned_abs()));
+        put(20, 3, u32::from(moment.millisecond().unsigned_abs()));
+        let (mut end, millis) = (23, moment.millisecond());
+        for shorter in [millis % 10 == 0, millis % 100 == 0, millis == 0] {
+            end -= usize::from(shorter);
+        }
+        // Without a fraction there is no point either.
+        end -= usize::from(millis == 0);
+        text[end] = b'Z';
+        f.write_str(str::from_utf8(&text[..=end]).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -71,6 +99,17 @@ mod tests {
         assert_eq!(moment.plus(Duration::from_millis(250)).to_string(), "2026-01-02T03:04:05.25Z");
         assert_eq!(moment.month(), Month(202_601));
         assert_eq!(moment.minus(Duration::from_secs(3 * 86_400)).month(), Month(202_512));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn every_moment_prints_as_the_library_for_it_prints_it(millis in proptest::prelude::any::<i64>()) {
+            // Half of all numbers lie far beyond time, so some are brought near.
+            for millis in [millis, millis >> 16, millis >> 18, millis >> 24, millis / 1_000 % 253_402_300_800 * 1_000] {
+                let moment = Timestamp(millis);
+                proptest::prop_assert_eq!(moment.to_string(), moment.moment().to_string());
+            }
+        }
     }
 
     #[test]
