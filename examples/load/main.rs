@@ -1,4 +1,4 @@
-//! How much a doorbook takes, beside what the machine could take: `cargo run --release --example load -- --help`.
+//! How much a doorbook takes, beside what the machine could take: `cargo run --profile dist --example load -- --help`.
 //!
 //! Servers run as processes of their own, so that their processor time is theirs alone. Every answer is checked;
 //! a figure with a wrong answer in it is not a figure.
@@ -63,11 +63,11 @@ struct Options {
 }
 
 const EXAMPLES: &str = "Examples:
-  cargo run --release --example load
-  cargo run --release --example load -- check --connections 64 --seconds 10
-  cargo run --release --example load -- check --connections 64 --rate 5000
-  cargo run --release --example load -- growth --sessions 10000 --records 5000000
-  cargo run --release --example load -- --write docs/performance.md";
+  cargo run --profile dist --example load
+  cargo run --profile dist --example load -- check --connections 64 --seconds 10
+  cargo run --profile dist --example load -- check --connections 64 --rate 5000
+  cargo run --profile dist --example load -- growth --sessions 10000 --records 5000000
+  cargo run --profile dist --example load -- --write docs/performance.md";
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 enum Scenario {

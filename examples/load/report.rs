@@ -56,7 +56,7 @@ impl Report {
     }
 }
 
-const INTRODUCTION: &str = "<!-- Written by `cargo run --release --example load -- --write docs/performance.md`. -->
+const INTRODUCTION: &str = "<!-- Written by `cargo run --profile dist --example load -- --write docs/performance.md`. -->
 # Performance
 
 Each figure stands beside what the same machine could do without doorbook, measured in the same run and in turns: so a
@@ -109,7 +109,7 @@ fn machine(options: &Options) -> Result<String, Failure> {
     let date = said("date", &["-u", "+%Y-%m-%d %H:%M UTC"]).unwrap_or_default();
     let command: Vec<String> = std::env::args().skip(1).collect();
     Ok(format!(
-        "- machine: {cores} cores of {}, {memory} of memory, Linux {}\n- load average at the end: {} \n- commit: {commit}, {rustc}, {date}\n- command: `cargo run --release --example load -- {}`\n- rounds: {} of {} s each",
+        "- machine: {cores} cores of {}, {memory} of memory, Linux {}\n- load average at the end: {} \n- commit: {commit}, {rustc}, {date}\n- command: `cargo run --profile dist --example load -- {}`\n- rounds: {} of {} s each",
         model.trim_start_matches([' ', '\t', ':']),
         kernel.trim(),
         load.trim(),

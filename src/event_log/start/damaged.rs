@@ -5,7 +5,6 @@ use std::fs::{File, OpenOptions};
 use std::io;
 
 use super::copy::{copy, size};
-use super::import::place;
 use super::place::PROBE_MARGIN;
 use super::remains::Remains;
 use super::{HEAD, Place, StartError, StartSettings};
@@ -25,7 +24,7 @@ pub struct Damaged {
 impl Damaged {
     /// Locks the log of a data directory, in whatever state it is.
     pub fn begin(settings: &StartSettings) -> Result<Damaged, StartError> {
-        let place = place(settings);
+        let place = Place::of(settings);
         place.check_owner()?;
         let path = place.data_dir.join(HEAD);
         let lock = match OpenOptions::new().read(true).write(true).open(&path) {

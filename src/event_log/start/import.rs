@@ -51,7 +51,7 @@ pub struct Import {
 impl Import {
     /// Says whether a log could be put back in that directory; changes nothing.
     pub fn check(settings: &StartSettings) -> Result<(), StartError> {
-        let place = place(settings);
+        let place = Place::of(settings);
         if !place.data_dir.exists() {
             return Ok(());
         }
@@ -61,7 +61,7 @@ impl Import {
 
     /// Takes the directory, and removes what an earlier attempt left.
     pub fn begin(settings: &StartSettings, log: LogId) -> Result<Import, StartError> {
-        let place = place(settings);
+        let place = Place::of(settings);
         let made = !place.data_dir.exists();
         make_directory(&place.data_dir)?;
         place.check_owner()?;
@@ -256,16 +256,6 @@ impl std::fmt::Debug for Import {
             .field("log", &self.log)
             .field("written", &self.tree.size())
             .finish_non_exhaustive()
-    }
-}
-
-pub(super) fn place(settings: &StartSettings) -> Place {
-    let StartSettings { data_dir, probe, disk, clock, .. } = settings;
-    Place {
-        data_dir: data_dir.clone(),
-        probe: probe.clone(),
-        disk: Arc::clone(disk),
-        clock: Arc::clone(clock),
     }
 }
 

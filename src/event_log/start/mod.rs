@@ -105,9 +105,9 @@ pub struct Started {
 
 /// Locks the data directory and finds out whether there is a log.
 pub fn begin(settings: StartSettings) -> Result<Begun, StartError> {
-    let StartSettings { data_dir, accept_loss, probe, disk, clock, entropy, pace } = settings;
-    make_directory(&data_dir)?;
-    let place = Place { data_dir, probe, disk, clock };
+    let place = Place::of(&settings);
+    let StartSettings { accept_loss, entropy, pace, .. } = settings;
+    make_directory(&place.data_dir)?;
     place.check_owner()?;
     let head = match HeadFile::open(&place.data_dir, Arc::clone(&place.disk)) {
         Ok(head) => head,
@@ -138,13 +138,7 @@ impl Held {
 
 /// Locks the log of a data directory where there is one; writes nothing.
 pub fn hold(settings: &StartSettings) -> Result<Option<Held>, StartError> {
-    let StartSettings { data_dir, probe, disk, clock, .. } = settings;
-    let place = Place {
-        data_dir: data_dir.clone(),
-        probe: probe.clone(),
-        disk: Arc::clone(disk),
-        clock: Arc::clone(clock),
-    };
+    let place = Place::of(settings);
     if !place.data_dir.exists() {
         return Ok(None);
     }

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use super::copy::{copy, size, sync_files};
 use super::tail::Tail;
-use super::{DATABASE, Loss, StartError, make_directory};
+use super::{DATABASE, Loss, StartError, StartSettings, make_directory};
 use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::domain::id::Position;
@@ -66,6 +66,16 @@ struct Looked {
 }
 
 impl Place {
+    pub(super) fn of(settings: &StartSettings) -> Place {
+        let StartSettings { data_dir, probe, disk, clock, .. } = settings;
+        Place {
+            data_dir: data_dir.clone(),
+            probe: probe.clone(),
+            disk: Arc::clone(disk),
+            clock: Arc::clone(clock),
+        }
+    }
+
     pub(in super::super) fn log(&self) -> PathBuf {
         self.data_dir.join("log")
     }
