@@ -171,7 +171,7 @@ impl Town {
             memberships: vec![],
             grant: GrantId(self.entropy.draw()),
             application: DiscordId(1_457_667_441_164_427_281),
-            scopes: Scopes::new(["identify"]).expect("scopes"),
+            scopes: Scopes::new(["identify"])?,
             expires_at: self.in_a_week(),
             tokens: self.tokens(),
             session: session_id(session),

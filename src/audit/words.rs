@@ -127,11 +127,12 @@ pub fn in_words(event: &Event, private: Option<&Private>) -> String {
     }
 }
 
-/// Returns what Discord said of a stranger's guilds, as far as a line has room for it.
+/// Returns scopes as they are listed in a line.
 pub(super) fn listed(scopes: &Scopes) -> String {
     scopes.names().collect::<Vec<_>>().join(", ")
 }
 
+/// Returns what Discord said of a stranger's guilds, as far as a line has room for it.
 fn seen_of(memberships: &[Membership]) -> String {
     let seen: Vec<String> = memberships.iter().take(GUILDS).map(membership).collect();
     match (seen.is_empty(), memberships.len() - seen.len()) {

@@ -142,7 +142,7 @@ impl Grants {
         // From here on no sign-in of theirs comes to its end.
         let _held = self.lock(user).await;
         if self.app.grant_of(user).is_none_or(|current| current.id != grant) {
-            // Somebody has signed in meanwhile, and knows better.
+            // They have signed in meanwhile: the new grant is asked with.
             return Checked::Failed(None);
         }
         if self.app.execute(Command::ObserveProfile { user, profile }, by).await.is_err() {

@@ -49,7 +49,7 @@ pub enum Rechecked {
 pub(super) enum Checked {
     /// What is recorded is what Discord has said.
     Confirmed,
-    /// Discord has not said; it wants to be left alone for so long, where it said that.
+    /// Discord has not said, or not to the grant of now; it wants to be left alone for so long, where it said that.
     Failed(Option<Duration>),
     /// The authorization does not cover it.
     ScopeMissing,
@@ -179,17 +179,21 @@ impl Grants {
         })
     }
 
-    /// Makes a check, and makes it again where it failed while somebody signed in: the new grant is good for an answer.
+    /// Makes a check, and makes it again where nothing came of it while they signed in: the new grant may get an answer.
+    ///
+    /// Not where Discord wants to be left alone, and never a third time. What the old grant was told counts.
     pub(super) async fn with_the_grant_of_now<F>(&self, user: Sub, check: impl Fn() -> F) -> Checked
     where
         F: Future<Output = Checked>,
     {
         let grant = || self.app.grant_of(user).map(|grant| grant.id);
         let begun_with = grant();
-        match check().await {
-            Checked::Failed(_) if grant() != begun_with => check().await,
-            checked => checked,
+        let checked = check().await;
+        let is_kept_off = || self.client.is_strained() || self.stopping.is_cancelled();
+        if checked == Checked::Failed(None) && grant() != begun_with && !is_kept_off() {
+            return check().await;
         }
+        checked
     }
 
     /// Asks Discord, with one refresh where that is needed, and records what it says.
@@ -259,7 +263,7 @@ impl Grants {
         // From here on no sign-in of theirs comes to its end.
         let _held = self.lock(user).await;
         if self.app.grant_of(user).is_none_or(|current| current.id != grant) {
-            // Somebody has signed in meanwhile, and knows better.
+            // They have signed in meanwhile: the new grant is asked with.
             return Checked::Failed(None);
         }
         let command = Command::ObserveMemberships { user, memberships: vec![membership] };

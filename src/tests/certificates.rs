@@ -84,7 +84,7 @@ async fn a_certificate_that_is_not_trusted_ends_every_call_to_discord_before_a_s
     let marisol = process.signed_in(&house, MARISOL).await;
     let quietfox = process.signed_in(&house, QUIETFOX).await;
     for shaken in front.next(2).await {
-        shaken.expect("both go on");
+        shaken.expect("the first two go on");
     }
     process.terminate().await;
     house.discord().forget_requests();

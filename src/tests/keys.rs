@@ -538,13 +538,10 @@ async fn under_another_cookie_secret_app_cookies_and_attempts_are_worthless_and_
     let mut house = House::with(plan).await;
     let (page, login) = (format!("{WIKI}/"), format!("{AUTH}/api/auth/discord/login"));
 
-    // Marisol is at the wiki and has a ticket there in her hand; Quietfox is on the way back from Discord.
+    // Marisol is at the wiki; Quietfox is on the way back from Discord.
     let mut marisol = Visitor::new(&house, Proxy::Forward, MARISOL);
     assert!(marisol.go(&page).await.is_app);
     let at_the_wiki = marisol.jar.clone();
-    marisol.jar.retain(|cookie| cookie.name == "__Host-doorbook");
-    let ticket = as_far_as(&mut marisol, &page, "/.doorbook/finish?t=").await;
-    let with_the_ticket = marisol.jar.clone();
     let mut quietfox = Visitor::new(&house, Proxy::Forward, QUIETFOX);
     let callback = as_far_as(&mut quietfox, &login, "?code=").await;
     let on_the_way = quietfox.jar.clone();
@@ -566,10 +563,6 @@ async fn under_another_cookie_secret_app_cookies_and_attempts_are_worthless_and_
         let landed = marisol.go(&page).await;
         assert!(landed.is_app, "{name}: {landed:#?}");
         assert!(!marisol.went_through().contains(&"discord".to_owned()), "{name}: {:?}", marisol.trail);
-        // A ticket is in memory, too, and so outlives no start at all.
-        marisol.jar = with_the_ticket.clone();
-        let landed = marisol.go(&ticket).await;
-        assert_eq!((landed.answer.status, landed.is_app), (400, false), "{name}: {landed:#?}");
 
         let mut quietfox = Visitor::new(&house, Proxy::Forward, QUIETFOX);
         quietfox.jar = on_the_way.clone();

@@ -616,6 +616,21 @@ async fn a_clock_that_is_set_back_lets_no_fact_count_for_longer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_the_old_grant_is_not_told_while_they_sign_in_the_new_one_is_asked_for() {
+    let house = House::with(guarded()).await;
+    let mut browser = house.signed_in(MARISOL).await;
+    house.clock.advance(Duration::from_secs(10));
+    house.discord().add_fault(Fault::new(Route::Member, FaultKind::Hold).once());
+    let waiting = tokio::spawn(async move { browser.navigate(RECHECK).await.status });
+    house.discord().wait_until_held(1).await;
+    let _elsewhere = house.signed_in(MARISOL).await;
+    let asked = house.asked();
+    house.discord().release();
+    assert_eq!(waiting.await.expect("an answer"), 303);
+    assert_eq!(house.asked(), asked + 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_address_is_as_old_as_the_question_that_it_answers() {
     let house = House::with(addressed()).await;
     let mut browser = house.signed_in(MARISOL).await;

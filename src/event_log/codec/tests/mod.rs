@@ -168,6 +168,20 @@ fn a_frame_full_of_the_smallest_things_is_read_as_well() {
 }
 
 #[test]
+fn what_is_no_scope_is_refused_however_many_there_are() {
+    let clear = |scopes| {
+        let tokens = wire::FingerprintsV1 { access: [0; 32], refresh: [0; 32] };
+        let stored = wire::GrantIssuedV1 { grant: [0; 16], application: 0, scopes, expires_at: 0, tokens };
+        canonical::encode("it", &stored).expect("bytes")
+    };
+    let read = |scopes| deserialize_event(kinds::GRANT_ISSUED, 1, &clear(scopes)).map(drop);
+    assert_eq!(read(vec!["identify", "email"]), Ok(()));
+    for wrong in [vec![""; 65_000], vec!["identify email"], vec!["identify", "\n"], vec!["é"]] {
+        assert_eq!(read(wrong), Err(DecodeError::Malformed { what: "a scope" }));
+    }
+}
+
+#[test]
 fn a_leaf_is_the_hash_of_a_zero_and_the_frame() {
     let hex = leaf_hash(b"").to_string();
     assert_eq!(hex, "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d", "RFC 6962's");
