@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::domain::event::{Audit, Event, Membership, NewSigner, Private, Profile, SessionScope};
 use crate::domain::id::SessionId;
+use crate::domain::scopes::Scopes;
 use crate::domain::time::Timestamp;
 
 /// Returns what an event says, in words that stay as they are.
@@ -107,14 +108,14 @@ fn clear(event: &Event) -> Value {
             "sessions": ids(sessions), "scope": scope.to_string(), "cause": cause.to_string(),
         }),
         Event::GrantIssued { grant, application, scopes, expires_at, tokens: _ } => json!({
-            "grant": grant.to_string(), "application": application.to_string(), "scopes": scopes,
+            "grant": grant.to_string(), "application": application.to_string(), "scopes": names(scopes),
             "expires_at": time(*expires_at),
         }),
         Event::GrantRefreshClaimed { grant, attempt, until } => {
             json!({ "grant": grant.to_string(), "attempt": attempt, "until": time(*until) })
         }
         Event::GrantRefreshed { grant, scopes, expires_at, old: _, new: _ } => {
-            json!({ "grant": grant.to_string(), "scopes": scopes, "expires_at": time(*expires_at) })
+            json!({ "grant": grant.to_string(), "scopes": names(scopes), "expires_at": time(*expires_at) })
         }
         Event::GrantRefreshFailed { grant, code, status, attempt, is_final, not_before } => json!({
             "grant": grant.to_string(), "code": code.to_string(), "status": status, "attempt": attempt,
@@ -189,6 +190,10 @@ fn profile_facts(profile: &Profile) -> Map<String, Value> {
 
 fn ids(sessions: &[SessionId]) -> Vec<String> {
     sessions.iter().map(ToString::to_string).collect()
+}
+
+fn names(scopes: &Scopes) -> Vec<&str> {
+    scopes.names().collect()
 }
 
 fn time(at: Timestamp) -> String {

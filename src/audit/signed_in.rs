@@ -8,7 +8,6 @@ use serde::Serialize;
 use super::{Opener, Person, View};
 use crate::domain::event::Membership;
 use crate::domain::id::Sub;
-use crate::domain::scopes::Scopes;
 use crate::domain::state::User;
 use crate::domain::time::Timestamp;
 
@@ -41,7 +40,7 @@ pub struct GrantRow {
     /// Our name for it.
     pub id: String,
     /// What it allows.
-    pub scopes: Scopes,
+    pub scopes: Vec<String>,
     /// When it was issued.
     pub issued_at: String,
     /// When the access token ends.
@@ -105,7 +104,7 @@ impl View {
                 user_agent: origin.and_then(|origin| origin.user_agent),
                 grant: grant.map(|grant| GrantRow {
                     id: grant.id.to_string(),
-                    scopes: grant.scopes.clone(),
+                    scopes: grant.scopes.names().map(Into::into).collect(),
                     issued_at: text(grant.issued_at),
                     expires_at: text(grant.expires_at),
                 }),

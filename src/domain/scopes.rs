@@ -3,8 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::{Serialize, Serializer};
-
 /// Scopes in the order in which they were given, as RFC 6749 writes them (section 3.3); shared where it is copied.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Scopes(Arc<str>);
@@ -54,13 +52,6 @@ impl fmt::Debug for Scopes {
     }
 }
 
-impl Serialize for Scopes {
-    /// Writes a list.
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.names())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,7 +63,6 @@ mod tests {
             assert!(scopes.names().eq(names.iter().copied()), "{scopes:?}");
             assert_eq!(scopes.to_string(), names.join(" "));
             assert_eq!(format!("{scopes:?}"), format!("{names:?}"));
-            assert_eq!(serde_json::to_value(&scopes).expect("JSON"), serde_json::json!(names));
         }
     }
 

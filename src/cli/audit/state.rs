@@ -71,7 +71,7 @@ impl Row for SignedIn {
             self.ip.map(|ip| ip.to_string()),
             self.user_agent.clone(),
             self.grant.as_ref().map(|grant| grant.id.clone()),
-            self.grant.as_ref().map(|grant| grant.scopes.to_string()),
+            self.grant.as_ref().map(|grant| grant.scopes.join(" ")),
             memberships(self),
         ]
     }

@@ -248,7 +248,7 @@ pub(super) fn samples() -> Vec<Sample> {
                 expires_at: later(168), tokens: old,
             },
             clear: json!({
-                "grant": grant_hex, "application": 1_100_000_000_000_000_001_u64, "scopes": scopes,
+                "grant": grant_hex, "application": 1_100_000_000_000_000_001_u64, "scopes": ["identify", "email"],
                 "expires_at": later(168).0, "tokens": old_in_words,
             }),
             private: Some(Private::Tokens(first)),
@@ -261,7 +261,7 @@ pub(super) fn samples() -> Vec<Sample> {
         Sample {
             event: Event::GrantRefreshed { grant, scopes: scopes.clone(), expires_at: later(336), old, new },
             clear: json!({
-                "grant": grant_hex, "scopes": scopes, "expires_at": later(336).0,
+                "grant": grant_hex, "scopes": ["identify", "email"], "expires_at": later(336).0,
                 "old": old_in_words, "new": new_in_words,
             }),
             private: Some(Private::Tokens(second)),
