@@ -86,8 +86,8 @@ server right after its start from a stored state. *disk / records* is the databa
 records, and *sled alone* the same for the records (at most 200,000) in a database of their own. Checks come 500 a second over four connections. Questions are whole runs
 of the command line against the running server, the best of three.";
 
-const READING: &str = "*replay* opens the log and reads, checks, decodes and applies everything; *sled iterates* opens the same
-database and goes through it; *fold* checks, decodes and applies from memory on one core; *SHA-256* hashes the same bytes.
+const READING: &str = "*replay* opens the log and reads, checks, decodes and applies everything; *sled iterates* opens a copy of
+the database and goes through it; *fold* checks, decodes and applies from memory on one core; *SHA-256* hashes the same bytes.
 Of each the best round counts. *audit verify* is a whole run of the command line against the running server.";
 
 /// Says on what and with what was measured.
