@@ -9,12 +9,14 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use doorbook::clock::{Clock, SystemClock};
+use doorbook::discord::stand_in::people::Person;
+use doorbook::domain::id::DiscordId;
 use tempfile::TempDir;
 
 use super::dice::{Dice, times};
 use super::life::{Life, Wrong};
 use super::say;
-use crate::harness::{Ended, House, MARISOL, Process, binary};
+use crate::harness::{Ended, House, Process, binary};
 
 const PASSPHRASE: &str = "a passphrase of a good length";
 
@@ -320,7 +322,10 @@ impl Base {
         if is_whole {
             life.is_remembered(&process).await.map_err(|wrong| format!("{wrong:#?}"))?;
         }
-        process.signed_in(house, MARISOL).await;
+        // Somebody of whom nothing is remembered: so many authorizations of one person Discord does not keep.
+        let stranger = DiscordId(800_000_000_000_000_000 + figures.brought_back as u64);
+        house.discord().put_person(Person::new(stranger, "stranger"));
+        process.signed_in(house, stranger).await;
         let ended = process.terminate().await;
         checked("stop", ended)?;
         checked("verify", run(house, data_dir, &["audit", "verify"]).await)?;
