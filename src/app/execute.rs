@@ -217,7 +217,7 @@ impl App {
 
     fn facts_for(&self, command: &Command) -> Facts {
         let Some(user) = command.user() else { return Facts::default() };
-        let profile = self.profile_of(user).map(|known| (*known.profile).clone());
+        let profile = self.profile_of(user).map(|known| (**known.profile).clone());
         let memberships = match command {
             Command::SignIn(_) | Command::ObserveMemberships { .. } => self.known_memberships(user),
             _ => None,

@@ -5,7 +5,8 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::ops::Deref;
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use lru::LruCache;
 
@@ -20,6 +21,33 @@ const KEPT: NonZeroUsize = match NonZeroUsize::new(65_536) {
     None => NonZeroUsize::MIN,
 };
 
+/// A profile as it came out of its box, with room for what it looks like when it is written down.
+#[derive(Debug)]
+pub struct OpenProfile {
+    profile: Profile,
+    written: OnceLock<Box<str>>,
+}
+
+impl OpenProfile {
+    /// Takes a profile in.
+    pub fn new(profile: Profile) -> OpenProfile {
+        OpenProfile { profile, written: OnceLock::new() }
+    }
+
+    /// Returns what `write` makes of it, which is asked once: it must depend on nothing else that changes.
+    pub fn written(&self, write: impl FnOnce(&Profile) -> String) -> &str {
+        self.written.get_or_init(|| write(&self.profile).into())
+    }
+}
+
+impl Deref for OpenProfile {
+    type Target = Profile;
+
+    fn deref(&self) -> &Profile {
+        &self.profile
+    }
+}
+
 /// Profiles as they came out of their boxes.
 #[derive(Debug)]
 pub(super) struct OpenProfiles {
@@ -30,7 +58,7 @@ pub(super) struct OpenProfiles {
 struct Opened {
     /// The record whose box it came from; a newer record makes it stale.
     record: RecordId,
-    profile: Arc<Profile>,
+    profile: Arc<OpenProfile>,
     confirmed_at: Option<Timestamp>,
 }
 
@@ -42,7 +70,7 @@ impl Default for OpenProfiles {
 
 impl OpenProfiles {
     /// Returns what was opened of exactly that record, and when Discord last confirmed it.
-    pub(super) fn kept(&self, user: Sub, record: RecordId) -> Option<(Arc<Profile>, Option<Timestamp>)> {
+    pub(super) fn kept(&self, user: Sub, record: RecordId) -> Option<(Arc<OpenProfile>, Option<Timestamp>)> {
         let kept = self.read();
         let found = kept.peek(&user).filter(|kept| kept.record == record)?;
         Some((found.profile.clone(), found.confirmed_at))
@@ -54,8 +82,8 @@ impl OpenProfiles {
         user: Sub,
         record: RecordId,
         open: impl FnOnce() -> Option<Profile>,
-    ) -> Option<(Arc<Profile>, Option<Timestamp>)> {
-        let profile = Arc::new(open()?);
+    ) -> Option<(Arc<OpenProfile>, Option<Timestamp>)> {
+        let profile = Arc::new(OpenProfile::new(open()?));
         let mut kept = self.write();
         let confirmed_at = kept.peek(&user).and_then(|old| old.confirmed_at);
         kept.put(user, Opened { record, profile: profile.clone(), confirmed_at });

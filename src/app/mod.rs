@@ -46,6 +46,7 @@ pub use applier::{Applied, Beginning, FoldError, Progress, StateGuard};
 pub use checkpoints::SignError;
 pub use escrowed::Escrowed;
 pub use execute::{ExecuteError, Executed};
+pub use facts::OpenProfile;
 pub use keys::{NewRoot, NewSigningKey, RotateError};
 pub use locks::{Held, KeyedLocks};
 pub use open::{Accepted, OpenError, Opened, Replayed, Role, Settings};
@@ -89,10 +90,10 @@ pub struct LiveSession {
 }
 
 /// A profile, and how old it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct KnownProfile {
     /// As Discord said.
-    pub profile: Arc<Profile>,
+    pub profile: Arc<OpenProfile>,
     /// When Discord last confirmed it; before it has in this process, when it was recorded.
     pub fetched_at: Timestamp,
     /// Whether Discord has confirmed it since this process started.

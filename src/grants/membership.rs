@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::Grants;
 use super::confirmed::{About, Ages, Look, STANDS};
+use crate::app::OpenProfile;
 use crate::domain::access::Person;
 use crate::domain::event::{Membership, Profile};
 use crate::domain::id::{DiscordId, Sub};
@@ -18,7 +19,7 @@ pub struct Standing {
     /// Who it is.
     pub id: DiscordId,
     /// The profile, where it can be opened; without its address where that is asked for and too old to count.
-    pub profile: Option<Arc<Profile>>,
+    pub profile: Option<Arc<OpenProfile>>,
     /// The memberships that are not too old to count.
     pub memberships: Arc<[Membership]>,
 }
@@ -49,12 +50,20 @@ pub enum LastAsked {
 impl Standing {
     /// Returns what Discord has told of somebody who signs in.
     pub(super) fn told(profile: &Profile, memberships: &[Membership]) -> Standing {
-        Standing { id: profile.id, profile: Some(Arc::new(profile.clone())), memberships: memberships.into() }
+        Standing {
+            id: profile.id,
+            profile: Some(Arc::new(OpenProfile::new(profile.clone()))),
+            memberships: memberships.into(),
+        }
     }
 
     /// Returns the person as the rules see it.
     pub fn person(&self) -> Person<'_> {
-        Person { id: self.id, profile: self.profile.as_deref(), memberships: &self.memberships }
+        Person {
+            id: self.id,
+            profile: self.profile.as_deref().map(|open| &**open),
+            memberships: &self.memberships,
+        }
     }
 }
 
@@ -80,20 +89,39 @@ impl Grants {
     ///
     /// `None` where nobody knows their Discord id any more.
     pub fn standing(self: &Arc<Self>, user: Sub) -> Option<Standing> {
-        let id = self.app.discord_id_of(user)?;
+        let profile = self.app.profile_of(user).map(|known| known.profile);
+        self.standing_with(user, profile, &self.asked())
+    }
+
+    /// Like [`Self::standing`], of somebody whose profile is at hand; and what is known of them in the guilds that the
+    /// rules ask about, however old, and whether that is older than it should be.
+    pub fn seen(
+        self: &Arc<Self>,
+        user: Sub,
+        profile: &Arc<OpenProfile>,
+    ) -> (Option<Standing>, Vec<(Membership, bool)>) {
         let asked = self.asked();
+        (self.standing_with(user, Some(profile.clone()), &asked), self.memberships_seen(user, &asked))
+    }
+
+    fn standing_with(
+        self: &Arc<Self>,
+        user: Sub,
+        profile: Option<Arc<OpenProfile>>,
+        asked: &Asked,
+    ) -> Option<Standing> {
+        let id = self.app.discord_id_of(user)?;
         let look = self.confirmed.look(user, &asked.about, asked.ages());
         for about in &look.due {
             self.ask_in_background(user, *about);
         }
-        let profile = self.counting_profile(user, &look);
-        Some(Standing { id, profile, memberships: self.counting(user, &asked, &look) })
+        let profile = profile.map(|known| counting_profile(known, &look));
+        Some(Standing { id, profile, memberships: self.counting(user, asked, &look) })
     }
 
     /// Returns what is known of a user in the guilds that the rules ask about, however old, and whether that is
     /// older than it should be; from memory, and nothing is asked.
-    pub fn memberships_seen(&self, user: Sub) -> Vec<(Membership, bool)> {
-        let asked = self.asked();
+    fn memberships_seen(&self, user: Sub, asked: &Asked) -> Vec<(Membership, bool)> {
         if asked.guilds().next().is_none() {
             return Vec::new();
         }
@@ -122,15 +150,6 @@ impl Grants {
         } else {
             LastAsked::Untold
         }
-    }
-
-    /// Returns the profile as far as it counts.
-    fn counting_profile(&self, user: Sub, look: &Look) -> Option<Arc<Profile>> {
-        let known = self.app.profile_of(user)?.profile;
-        if !look.expired.contains(&About::Address) {
-            return Some(known);
-        }
-        Some(Arc::new(Profile { email: None, email_verified: None, ..(*known).clone() }))
     }
 
     /// Returns the memberships that are not too old to count.
@@ -167,4 +186,12 @@ impl Grants {
         self.asked_about.store(Some(asked.clone()));
         asked
     }
+}
+
+/// Returns the profile as far as it counts.
+fn counting_profile(known: Arc<OpenProfile>, look: &Look) -> Arc<OpenProfile> {
+    if !look.expired.contains(&About::Address) {
+        return known;
+    }
+    Arc::new(OpenProfile::new(Profile { email: None, email_verified: None, ..Profile::clone(&known) }))
 }

@@ -17,6 +17,9 @@ use crate::domain::target::Target;
 /// More headers than any answer has; a map has room for three quarters of a power of two.
 const HEADERS: usize = 16;
 
+/// Room for the usual document: a buffer that grows is copied each time, and allocators are slow from 1 KiB on.
+const USUAL: usize = 960;
+
 /// What a handler gives back.
 pub type Answer = Result<Response, Refused>;
 
@@ -53,13 +56,25 @@ impl Refused {
 
 /// Answers with JSON.
 pub fn json(status: StatusCode, body: &impl Serialize) -> Response {
-    // Room for the usual document: a buffer that grows is copied each time, and allocators are slow from 1 KiB on.
-    let mut written = Vec::with_capacity(960);
+    let mut written = Vec::with_capacity(USUAL);
     match serde_json::to_writer(&mut written, body) {
         Ok(()) => with_body(status, "application/json", written),
         // Our own structs have string keys and no maps of anything else; there is nothing to fail.
         Err(_) => empty(StatusCode::INTERNAL_SERVER_ERROR),
     }
+}
+
+/// Answers with one JSON object: the members of `first`, which is written already, and behind them those of `rest`.
+/// Both have some.
+pub fn json_behind(first: &str, rest: &impl Serialize) -> Response {
+    let mut written = Vec::with_capacity(USUAL);
+    written.extend_from_slice(first.strip_suffix('}').unwrap_or_default().as_bytes());
+    let joint = written.len();
+    match (serde_json::to_writer(&mut written, rest), written.get_mut(joint)) {
+        (Ok(()), Some(brace @ b'{')) if joint > 0 => *brace = b',',
+        _ => return empty(StatusCode::INTERNAL_SERVER_ERROR),
+    }
+    with_body(StatusCode::OK, "application/json", written)
 }
 
 /// Answers with a problem as programs read it.

@@ -3,7 +3,6 @@
 use std::fmt::Display;
 use std::sync::Arc;
 
-use http::StatusCode;
 use serde::{Serialize, Serializer};
 use warp::reply::Response;
 
@@ -12,7 +11,7 @@ use super::problem::Problem;
 use super::reply::{self, Answer, Refused};
 use super::request::Request;
 use crate::app::{KnownProfile, LiveSession};
-use crate::domain::event::Route;
+use crate::domain::event::{self, Profile, Route};
 use crate::domain::id::{DiscordId, SessionId};
 use crate::domain::rules::EMAIL_SCOPE;
 use crate::domain::time::Timestamp;
@@ -48,9 +47,9 @@ pub(super) fn ended(front: &Front) -> Refused {
     Refused::from(Problem::NotSignedIn).with_cookies(front.session_over())
 }
 
-/// The user document. It is written with every request, so it borrows whatever it can.
+/// What of the user document a profile alone says; it is written once for each profile, and stands first.
 #[derive(Debug, Serialize)]
-struct User<'a> {
+struct Profiled<'a> {
     #[serde(serialize_with = "shown")]
     id: DiscordId,
     username: &'a str,
@@ -61,6 +60,11 @@ struct User<'a> {
     avatar: Option<&'a str>,
     avatar_url: String,
     locale: Option<&'a str>,
+}
+
+/// The rest of it. It is written with every request, so it borrows whatever it can.
+#[derive(Debug, Serialize)]
+struct User<'a> {
     /// There only with the scope, as what follows.
     #[serde(skip_serializing_if = "Option::is_none")]
     email: Option<Option<&'a str>>,
@@ -123,28 +127,18 @@ pub(super) fn document(
 fn told(front: &Front, session: &LiveSession, known: &KnownProfile, stale: bool) -> Response {
     let profile = &known.profile;
     let rules = front.rules();
-    let standing = front.grants.standing(session.user);
+    let (standing, memberships) = front.grants.seen(session.user, profile);
     let person = standing.as_ref().map(Standing::person);
-    let memberships = memberships(front, session);
     let state = front.app.state();
     let grant = state.user(session.user).and_then(|user| user.grant.as_ref());
     let tells_email = grant.is_some_and(|grant| grant.has_scope(EMAIL_SCOPE));
     let user = User {
-        id: profile.id,
-        username: &profile.username,
-        global_name: profile.global_name.as_deref(),
-        display_name: profile.display_name(),
-        discriminator: &profile.discriminator,
-        tag: profile.tag(),
-        avatar: profile.avatar.as_deref(),
-        avatar_url: profile.avatar_url(front.settings.cdn_url.as_str()),
-        locale: profile.locale.as_deref(),
         email: tells_email.then_some(profile.email.as_deref()),
         email_verified: tells_email.then(|| profile.email_verified.unwrap_or(false)),
         scopes: grant.iter().flat_map(|grant| grant.scopes.names()).collect(),
         groups: person.iter().flat_map(|person| rules.groups_of(person)).collect(),
         admin: person.is_some_and(|person| rules.is_admin(&person)),
-        memberships,
+        memberships: memberships.into_iter().filter_map(Membership::of).collect(),
         fetched_at: known.fetched_at,
         stale,
         session: Session {
@@ -154,18 +148,33 @@ fn told(front: &Front, session: &LiveSession, known: &KnownProfile, stale: bool)
             expires_at: session.expires_at,
         },
     };
-    reply::json(StatusCode::OK, &user)
+    reply::json_behind(profile.written(|profile| profiled(front, profile)), &user)
 }
 
-/// Returns what the user is in the guilds that the rules ask about, as last seen.
-fn memberships(front: &Front, session: &LiveSession) -> Vec<Membership> {
-    let seen = front.grants.memberships_seen(session.user).into_iter();
-    seen.filter(|(known, _)| known.member)
-        .map(|(known, stale)| Membership {
+/// Writes down what a profile says.
+fn profiled(front: &Front, profile: &Profile) -> String {
+    let profiled = Profiled {
+        id: profile.id,
+        username: &profile.username,
+        global_name: profile.global_name.as_deref(),
+        display_name: profile.display_name(),
+        discriminator: &profile.discriminator,
+        tag: profile.tag(),
+        avatar: profile.avatar.as_deref(),
+        avatar_url: profile.avatar_url(front.settings.cdn_url.as_str()),
+        locale: profile.locale.as_deref(),
+    };
+    serde_json::to_string(&profiled).unwrap_or_default()
+}
+
+impl Membership {
+    /// Returns what the user is there, if they are a member.
+    fn of((known, stale): (event::Membership, bool)) -> Option<Membership> {
+        known.member.then(|| Membership {
             guild: known.guild.to_string(),
             roles: known.roles.iter().map(ToString::to_string).collect(),
             nick: known.nick,
             stale,
         })
-        .collect()
+    }
 }
