@@ -157,11 +157,14 @@ fn read_query(query: &[u8]) -> Result<String, Malformed> {
     if query.iter().any(|byte| matches!(byte, b'#' | 0..=b' ' | 0x7f)) {
         return Err(Malformed::Query);
     }
-    let escape = |byte: &u8| match byte {
-        0x80.. => format!("%{byte:02X}"),
-        byte => char::from(*byte).to_string(),
-    };
-    Ok(query.iter().map(escape).collect())
+    let mut read = String::with_capacity(query.len());
+    for byte in query {
+        match byte {
+            0x80.. => read.push_str(&format!("%{byte:02X}")),
+            byte => read.push(char::from(*byte)),
+        }
+    }
+    Ok(read)
 }
 
 fn read_method(method: &[u8]) -> Result<String, Malformed> {

@@ -82,8 +82,6 @@ const TABLE: &[Row] = &[
         ],
     ),
     row("/api/auth/sessions/end", &[Post(Ready(|f, r| Box::pin(sessions::end_all(f, r))))]),
-    row("/api/auth/sessions/{id}", &[Delete(Ready(|f, r| Box::pin(sessions::end_one(f, r))))]),
-    row("/api/auth/sessions/{id}/end", &[Post(Ready(|f, r| Box::pin(sessions::end_one(f, r))))]),
     row("/api/auth/discord/login", &[Get(Ready(|f, r| Box::pin(login::begin(f, r))))])
         .without_head()
         .at_home(),
@@ -101,6 +99,9 @@ const TABLE: &[Row] = &[
     row("/auth/refused", &[Get(Ready(|f, r| Box::pin(recheck::refused(f, r))))]).at_home(),
     row("/healthz", &[Get(Early(health::alive))]),
     row("/readyz", &[Get(Early(health::ready))]),
+    // Last, because they take longer to compare than the others.
+    row("/api/auth/sessions/{id}", &[Delete(Ready(|f, r| Box::pin(sessions::end_one(f, r))))]),
+    row("/api/auth/sessions/{id}/end", &[Post(Ready(|f, r| Box::pin(sessions::end_one(f, r))))]),
 ];
 
 /// One path.
