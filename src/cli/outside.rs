@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::{self, BufRead, BufReader, IsTerminal, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -91,7 +91,9 @@ impl Outside {
     /// Prints rows as a result.
     pub(super) fn print<R: Row>(&mut self, format: Format, rows: &[R]) -> Result<(), Failure> {
         let screen = self.screen();
-        rows::write(&mut *self.stdout, format, screen, rows).map_err(Failure::Output)
+        // Standard output by itself writes each line at once.
+        let mut out = BufWriter::new(&mut *self.stdout);
+        rows::write(&mut out, format, screen, rows).and_then(|()| out.flush()).map_err(Failure::Output)
     }
 
     /// Returns the world that a log is opened in.
