@@ -24,7 +24,7 @@ pub(super) struct Shared {
     /// Something waits in the queue, or it is time to end.
     pub(super) work: Condvar,
     pub(super) in_flight: Mutex<InFlight>,
-    /// A group began or ended.
+    /// A group began that nobody watches, the watchdog has done something, or it is over.
     pub(super) flight: Condvar,
     pub(super) store: Arc<Store>,
     pub(super) feed: Arc<Feed>,
@@ -63,7 +63,12 @@ pub(super) struct InFlight {
     pub(super) replies: Vec<(Reply, Position)>,
     pub(super) late: Late,
     pub(super) ended: bool,
+    /// The watchdog looks by itself; otherwise it waits to be told that a group begins.
+    is_watched: bool,
 }
+
+/// How often the watchdog looks at a group before it calls it late: it is not woken for each that comes and goes.
+const LOOKS: u32 = 8;
 
 /// What the watchdog has done about what takes so long.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -194,14 +199,15 @@ impl Shared {
         let mut flight = self.in_flight();
         flight.group += 1;
         (flight.writing, flight.replies) = (true, replies);
-        self.flight.notify_all();
+        if !flight.is_watched {
+            self.flight.notify_all();
+        }
     }
 
     /// Returns the waiters that the watchdog has not answered, and what it has done.
     pub(super) fn arrive(&self) -> (Vec<(Reply, Position)>, Late) {
         let mut flight = self.in_flight();
         flight.writing = false;
-        self.flight.notify_all();
         (std::mem::take(&mut flight.replies), std::mem::take(&mut flight.late))
     }
 
@@ -248,22 +254,27 @@ pub(super) fn answer_unknown(replies: Vec<(Reply, Position)>) {
 /// Lets nobody wait for ever for what takes too long, and the process end where it never ends.
 pub(super) fn watch_over(shared: &Shared) {
     let mut flight = shared.in_flight();
+    let (mut group, mut looks) = (0, 0);
     loop {
+        flight.is_watched = false;
         let idle = shared
             .flight
             .wait_while(flight, |flight| !flight.ended && (!flight.writing || flight.late == Late::Lost));
         flight = idle.unwrap_or_else(PoisonError::into_inner);
+        flight.is_watched = true;
+        if flight.group != group {
+            (group, looks) = (flight.group, 0);
+        }
+        let a_while = shared.pace.patience(flight.late) / LOOKS;
+        let waited = shared.flight.wait_timeout_while(flight, a_while, |flight| !flight.ended);
+        (flight, _) = waited.unwrap_or_else(PoisonError::into_inner);
         if flight.ended {
             return;
         }
-        let (group, late) = (flight.group, flight.late);
-        let waited = shared.flight.wait_timeout_while(flight, shared.pace.patience(late), |flight| {
-            flight.writing && flight.group == group && !flight.ended
-        });
-        let (after, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
-        flight = after;
-        if timeout.timed_out() && flight.writing && flight.group == group {
+        looks = if flight.writing && flight.group == group { looks + 1 } else { 0 };
+        if looks == LOOKS {
             shared.is_late(&mut flight);
+            looks = 0;
         }
     }
 }
