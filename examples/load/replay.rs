@@ -27,7 +27,7 @@ use crate::{Failure, cpu};
 /// How many records are held in memory for what is measured without a disk.
 const HELD: usize = 200_000;
 
-/// What reading a log took; all of it in records a second.
+/// What reading a log took; what is no size is in records a second.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Reading {
     pub(crate) records: u64,

@@ -59,8 +59,8 @@ impl Report {
 const INTRODUCTION: &str = "<!-- Written by `cargo run --profile dist --example load -- --write docs/performance.md`. -->
 # Performance
 
-Each figure stands beside what the same machine could do without doorbook, measured in the same run and in turns: so a
-busy moment hits both, and the ratios mean something on another machine as well. Everything is as in production:
+Wherever there is something to hold it against, a figure stands beside what the same machine could do without doorbook,
+measured in the same run and in turns: so a busy moment hits both, and the ratios mean something on another machine as well. Everything is as in production:
 records are sealed and on stable storage before anybody is answered, and every answer is checked. The figures are
 against such ceilings only; no other login server was measured.
 
@@ -72,7 +72,8 @@ const REST: &str = include_str!("where_the_rest_goes.md");
 const TARGETS: &str =
     "The largest town or log of this run counts. What was not measured in it is not judged.";
 
-const ROWS: &str = "A row is the middle round by throughput. *check* is `GET /api/auth/user`, *forward* is `GET /auth/forward`
+const ROWS: &str = "A row of *check*, *forward* and *append* is the middle round by throughput; *sign-in* and *refresh* are driven once,
+and the rows of checks beside sign-ins are all rounds together, with the processor time of both kinds of work in each. *check* is `GET /api/auth/user`, *forward* is `GET /auth/forward`
 as a proxy asks it; beside each stand a bare warp route and a bare hyper service that give the very same answer, headers
 included, in the same accept loop. *sign-in* is complete, from the login to the callback, with the stand-in of Discord in
 another process. *append* is the log alone, beside bare sled with the same grouping, flush, sync and a slot of 4 KiB
@@ -80,10 +81,11 @@ overwritten and synced, and beside a plain file with `fdatasync`; all of it happ
 includes whoever waits. Where a timetable is given (*check, alone* and beside sign-ins: 2,000 a second), latency counts
 from when a request was due.";
 
-const GROWTH: &str = "Towns written through the one door, with a fixed seed. Those by sessions have four sessions a person, one
-of them one; those by records have at most 10,000 people who sign in again, are seen and refresh. Memory is that of the
-server right after its start from a stored state. *disk / records* is the database with its index over the bytes of the
-records, and *sled alone* the same for the records (at most 200,000) in a database of their own. Checks come 500 a second over four connections. Questions are whole runs
+const GROWTH: &str = "A town is an invented log, written as a server writes it: people sign in, are seen and refresh. Those with a given
+number of sessions have four a person (of 100,000 there is a second one, with one a person); those with a given number of records have at
+most 10,000 people. Memory is that of the server right after its start from a stored state. *disk / records* is the database with its index over the bytes of the
+records, and *sled alone* the same for the records (at most 200,000) in a database of their own. Checks come 500 a second over four connections, of at most
+4,000 people, each of whom has been checked once before. Questions are whole runs
 of the command line against the running server, the best of three.";
 
 const READING: &str = "*replay* opens the log and reads, checks, decodes and applies everything; *sled iterates* opens a copy of

@@ -106,7 +106,7 @@ impl House {
                     (Connection::open(doorbook).await?, Connection::open(discord).await?);
                 let mut cookies = Vec::new();
                 for person in (lane..people).step_by(AT_ONCE) {
-                    cookies.push(sign_in(&mut doorbook, &mut discord, person).await?);
+                    cookies.push((person, sign_in(&mut doorbook, &mut discord, person).await?));
                 }
                 Ok::<_, Failure>(cookies)
             });
@@ -115,7 +115,8 @@ impl House {
         while let Some(done) = tasks.join_next().await {
             all.extend(done??);
         }
-        Ok(all.into())
+        all.sort_unstable();
+        Ok(all.into_iter().map(|(_, cookie)| cookie).collect())
     }
 
     async fn sign_ins(&self, options: &Options, rows: &mut Vec<Row>) -> Result<(), Failure> {
@@ -169,7 +170,7 @@ impl House {
             let servers = [("doorbook", &self.doorbook), ("warp", &warp), ("hyper", &hyper)];
             for ((name, server), rounds) in servers.into_iter().zip(rounds) {
                 let Some(measured) = median(rounds) else { continue };
-                let memory = cpu::memory(server.process());
+                let memory = Some(cpu::memory(server.process()));
                 rows.push(Row { what, server: name, connections, measured, memory });
             }
         }
@@ -232,7 +233,8 @@ impl House {
     }
 
     fn row(&self, what: &'static str, connections: usize, measured: Measured) -> Row {
-        Row { what, server: "doorbook", connections, measured, memory: cpu::memory(self.doorbook.process()) }
+        let memory = Some(cpu::memory(self.doorbook.process()));
+        Row { what, server: "doorbook", connections, measured, memory }
     }
 }
 

@@ -11,7 +11,8 @@ pub(crate) struct Row {
     pub(crate) server: &'static str,
     pub(crate) connections: usize,
     pub(crate) measured: Measured,
-    pub(crate) memory: u64,
+    /// Of the server, where it has a process of its own.
+    pub(crate) memory: Option<u64>,
 }
 
 /// Returns the rows as a table.
@@ -44,7 +45,7 @@ pub(crate) fn rows(rows: &[Row]) -> Table {
             row.measured.latency.max().to_string(),
             format!("{:.1}", row.measured.processor_micros()),
             share.unwrap_or_default(),
-            format!("{:.1}", row.memory as f64 / 1_048_576.0),
+            row.memory.map(|bytes| format!("{:.1}", bytes as f64 / 1_048_576.0)).unwrap_or_default(),
         ]);
     }
     aligned(table, 2)

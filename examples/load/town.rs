@@ -1,6 +1,6 @@
 //! People who sign in, are seen and refresh, through the one door: a log as a server writes it, of any length.
 //!
-//! The same seed gives the same life. Time moves with every record, and ends when the life began to be told: so the
+//! The same seed gives the same sessions and their secrets. Time moves with every record, and ends when the life began to be told: so the
 //! sessions are live for whoever asks about them now.
 
 use std::net::{IpAddr, Ipv4Addr};

@@ -4,6 +4,7 @@
 //! room is opened again.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -22,7 +23,6 @@ const KEPT: NonZeroUsize = match NonZeroUsize::new(65_536) {
 };
 
 /// A profile as it came out of its box, with room for what it looks like when it is written down.
-#[derive(Debug)]
 pub struct OpenProfile {
     profile: Profile,
     written: OnceLock<Box<str>>,
@@ -34,9 +34,16 @@ impl OpenProfile {
         OpenProfile { profile, written: OnceLock::new() }
     }
 
-    /// Returns what `write` makes of it, which is asked once: it must depend on nothing else that changes.
+    /// Returns what `write` makes of it, which is asked once. There is one `write` for all who ask, and it depends on
+    /// nothing else that changes.
     pub fn written(&self, write: impl FnOnce(&Profile) -> String) -> &str {
         self.written.get_or_init(|| write(&self.profile).into())
+    }
+}
+
+impl fmt::Debug for OpenProfile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OpenProfile(..)")
     }
 }
 

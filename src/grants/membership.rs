@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::Grants;
 use super::confirmed::{About, Ages, Look, STANDS};
-use crate::app::OpenProfile;
+use crate::app::{KnownProfile, OpenProfile};
 use crate::domain::access::Person;
 use crate::domain::event::{Membership, Profile};
 use crate::domain::id::{DiscordId, Sub};
@@ -22,6 +22,17 @@ pub struct Standing {
     pub profile: Option<Arc<OpenProfile>>,
     /// The memberships that are not too old to count.
     pub memberships: Arc<[Membership]>,
+}
+
+/// Everything that is known of somebody.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// The profile, however old.
+    pub known: KnownProfile,
+    /// What counts; `None` where nobody knows their Discord id any more.
+    pub standing: Option<Standing>,
+    /// What they are in the guilds that the rules ask about, however old, and whether that is older than it should be.
+    pub memberships: Vec<(Membership, bool)>,
 }
 
 /// The rules, and what they ask Discord about.
@@ -89,34 +100,45 @@ impl Grants {
     ///
     /// `None` where nobody knows their Discord id any more.
     pub fn standing(self: &Arc<Self>, user: Sub) -> Option<Standing> {
-        let profile = self.app.profile_of(user).map(|known| known.profile);
-        self.standing_with(user, profile, &self.asked())
-    }
-
-    /// Like [`Self::standing`], of somebody whose profile is at hand; and what is known of them in the guilds that the
-    /// rules ask about, however old, and whether that is older than it should be.
-    pub fn seen(
-        self: &Arc<Self>,
-        user: Sub,
-        profile: &Arc<OpenProfile>,
-    ) -> (Option<Standing>, Vec<(Membership, bool)>) {
         let asked = self.asked();
-        (self.standing_with(user, Some(profile.clone()), &asked), self.memberships_seen(user, &asked))
+        let (id, look) = self.look(user, &asked)?;
+        let profile = self.app.profile_of(user).map(|known| known.profile);
+        Some(self.as_it_counts(user, id, profile, &asked, &look))
     }
 
-    fn standing_with(
-        self: &Arc<Self>,
-        user: Sub,
-        profile: Option<Arc<OpenProfile>>,
-        asked: &Asked,
-    ) -> Option<Standing> {
+    /// Returns everything that is known of a user, from memory; `None` where the profile cannot be opened.
+    pub fn seen(self: &Arc<Self>, user: Sub) -> Option<Seen> {
+        let asked = self.asked();
+        let looked = self.look(user, &asked);
+        let known = self.app.profile_of(user)?;
+        let standing =
+            looked.map(|(id, look)| self.as_it_counts(user, id, Some(known.profile.clone()), &asked, &look));
+        Some(Seen { known, standing, memberships: self.memberships_seen(user, &asked) })
+    }
+
+    /// Looks at how old what is known of a user is, and has asked for what is due.
+    ///
+    /// It is looked at before the facts themselves: what is confirmed is recorded first, so facts that are read later are no
+    /// older than they were found to be.
+    fn look(self: &Arc<Self>, user: Sub, asked: &Asked) -> Option<(DiscordId, Look)> {
         let id = self.app.discord_id_of(user)?;
         let look = self.confirmed.look(user, &asked.about, asked.ages());
         for about in &look.due {
             self.ask_in_background(user, *about);
         }
-        let profile = profile.map(|known| counting_profile(known, &look));
-        Some(Standing { id, profile, memberships: self.counting(user, asked, &look) })
+        Some((id, look))
+    }
+
+    fn as_it_counts(
+        &self,
+        user: Sub,
+        id: DiscordId,
+        profile: Option<Arc<OpenProfile>>,
+        asked: &Asked,
+        look: &Look,
+    ) -> Standing {
+        let profile = profile.map(|known| counting_profile(known, look));
+        Standing { id, profile, memberships: self.counting(user, asked, look) }
     }
 
     /// Returns what is known of a user in the guilds that the rules ask about, however old, and whether that is

@@ -35,7 +35,7 @@ use crate::entropy::Entropy;
 
 pub use erasure::{EraseError, Erasure};
 use flight::Flights;
-pub use membership::{LastAsked, Standing};
+pub use membership::{LastAsked, Seen, Standing};
 pub use recheck::Rechecked;
 
 /// What the room needs to know.

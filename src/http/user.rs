@@ -10,12 +10,12 @@ use super::Front;
 use super::problem::Problem;
 use super::reply::{self, Answer, Refused};
 use super::request::Request;
-use crate::app::{KnownProfile, LiveSession};
+use crate::app::LiveSession;
 use crate::domain::event::{self, Profile, Route};
 use crate::domain::id::{DiscordId, SessionId};
 use crate::domain::rules::EMAIL_SCOPE;
 use crate::domain::time::Timestamp;
-use crate::grants::{Freshness, Standing};
+use crate::grants::{Freshness, Seen, Standing};
 
 /// The user, from memory; with `?fresh=1` as Discord says now.
 pub(super) async fn show(front: Arc<Front>, request: Request) -> Answer {
@@ -23,9 +23,9 @@ pub(super) async fn show(front: Arc<Front>, request: Request) -> Answer {
         return profile(front, request).await;
     }
     let session = front.signed_in(&request)?;
-    let known = known(&front, &request, &session)?;
-    front.grants.profile_used(session.user, &known);
-    Ok(told(&front, &session, &known, false))
+    let seen = seen(&front, &request, &session)?;
+    front.grants.profile_used(session.user, &seen.known);
+    Ok(told(&front, &session, &seen, false))
 }
 
 /// The user, as Discord says now or, where it does not answer, as it last said.
@@ -73,7 +73,7 @@ struct User<'a> {
     scopes: Vec<&'a str>,
     groups: Vec<&'a str>,
     admin: bool,
-    memberships: Vec<Membership>,
+    memberships: Vec<Membership<'a>>,
     #[serde(serialize_with = "shown")]
     fetched_at: Timestamp,
     stale: bool,
@@ -82,10 +82,11 @@ struct User<'a> {
 
 /// What is known of the user in one guild.
 #[derive(Debug, Serialize)]
-struct Membership {
-    guild: String,
+struct Membership<'a> {
+    #[serde(serialize_with = "shown")]
+    guild: DiscordId,
     roles: Vec<String>,
-    nick: Option<String>,
+    nick: Option<&'a str>,
     stale: bool,
 }
 
@@ -106,9 +107,9 @@ fn shown<S: Serializer>(value: &impl Display, serializer: S) -> Result<S::Ok, S:
     serializer.collect_str(value)
 }
 
-/// Returns the profile of whoever has `session`.
-fn known(front: &Front, request: &Request, session: &LiveSession) -> Result<KnownProfile, Problem> {
-    front.app.profile_of(session.user).ok_or_else(|| {
+/// Returns what is known of whoever has `session`.
+fn seen(front: &Front, request: &Request, session: &LiveSession) -> Result<Seen, Problem> {
+    front.grants.seen(session.user).ok_or_else(|| {
         tracing::error!(request = %request.id, "the profile of somebody who is signed in cannot be opened");
         Problem::Internal
     })
@@ -121,13 +122,12 @@ pub(super) fn document(
     session: &LiveSession,
     stale: bool,
 ) -> Result<Response, Problem> {
-    Ok(told(front, session, &known(front, request, session)?, stale))
+    Ok(told(front, session, &seen(front, request, session)?, stale))
 }
 
-fn told(front: &Front, session: &LiveSession, known: &KnownProfile, stale: bool) -> Response {
-    let profile = &known.profile;
-    let rules = front.rules();
-    let (standing, memberships) = front.grants.seen(session.user, profile);
+fn told(front: &Front, session: &LiveSession, seen: &Seen, stale: bool) -> Response {
+    let Seen { known, standing, memberships } = seen;
+    let (profile, rules) = (&known.profile, front.rules());
     let person = standing.as_ref().map(Standing::person);
     let state = front.app.state();
     let grant = state.user(session.user).and_then(|user| user.grant.as_ref());
@@ -138,7 +138,7 @@ fn told(front: &Front, session: &LiveSession, known: &KnownProfile, stale: bool)
         scopes: grant.iter().flat_map(|grant| grant.scopes.names()).collect(),
         groups: person.iter().flat_map(|person| rules.groups_of(person)).collect(),
         admin: person.is_some_and(|person| rules.is_admin(&person)),
-        memberships: memberships.into_iter().filter_map(Membership::of).collect(),
+        memberships: memberships.iter().filter_map(Membership::of).collect(),
         fetched_at: known.fetched_at,
         stale,
         session: Session {
@@ -167,14 +167,14 @@ fn profiled(front: &Front, profile: &Profile) -> String {
     serde_json::to_string(&profiled).unwrap_or_default()
 }
 
-impl Membership {
+impl Membership<'_> {
     /// Returns what the user is there, if they are a member.
-    fn of((known, stale): (event::Membership, bool)) -> Option<Membership> {
+    fn of((known, stale): &(event::Membership, bool)) -> Option<Membership<'_>> {
         known.member.then(|| Membership {
-            guild: known.guild.to_string(),
+            guild: known.guild,
             roles: known.roles.iter().map(ToString::to_string).collect(),
-            nick: known.nick,
-            stale,
+            nick: known.nick.as_deref(),
+            stale: *stale,
         })
     }
 }

@@ -1,9 +1,9 @@
 //! What somebody is in guilds, from the command to the box and back.
 
-use crate::app::By;
 use crate::app::rig::{House, sign_in, sign_in_with};
+use crate::app::{By, OpenProfile};
 use crate::domain::command::Command;
-use crate::domain::event::{Event, Membership, Requester};
+use crate::domain::event::{Event, Membership, Profile, Requester};
 use crate::domain::id::{DiscordId, Sub};
 use crate::event_log::codec::{MAX_FRAME, encode_record};
 
@@ -14,6 +14,27 @@ fn member(guild: u64, roles: &[u64]) -> Membership {
 
 fn observe(user: Sub, memberships: Vec<Membership>) -> Command {
     Command::ObserveMemberships { user, memberships }
+}
+
+#[test]
+fn an_open_profile_prints_as_nothing_even_once_it_is_written_down() {
+    let profile = Profile {
+        id: DiscordId(7),
+        username: "nelly".into(),
+        global_name: None,
+        discriminator: "0".into(),
+        avatar: None,
+        locale: None,
+        email: None,
+        email_verified: None,
+    };
+    let open = OpenProfile::new(profile);
+    assert_eq!(
+        open.written(|profile| format!("{{\"username\":{:?}}}", profile.username)),
+        "{\"username\":\"nelly\"}"
+    );
+    assert_eq!(open.written(|_| "once".to_owned()), "{\"username\":\"nelly\"}");
+    assert_eq!(format!("{open:?}"), "OpenProfile(..)");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,7 +15,7 @@ use crate::event_log::sled_guard::{Db, Store};
 const QUEUE_RECORDS: usize = 16_384;
 const QUEUE_BYTES: usize = 32 << 20;
 
-/// What one group has at most; the rest waits for the next.
+/// No append is added to a group that has so much; the rest waits for the next.
 const GROUP_RECORDS: usize = 2_048;
 const GROUP_BYTES: usize = 8 << 20;
 
@@ -64,7 +64,7 @@ pub(super) struct InFlight {
     pub(super) late: Late,
     pub(super) ended: bool,
     /// The watchdog looks by itself; otherwise it waits to be told that a group begins.
-    is_watched: bool,
+    pub(super) is_watched: bool,
 }
 
 /// How often the watchdog looks at a group before it calls it late: it is not woken for each that comes and goes.
@@ -167,12 +167,12 @@ impl Shared {
             queue.refusing = None;
         }
         drop(queue);
-        self.is(Health::Ok);
+        self.set_health(Health::Ok);
     }
 
     pub(super) fn unavailable(&self, why: String) {
         tracing::warn!(why, "the log is not available; sessions are answered from memory");
-        self.is(Health::Unavailable { why });
+        self.set_health(Health::Unavailable { why });
     }
 
     /// Never acknowledges anything again.
@@ -180,11 +180,11 @@ impl Shared {
         tracing::error!(why, "the log failed; this process must end");
         self.refuse();
         self.feed.close();
-        self.is(Health::Failed { why });
+        self.set_health(Health::Failed { why });
     }
 
     /// Says how the log is; what has failed stays so.
-    fn is(&self, health: Health) {
+    fn set_health(&self, health: Health) {
         self.health.send_if_modified(|now| {
             let may_change = !matches!(now, Health::Failed { .. });
             if may_change {
@@ -208,6 +208,9 @@ impl Shared {
     pub(super) fn arrive(&self) -> (Vec<(Reply, Position)>, Late) {
         let mut flight = self.in_flight();
         flight.writing = false;
+        if flight.late != Late::No {
+            self.flight.notify_all();
+        }
         (std::mem::take(&mut flight.replies), std::mem::take(&mut flight.late))
     }
 
@@ -218,7 +221,8 @@ impl Shared {
         waited.unwrap_or_else(PoisonError::into_inner).ended
     }
 
-    fn is_late(&self, flight: &mut InFlight) {
+    /// Does the next thing about what takes too long.
+    fn escalate(&self, flight: &mut InFlight) {
         flight.late = match flight.late {
             Late::No => {
                 self.store.ask_again();
@@ -265,15 +269,17 @@ pub(super) fn watch_over(shared: &Shared) {
         if flight.group != group {
             (group, looks) = (flight.group, 0);
         }
-        let a_while = shared.pace.patience(flight.late) / LOOKS;
-        let waited = shared.flight.wait_timeout_while(flight, a_while, |flight| !flight.ended);
+        let late = flight.late;
+        let a_while = shared.pace.patience(late) / LOOKS;
+        let waited =
+            shared.flight.wait_timeout_while(flight, a_while, |flight| !flight.ended && flight.late == late);
         (flight, _) = waited.unwrap_or_else(PoisonError::into_inner);
         if flight.ended {
             return;
         }
         looks = if flight.writing && flight.group == group { looks + 1 } else { 0 };
         if looks == LOOKS {
-            shared.is_late(&mut flight);
+            shared.escalate(&mut flight);
             looks = 0;
         }
     }

@@ -178,6 +178,28 @@ async fn a_disk_that_does_not_answer_leaves_nobody_waiting() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_stops_answering_is_noticed_by_a_watchdog_that_looks_and_by_one_that_rests() {
+    let mut rig = Rig::filled(1, true).await;
+    (rig.pace.ask_after, rig.pace.stuck_after) = (Duration::from_millis(400), Duration::from_millis(410));
+    let engine = open(&rig);
+    let mut health = engine.health();
+    // It looks for a while after something was written, and then rests until something begins.
+    for looks in [true, false] {
+        while engine.shared.in_flight().is_watched != looks {
+            if looks {
+                engine.append(vec![frame(1)], None).await.expect("written");
+            } else {
+                tokio::task::yield_now().await;
+            }
+        }
+        rig.disk.block(true);
+        assert_eq!(engine.append(vec![frame(2)], None).await, Err(AppendError::Unknown), "{looks}");
+        rig.disk.block(false);
+        health.wait_for(|health| *health == Health::Ok).await.expect("the engine lives");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_disk_that_never_answers_has_failed_for_good_and_the_process_may_end() {
     let mut rig = Rig::new();
     (rig.pace.ask_after, rig.pace.stuck_after) = (Duration::from_millis(5), Duration::from_millis(10));

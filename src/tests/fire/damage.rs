@@ -356,7 +356,7 @@ async fn whatever_file_is_damaged_it_is_said_or_nothing_is_lost_and_the_backup_b
     let mut bases = [Base::lived_in(false, &dice).await, Base::lived_in(true, &dice).await];
     while figures.damages < damages {
         let base = &mut bases[figures.damages % 2];
-        let went = base.one_damage(&dice, &mut figures).await;
+        let went = base.one_damage(&dice.of_another(figures.damages), &mut figures).await;
         assert!(went.is_ok(), "FIRE_SEED={}, number {}: {went:#?}", dice.seed(), figures.damages);
         if figures.damages.is_multiple_of(20) || figures.damages == damages {
             let Figures {

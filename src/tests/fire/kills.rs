@@ -32,7 +32,7 @@ async fn a_life(kills: usize, dice: &Dice, figures: &mut Figures) {
     for _ in 0..kills {
         figures.kills += 1;
         let mut process = Process::spawn(&house, &["serve"], &[]);
-        if dice.percent(25) {
+        if figures.kills > 1 && dice.percent(25) {
             figures.while_starting += 1;
             clock.sleep(Duration::from_millis(dice.below(start))).await;
             process.kill();

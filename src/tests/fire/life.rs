@@ -21,6 +21,8 @@ const NEWCOMERS_AT_MOST: u64 = 12;
 pub struct Life {
     guests: Vec<Guest>,
     newcomers: u64,
+    /// How often they were let loose. The dice are not asked for that: how often it is depends on how busy the machine is.
+    turns: u64,
     /// How many acknowledged answers were compared.
     pub compared: u64,
     /// How many things were acknowledged.
@@ -63,7 +65,7 @@ impl Life {
     pub fn begin(house: &House) -> Life {
         let people = house.discord().people();
         let guests = people.iter().map(|person| Guest::new(person.id)).collect();
-        Life { guests, newcomers: 0, compared: 0, acknowledged: 0 }
+        Life { guests, newcomers: 0, turns: 0, compared: 0, acknowledged: 0 }
     }
 
     /// Somebody arrives who has no key yet.
@@ -85,10 +87,12 @@ impl Life {
         end: impl Future<Output = ()>,
     ) -> Result<(), Wrong> {
         let over = Arc::new(AtomicBool::new(false));
+        self.turns += 1;
+        let turn = self.turns;
         let running: Vec<_> = std::mem::take(&mut self.guests)
             .into_iter()
             .map(|mut guest| {
-                let dice = dice.of_another(format_args!("{}/{}", guest.user, dice.below(u64::MAX)));
+                let dice = dice.of_another(format_args!("{}/{turn}", guest.user));
                 let (door, discord, over) = (door.clone(), house.discord().clone(), over.clone());
                 tokio::spawn(async move {
                     let mut went = Ok(true);

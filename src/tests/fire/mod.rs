@@ -1,7 +1,7 @@
 //! Fire: kills, power cuts, failing disks and damaged files, met by the real program.
 //!
-//! Each story repeats one fault at random moments. `FIRE_SEED` repeats what was chosen (when a process is hit is
-//! the machine's own doing), and a variable of each story says how often: `FIRE_KILLS=1000`. What was found to be
+//! Each story repeats one fault at random moments. `FIRE_SEED` repeats what was chosen (when a process is hit,
+//! and how much its files hold by then, is the machine's own doing), and a variable of each story says how often: `FIRE_KILLS=1000`. What was found to be
 //! wrong is copied to the directory that `FIRE_KEEP` names.
 
 mod damage;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use doorbook::clock::{Clock as _, SystemClock};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -62,7 +63,7 @@ async fn more_idle_connections_than_there_are_places_keep_nobody_out() {
         process.signed_in(&house, QUIETFOX).await;
     }
     let now = Seen::of(&process);
-    assert!(now.descriptors <= 300, "{now}");
+    assert!(now.descriptors <= 250, "room is left for the rest: {now}");
     now.has_grown_by_less_than(32, &before);
     assert!(!process.said("err").contains("no connection can be taken"), "{}", process.said("err"));
 }
@@ -86,10 +87,14 @@ async fn asks_and_never_reads(address: SocketAddr) -> TcpStream {
     let asks = "GET /api/auth/sessions HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(1_000);
     let mut written = 0;
     // Until nothing more is taken from us.
-    for _ in 0..200 {
+    let mut refused = 0;
+    while refused < 200 {
         match stream.try_write(&asks.as_bytes()[written % asks.len()..]) {
-            Ok(more) => written += more,
-            Err(_) => tokio::task::yield_now().await,
+            Ok(more) => (written, refused) = (written + more, 0),
+            Err(_) => {
+                refused += 1;
+                tokio::task::yield_now().await;
+            }
         }
     }
     stream
@@ -112,7 +117,6 @@ async fn whoever_asks_on_and_on_and_reads_nothing_is_not_answered_into_memory() 
 
 /// How long until the answer to a check, in milliseconds; that there is one is asserted.
 async fn checks(person: &mut Browser, times: usize) -> u128 {
-    use doorbook::clock::{Clock as _, SystemClock};
     let mut longest = 0;
     for _ in 0..times {
         let clock = SystemClock::new();
@@ -147,7 +151,9 @@ async fn ten_thousand_idle_connections_keep_nobody_out() {
     full.has_grown_by_less_than(256, &before);
     // Whoever leaves leaves nothing behind.
     drop(all);
+    let quiet = SystemClock::new();
     while Seen::of(&process).descriptors > before.descriptors + 16 {
+        assert!(quiet.monotonic() < std::time::Duration::from_secs(60), "{}", Seen::of(&process));
         pause(std::time::Duration::from_millis(100)).await;
     }
     checks(&mut person, 5).await;

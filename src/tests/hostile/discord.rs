@@ -19,16 +19,16 @@ use super::{Dice, Ticking, house_for_processes, pause, seconds};
 use crate::guarded::{FETCHES, forward};
 use crate::harness::{Browser, House, Process};
 
-/// Lets people do what they do while it rages; returns how many answers they got.
+/// Lets people do what they do while it rages, some at each browser; returns how many answers they got.
 async fn under_load(
     house: &House,
     dice: &mut Dice,
-    browsers: Vec<(DiscordId, Browser)>,
+    browsers: Vec<(Vec<DiscordId>, Browser)>,
     rages: impl Future<Output = Done>,
 ) -> (Done, u64) {
     let is_over = Arc::new(AtomicBool::new(false));
-    let load = browsers.into_iter().map(|(id, browser)| {
-        storm::somebody(browser, house.discord(), id, Dice(dice.next()), is_over.clone())
+    let load = browsers.into_iter().map(|(people, browser)| {
+        storm::somebody(browser, house.discord(), people, Dice(dice.next()), is_over.clone())
     });
     let raging = async {
         let done = rages.await;
@@ -103,7 +103,8 @@ async fn where_time_flies(size: u64, lasts: Duration) {
             }
         }
     });
-    let (done, answers) = under_load(&house, &mut load_dice, browsers.clone(), rages).await;
+    let load = browsers.iter().map(|(id, browser)| (vec![*id], browser.clone())).collect();
+    let (done, answers) = under_load(&house, &mut load_dice, load, rages).await;
     passing.store(false, Ordering::SeqCst);
     passes.await.expect("time passed");
     let passed = house.clock.monotonic() - began;
@@ -155,15 +156,21 @@ async fn minutes_of_every_fault_leave_a_process_as_it_was() {
     let house = house_for_processes(storm::plan()).await;
     let _ticking = Ticking::of(&house.clock);
     let mut process = Process::serve(&house).await;
-    let people = storm::people(house.discord(), 24);
+    let lasts = seconds(600);
+    // One more at each browser for each minute: somebody in that hurry signs in every second, and may sixty times an hour.
+    let people = storm::people(house.discord(), 24 * (1 + lasts.as_secs() / 60));
     let mut browsers = Vec::new();
     for id in &people {
         browsers.push((*id, process.signed_in(&house, *id).await));
     }
+    let at_each = people.len() / 24;
+    let load =
+        browsers.chunks(at_each).map(|these| (these.iter().map(|(id, _)| *id).collect(), these[0].1.clone()));
+    let load = load.collect();
     let before = Seen::of(&process);
     let mut load_dice = Dice(dice.next());
-    let rages = storm::rages(&house, &mut dice, &people, seconds(600), 3, |_| {});
-    let (done, answers) = under_load(&house, &mut load_dice, browsers.clone(), rages).await;
+    let rages = storm::rages(&house, &mut dice, &people, lasts, 3, |_| {});
+    let (done, answers) = under_load(&house, &mut load_dice, load, rages).await;
     let after = Seen::of(&process);
     // What was held back is over soon: nobody was told to wait longer.
     pause(Duration::from_secs(12)).await;

@@ -44,7 +44,7 @@ async fn clients_that_are_slow_in_every_direction_keep_nobody_out() {
         }
         let said = tool.said("out");
         println!("{what}: {checks} checks answered; before {before}; at most {most}");
-        assert!(said.contains("service available"), "{said} {}", tool.said("err"));
+        assert!(said.contains("service available"), "the tool has run: {said} {}", tool.said("err"));
         assert!(most.descriptors <= 4_096 + 256, "{what}: {most}");
         most.has_grown_by_less_than(256, &before);
         // Whoever signs in does so as before.

@@ -155,7 +155,7 @@ impl Done {
     }
 }
 
-/// Lets everything happen for so long; `step` moves time, or waits for it.
+/// Lets everything happen for so long; `step` moves time where it does not pass by itself.
 pub async fn rages(
     house: &House,
     dice: &mut Dice,
@@ -201,15 +201,17 @@ pub async fn rages(
     done
 }
 
-/// Somebody who does what people do, until it is over; returns how many answers they got.
+/// Somebody at a browser who does what people do, until it is over; returns how many answers they got.
+///
+/// They sign in as one of those people after the other: nobody may too often within an hour.
 pub async fn somebody(
     mut browser: Browser,
     discord: &Control,
-    id: DiscordId,
+    people: Vec<DiscordId>,
     mut dice: Dice,
     is_over: Arc<AtomicBool>,
 ) -> u64 {
-    let mut answers = 0;
+    let (mut answers, mut turns) = (0, people.iter().cycle());
     while !is_over.load(Ordering::SeqCst) {
         let answer = match dice.below(16) {
             0..5 => browser.fetch("GET", USER).await,
@@ -219,7 +221,7 @@ pub async fn somebody(
             13 => browser.navigate(RECHECK).await,
             14 if dice.below(8) == 0 => browser.fetch("POST", "/api/auth/revoke").await,
             14 => browser.fetch("POST", "/api/auth/logout").await,
-            _ => signs_in(&mut browser, discord, id).await,
+            _ => signs_in(&mut browser, discord, *turns.next().expect("somebody")).await,
         };
         is_an_answer(&answer);
         answers += 1;
