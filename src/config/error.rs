@@ -121,6 +121,14 @@ pub enum Wrong {
         /// The reason.
         why: String,
     },
+    /// A file with a secret that cannot be read.
+    #[error("cannot read {}: {why}", .path.display())]
+    UnreadableSecret {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        why: String,
+    },
     /// A secret that is too short.
     #[error("is shorter than 32 bytes; `openssl rand -base64 32` makes a good one")]
     ShortSecret,
@@ -370,14 +378,21 @@ fn did_you_mean(nearest: &Option<&'static str>) -> String {
 
 impl Wrong {
     pub(crate) fn unreadable(path: &Path, error: &std::io::Error) -> Wrong {
-        let why = match error.kind() {
+        Wrong::Unreadable { path: path.to_owned(), why: Wrong::why(error) }
+    }
+
+    pub(crate) fn unreadable_secret(path: &Path, error: &std::io::Error) -> Wrong {
+        Wrong::UnreadableSecret { path: path.to_owned(), why: Wrong::why(error) }
+    }
+
+    fn why(error: &std::io::Error) -> String {
+        match error.kind() {
             std::io::ErrorKind::NotFound => "no such file".to_owned(),
             std::io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
             std::io::ErrorKind::IsADirectory => "it is a directory".to_owned(),
             std::io::ErrorKind::InvalidData => "it is not UTF-8".to_owned(),
             _ => error.to_string(),
-        };
-        Wrong::Unreadable { path: path.to_owned(), why }
+        }
     }
 }
 

@@ -26,11 +26,12 @@ pub struct Facade {
 }
 
 impl Facade {
-    /// Reads what a proxy in front has to know; what only `serve` needs may be missing.
+    /// Reads what a proxy in front has to know; what only `serve` needs may be missing, or for its eyes only.
     pub fn read(sources: &Sources) -> Result<Facade, ConfigErrors> {
         let mut reader = Reader::open(sources);
         let _ = reader.config();
-        reader.mistakes.retain(|mistake| !matches!(mistake.wrong, Wrong::Missing(_)));
+        let is_ours = |wrong: &Wrong| !matches!(wrong, Wrong::Missing(_) | Wrong::UnreadableSecret { .. });
+        reader.mistakes.retain(|mistake| is_ours(&mistake.wrong));
         let facade = reader.facade.take();
         reader.conclude(facade)
     }

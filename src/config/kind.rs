@@ -46,7 +46,9 @@ impl Wrong {
             Wrong::Twice => "is set a second time",
             Wrong::NotALine => "is not a line of the form NAME=value",
             Wrong::NotToml(_) => "is not TOML",
-            Wrong::Unreadable { .. } => "names a file that cannot be read, or is one",
+            Wrong::Unreadable { .. } | Wrong::UnreadableSecret { .. } => {
+                "names a file that cannot be read, or is one"
+            }
             Wrong::ShortSecret => "is shorter than 32 bytes",
             Wrong::UncleanSecret => "holds a space, a line break or an invisible character",
             Wrong::ClientId => "is not the id of a Discord application",

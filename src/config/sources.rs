@@ -143,7 +143,7 @@ impl<'a> Layers<'a> {
         let path = Path::new(&named.text);
         let mut text = std::fs::read_to_string(self.sources.cwd.join(path)).map_err(|error| Mistake {
             place: named.place.clone(),
-            wrong: Wrong::unreadable(path, &error),
+            wrong: Wrong::unreadable_secret(path, &error),
         })?;
         // Editors and `echo` end a file with a line break that is not part of the secret.
         let kept = text.trim_end_matches(['\r', '\n']).len();

@@ -326,6 +326,22 @@ fn the_file_is_the_first_that_is_there_and_a_named_one_must_be() {
     assert_eq!(place.mistakes(), ["--config: cannot read six.toml: no such file"]);
 }
 
+/// Whoever prints the configuration of a proxy need not be the user whose server it is.
+#[test]
+fn what_a_proxy_repeats_is_known_to_whoever_may_not_read_the_secret() {
+    let place = Place::good().env("COOKIE_SECRET_FILE", ".").env("DOORBOOK_LISTEN", "127.0.0.1:4000");
+    assert_eq!(place.mistakes(), ["COOKIE_SECRET_FILE: cannot read .: it is a directory"]);
+    let facade = Facade::read(&place.sources).unwrap();
+    assert_eq!(facade.listen, ["127.0.0.1:4000".parse().unwrap()]);
+    let place = place.flag("config", "none.toml");
+    let mistakes = Facade::read(&place.sources).unwrap_err();
+    assert_eq!(
+        mistakes.0[0].to_string(),
+        "--config: cannot read none.toml: no such file",
+        "rules may stand there"
+    );
+}
+
 #[test]
 fn a_variable_that_is_set_twice_in_dot_env_is_a_mistake() {
     let place = Place::good().file(".env", "PORT=1\n# and again\nPORT=2\n");
