@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use doorbook::app::Accepted;
+use doorbook::app::{Accepted, OpenError};
 use doorbook::clock::{Clock, ManualClock, SystemClock};
 use doorbook::config::{Config, Sources};
 use doorbook::discord::stand_in::{self, Control, StandIn};
@@ -24,6 +24,7 @@ use doorbook::domain::record::Record;
 use doorbook::domain::rules::{Rule, Rules};
 use doorbook::domain::time::Timestamp;
 use doorbook::entropy::SeededEntropy;
+use doorbook::event_log::start::StartError;
 use doorbook::event_log::{Probe, codec};
 use doorbook::serve::{self, Running, ServeError, World};
 use tempfile::TempDir;
@@ -129,6 +130,20 @@ impl House {
 
     /// Starts doorbook.
     pub async fn start(&mut self) -> Result<(), ServeError> {
+        // Another story that starts a program may hold every open file of this process between fork and exec, and with
+        // them the lock of a house whose doorbook has just ended.
+        for _ in 0..100 {
+            match self.try_to_start().await {
+                Err(ServeError::Open(OpenError::Start(StartError::Locked { .. }))) => {
+                    SystemClock::new().sleep(Duration::from_millis(20)).await;
+                }
+                outcome => return outcome,
+            }
+        }
+        self.try_to_start().await
+    }
+
+    async fn try_to_start(&mut self) -> Result<(), ServeError> {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let config = self.config();
         let world = self.world();
