@@ -163,7 +163,10 @@ async fn minutes_of_every_fault_leave_a_process_as_it_was() {
     let people = storm::people(house.discord(), 24 * (1 + lasts.as_secs() / 60));
     let mut browsers = Vec::new();
     for id in &people {
-        browsers.push((*id, process.signed_in(&house, *id).await));
+        let mut browser = process.browser();
+        let landed = storm::signs_in(&mut browser, house.discord(), *id).await;
+        assert_eq!(landed.status, 200, "{id}: {landed}");
+        browsers.push((*id, browser));
     }
     let at_each = people.len() / 24;
     let load =
