@@ -65,6 +65,18 @@ async fn nobody_is_stuck(house: &House, people: Vec<(DiscordId, Browser)>, a_whi
             async move { browser.fetch("GET", FRESH).await }
         });
         for fresh in futures_util::future::join_all(asked).await {
+            assert_eq!(fresh.status, 200, "{fresh}");
+        }
+        for browser in browsers {
+            let mut browser = browser.clone();
+            let mut fresh = browser.fetch("GET", FRESH).await;
+            // Nobody waits for longer than three seconds, and on a busy machine that is not enough for so many at once.
+            for _ in 0..20 {
+                if fresh.json()["stale"] == true {
+                    a_while().await;
+                    fresh = browser.fetch("GET", FRESH).await;
+                }
+            }
             assert_eq!((fresh.status, &fresh.json()["stale"]), (200, &false.into()), "{fresh}");
         }
     }
