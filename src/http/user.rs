@@ -129,6 +129,7 @@ fn told(front: &Front, session: &LiveSession, seen: &Seen, stale: bool) -> Respo
     let Seen { known, standing, memberships } = seen;
     let (profile, rules) = (&known.profile, front.rules());
     let person = standing.as_ref().map(Standing::person);
+    let first = profile.written(|profile| profiled(front, profile));
     let state = front.app.state();
     let grant = state.user(session.user).and_then(|user| user.grant.as_ref());
     let tells_email = grant.is_some_and(|grant| grant.has_scope(EMAIL_SCOPE));
@@ -148,7 +149,7 @@ fn told(front: &Front, session: &LiveSession, seen: &Seen, stale: bool) -> Respo
             expires_at: session.expires_at,
         },
     };
-    reply::json_behind(profile.written(|profile| profiled(front, profile)), &user)
+    reply::json_behind(first, &user)
 }
 
 /// Writes down what a profile says.

@@ -40,7 +40,14 @@ async fn under_load(
 }
 
 /// Asserts that everybody can do everything again, and that one refresh is enough for all who need it.
-async fn nobody_is_stuck(house: &House, people: Vec<(DiscordId, Browser)>, a_while: impl AsyncFn()) {
+///
+/// A fresh profile may be asked for again so often: where time is the machine's, three seconds may be too short for many at once.
+async fn nobody_is_stuck(
+    house: &House,
+    people: Vec<(DiscordId, Browser)>,
+    again: u32,
+    a_while: impl AsyncFn(),
+) {
     let mut browsers = Vec::new();
     for (id, mut browser) in people {
         // In a browser that has forgotten everything: nobody goes in circles there.
@@ -66,12 +73,12 @@ async fn nobody_is_stuck(house: &House, people: Vec<(DiscordId, Browser)>, a_whi
         });
         for fresh in futures_util::future::join_all(asked).await {
             assert_eq!(fresh.status, 200, "{fresh}");
+            assert!(again > 0 || fresh.json()["stale"] == false, "{fresh}");
         }
         for browser in browsers {
             let mut browser = browser.clone();
             let mut fresh = browser.fetch("GET", FRESH).await;
-            // Nobody waits for longer than three seconds, and on a busy machine that is not enough for so many at once.
-            for _ in 0..20 {
+            for _ in 0..again {
                 if fresh.json()["stale"] == true {
                     a_while().await;
                     fresh = browser.fetch("GET", FRESH).await;
@@ -136,7 +143,7 @@ async fn where_time_flies(size: u64, lasts: Duration) {
         pause(Duration::from_millis(50)).await;
     }
     let after = alive();
-    nobody_is_stuck(&house, browsers.clone(), async || house.clock.advance(Duration::from_secs(61))).await;
+    nobody_is_stuck(&house, browsers.clone(), 0, async || house.clock.advance(Duration::from_secs(61))).await;
     for (id, mut browser) in browsers {
         let landed = storm::signs_in(&mut browser, house.discord(), id).await;
         assert_eq!(landed.status, 200, "{id}: {landed}");
@@ -191,7 +198,7 @@ async fn minutes_of_every_fault_leave_a_process_as_it_was() {
     let after = Seen::of(&process);
     // What was held back is over soon: nobody was told to wait longer.
     pause(Duration::from_secs(12)).await;
-    nobody_is_stuck(&house, browsers, async || pause(Duration::from_secs(2)).await).await;
+    nobody_is_stuck(&house, browsers, 20, async || pause(Duration::from_secs(2)).await).await;
     // Connections to Discord are kept for half a minute.
     let quiet = SystemClock::new();
     while Seen::of(&process).descriptors > before.descriptors + 8 {
